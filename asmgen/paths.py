@@ -1,16 +1,10 @@
-"""Where asmgen finds the files that are not Python, and where it writes."""
+"""Where the repository's own files lie, from a checkout or an editable install."""
 
 from __future__ import annotations
 
-import sysconfig
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-_IN_CHECKOUT = (_CHECKOUT / "runtime").is_dir() and (_CHECKOUT / "templates").is_dir()
-_SHARED = _CHECKOUT if _IN_CHECKOUT else Path(sysconfig.get_path("data")) / "share" / "asmgen"
-
-TEMPLATES_DIR = _SHARED / "templates"
-RUNTIME_DIR = _SHARED / "runtime"
-
-#: `asmgen build` writes `<model>/<isa>/` below it: in the checkout, or in the current folder for an installed wheel.
-GENERATED_DIR = (_CHECKOUT if _IN_CHECKOUT else Path.cwd()) / "generated"
+REPOSITORY = Path(__file__).resolve().parent.parent
+TEMPLATES_DIR = REPOSITORY / "templates"
+RUNTIME_DIR = REPOSITORY / "runtime"
+GENERATED_DIR = REPOSITORY / "generated"

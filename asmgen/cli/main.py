@@ -1,0 +1,118 @@
+"""The `asmgen` command: finds subcommands on demand and turns every error into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from asmgen.errors import AsmgenError
+from asmgen.toolchain.tools import missing_module_error
+from asmgen.version import __version__
+
+#: Command -> (module, attribute, line of help). Importing a module only when its command runs keeps `--help` instant
+#: and lets `doctor` work where NumPy or PeachPy is missing.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "build": ("asmgen.cli.build", "build", "Generate, assemble and link the trainer of a model."),
+    "show": ("asmgen.cli.show", "show", "List the kernels of a model, or print one."),
+    "verify": ("asmgen.cli.verify", "verify", "Compare kernels and training steps with the float64 reference."),
+    "bench": ("asmgen.cli.bench", "bench", "Measure a model's speed, side by side with others."),
+    "train": ("asmgen.cli.train", "train", "Build if stale, then train."),
+    "data": ("asmgen.cli.data", "data_group", "Import, fetch, draw and inspect data sets."),
+    "doctor": ("asmgen.cli.doctor", "doctor", "Tell what works on this machine, and how to get the rest."),
+}
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A click group over COMMANDS. `main` is overridden so that a test runner meets the errors that a shell does."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        try:
+            result = super().main(args, prog_name or "asmgen", complete_var, standalone_mode=False, **extra)
+        except Exception as error:
+            sys.exit(_report(error))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _report(error: Exception) -> int:
+    """Print the one line that `error` deserves on stderr; return the exit code."""
+    if isinstance(error, click.exceptions.Abort):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output left (`| head`): nobody is there to tell, and Python must not flush into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        error = missing_module_error(error.name) or error
+    if os.environ.get("ASMGEN_DEBUG"):
+        traceback.print_exception(error)
+    message, exit_code = _describe(error)
+    click.echo(f"asmgen: error: {' '.join(message.split())}", err=True)
+    return exit_code
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    if isinstance(error, AsmgenError):
+        return str(error), error.exit_code
+    if isinstance(error, click.UsageError):
+        hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+        return error.format_message().rstrip(".") + hint, error.exit_code
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}", 1
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(where.filename)}:{where.lineno}"
+    return f"internal error at {place}: {type(error).__name__}: {error}; ASMGEN_DEBUG=1 shows where it came from", 1
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="asmgen", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", count=True, help="Say more; twice for still more.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only results and errors.")
+@click.pass_context
+def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
+    """Turn a neural network described in a Python file into one static executable that trains it.
+
+    \b
+    asmgen build models/catdog.py --isa native
+    generated/catdog/avx512/trainer --data data/catdog
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 this CPU lacks the instruction set, 130 interrupted.
+    """
+    ctx.obj = -1 if quiet else verbose
+
+
+if __name__ == "__main__":
+    main()
