@@ -1,0 +1,220 @@
+"""Records one kernel: PeachPy instructions, labels of a loop nest, comments, constants; ends in a Listing.
+
+    asm = Assembler(AVX512, "float32", "relu_fwd_n64_avx512")
+    with asm:
+        src = asm.argument(0, "src")
+        acc = asm.vec.alloc("acc")
+        with asm.loop("i", 64) as i:
+            asm.v.load(acc, [src])
+            ...
+    listing = asm.finish(facts)
+
+Inside the `with`, plain PeachPy instructions (`ADD(src, 64)`) are recorded as they are constructed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import peachpy.x86_64 as x86
+from peachpy.stream import InstructionStream
+from peachpy.x86_64.operand import MemoryOperand, RIPRelativeOffset
+from peachpy.x86_64.pseudo import LABEL, Label
+from peachpy.x86_64.registers import rsp
+
+from asmgen.asm.isa import ELEMENT_BYTES, Isa
+from asmgen.asm.listing import Constant, Facts, Listing, Loop
+from asmgen.asm.printer import instruction_text
+from asmgen.asm.regfile import RegFile
+from asmgen.asm.vec import Vec
+
+_ARGUMENTS = (x86.rdi, x86.rsi, x86.rdx, x86.rcx, x86.r8, x86.r9)
+_SCRATCH = (x86.rax, x86.r10, x86.r11)
+_SAVED = (x86.rbx, x86.rbp, x86.r12, x86.r13, x86.r14, x86.r15)
+_NOTE_COLUMN = 62
+
+
+class Assembler:
+    """The recorder of one kernel for one ISA and dtype (contracts: docs/architecture.md, Kernel ABI).
+
+    gp, vec, mask: register files. v: vector operations in the kernel's dtype. Registers of arguments that a kernel
+    does not name with `argument` are free for other use after `release_arguments`.
+    """
+
+    def __init__(self, isa: Isa, dtype: str, symbol: str) -> None:
+        self.isa = isa
+        self.dtype = dtype
+        self.symbol = symbol
+        self.element_bytes = ELEMENT_BYTES[dtype]
+        self.lanes = isa.lanes(dtype)
+        family = {16: "xmm", 32: "ymm", 64: "zmm"}[isa.vector_bytes]
+        self.gp = RegFile("general-purpose", [*_SCRATCH, *_ARGUMENTS, *_SAVED])
+        self.vec = RegFile("vector", [getattr(x86, f"{family}{i}") for i in range(isa.n_vregs)])
+        self.mask = RegFile("mask", [getattr(x86, f"k{i}") for i in range(1, 8)] if isa.has_mask else [])
+        for index, register in enumerate(_ARGUMENTS):
+            self.gp.reserve(register, f"argument {index}")
+        self.v = Vec(self)
+        self._stream = InstructionStream()
+        self._comments: dict[int, list[str]] = {}
+        self._notes: dict[int, str] = {}
+        self._loops: list[Loop] = []
+        self._nest: list[str] = []
+        self._labels: dict[str, int] = {}
+        self._constants: dict[str, Constant] = {}
+        self._n_slots = 0
+        self._arguments_named: set[int] = set()
+
+    def __enter__(self) -> Assembler:
+        self._stream.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._stream.__exit__(*exc)
+
+    # registers -----------------------------------------------------------------------------------------------------
+
+    def argument(self, index: int, name: str) -> Any:
+        """The register of argument `index` (0..5), renamed for the map."""
+        register = _ARGUMENTS[index]
+        self.gp.free(register)
+        self._arguments_named.add(index)
+        return self.gp.take(register, name)
+
+    def release_arguments(self) -> None:
+        """Free the argument registers that were not named."""
+        for index in range(len(_ARGUMENTS)):
+            if index not in self._arguments_named:
+                self.gp.free(_ARGUMENTS[index])
+                self._arguments_named.add(index)
+
+    # text ----------------------------------------------------------------------------------------------------------
+
+    def comment(self, text: str) -> None:
+        """A phase line above the next instruction."""
+        self._comments.setdefault(len(self._stream), []).append(text)
+
+    def note(self, text: str) -> None:
+        """A right-hand note on the instruction recorded last."""
+        self._notes[len(self._stream) - 1] = text
+
+    # control -------------------------------------------------------------------------------------------------------
+
+    def label(self, name: str) -> Any:
+        """A fresh label: `name`, or `name_2`, `name_3`... where it was used before. Place it with `place`."""
+        count = self._labels[name] = self._labels.get(name, 0) + 1
+        return Label(name if count == 1 else f"{name}_{count}")
+
+    def place(self, label: Any) -> None:
+        LABEL(label)
+
+    @contextmanager
+    def loop(self, name: str, trips: int | str, counter: Any = None, *, on_stack: bool = False) -> Iterator[Any]:
+        """Repeat the body `trips` times; the label spells the nest (`.n_oh_ow`).
+
+        trips: an int, or text for the header when the count is already in `counter` (then a count of 0 skips the
+        body). counter: a register to count in (default: one is allocated, and freed at the end), or on_stack for
+        outer loops when registers are scarce. Yields the counter (counts down), or None for a single trip.
+        """
+        self._loops.append(Loop(name, str(trips), len(self._nest)))
+        self._nest.append(name)
+        try:
+            if isinstance(trips, int) and trips < 1:
+                raise ValueError(f"loop {name} of {self.symbol} would run {trips} times")
+            if trips == 1:
+                yield None
+                return
+            label = self.label("_".join(self._nest))
+            runtime = isinstance(trips, str)
+            own = counter is None and not on_stack
+            where: Any = self.stack_slot() if on_stack else (self.gp.alloc(f"{name} left") if own else counter)
+            end = self.label("_".join(self._nest) + "_end") if runtime else None
+            if runtime:
+                x86.TEST(counter, counter)
+                x86.JZ(end)
+                if on_stack:
+                    x86.MOV(where, counter)
+            else:
+                x86.MOV(where, trips)
+            self.place(label)
+            yield where
+            x86.SUB(where, 1)
+            x86.JNZ(label)
+            if end is not None:
+                self.place(end)
+            if own:
+                self.gp.free(where)
+        finally:
+            self._nest.pop()
+
+    def stack_slot(self) -> Any:
+        """A fresh quadword of the frame, as a memory operand."""
+        self._n_slots += 1
+        return x86.qword[rsp + 8 * (self._n_slots - 1)]
+
+    # constants -----------------------------------------------------------------------------------------------------
+
+    def vector_constant(self, name: str, values: Sequence[float] | float, note: str = "") -> MemoryOperand:
+        """A vector of the kernel's dtype in .rodata (one value = in every lane). Aligned to its size."""
+        lanes = [values] * self.lanes if isinstance(values, (int, float)) else list(values)
+        if len(lanes) % self.lanes:
+            raise ValueError(f"constant {name}: {len(lanes)} values do not fill vectors of {self.lanes}")
+        code, word = ("<f", "<I") if self.element_bytes == 4 else ("<d", "<Q")
+        words = [struct.unpack(word, struct.pack(code, value))[0] for value in lanes]
+        return self._constant(name, words, note or (f"{lanes[0]!r}" if len(set(lanes)) == 1 else "per lane"))
+
+    def integer_constant(self, name: str, words: Sequence[int] | int, note: str = "") -> MemoryOperand:
+        """A vector of integer words as wide as the dtype (one value = in every lane)."""
+        lanes = [words] * self.lanes if isinstance(words, int) else list(words)
+        return self._constant(name, [word % (1 << 8 * self.element_bytes) for word in lanes], note)
+
+    def _constant(self, name: str, words: list[int], note: str) -> MemoryOperand:
+        constant = Constant(name, self.element_bytes, tuple(words), note)
+        if self._constants.setdefault(name, constant) != constant:
+            raise ValueError(f"two different constants named {name} in {self.symbol}")
+        operand = MemoryOperand(RIPRelativeOffset(0))
+        operand.symbol = f"{self.symbol}.{name}"
+        return operand
+
+    # the end -------------------------------------------------------------------------------------------------------
+
+    def finish(self, facts: Facts) -> Listing:
+        """Add prologue and epilogue and freeze everything into a Listing."""
+        used = self.gp.used()
+        saved = [register for register in _SAVED if str(register) in used]
+        frame = 8 * self._n_slots
+        lines: list[str] = [f"    push {register}" for register in saved]
+        if frame:
+            lines.append(f"    sub rsp, {frame}")
+        n_instructions = 0
+        for position, instruction in enumerate(self._stream):
+            lines.extend(f"    ; {text}" for text in self._comments.get(position, ()))
+            if isinstance(instruction, LABEL):
+                lines.append(f".{instruction.operands[0]}:")
+                continue
+            n_instructions += 1
+            text = f"    {instruction_text(instruction, self.isa)}"
+            note = self._notes.get(position)
+            lines.append(f"{text:<{_NOTE_COLUMN}}; {note}" if note else text)
+        lines.extend(f"    ; {text}" for text in self._comments.get(len(self._stream), ()))
+        if frame:
+            lines.append(f"    add rsp, {frame}")
+        lines.extend(f"    pop {register}" for register in reversed(saved))
+        if self.isa.has_vex and self.vec.history:
+            lines.append("    vzeroupper")
+        lines.append("    ret")
+        return Listing(
+            symbol=self.symbol,
+            isa=self.isa.name,
+            dtype=self.dtype,
+            facts=facts,
+            lines=tuple(lines),
+            constants=tuple(self._constants.values()),
+            loops=tuple(self._loops),
+            vector_registers=tuple(self.vec.register_map() + self.mask.register_map()),
+            gp_registers=tuple(self.gp.register_map()),
+            saved=tuple(str(register) for register in saved),
+            n_instructions=n_instructions,
+        )

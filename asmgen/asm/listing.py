@@ -1,0 +1,91 @@
+"""What a kernel emitter returns: the code with its facts, and the text of the `.asm` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jinja2
+
+from asmgen.paths import TEMPLATES_DIR
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A kernel argument: register, name, C type, layout and direction, as the header shows them."""
+
+    register: str
+    name: str
+    ctype: str
+    layout: str
+    direction: str  # "in" | "out" | "in/out"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header and the reports say of a kernel."""
+
+    title: str  # one line: op and shapes
+    source: str  # the Python file that emits it, relative to the repository
+    formula: tuple[str, ...]
+    arguments: tuple[Argument, ...]
+    slice_unit: str  # what [begin, end) counts
+    flops: int  # floating point operations of one call over the whole slice (multiply and add count one each)
+    bytes_read: int
+    bytes_written: int
+    tile: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A read-only datum: `values` are 32- or 64-bit words, already as integers."""
+
+    label: str
+    word_bytes: int
+    words: tuple[int, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of the nest: name, trip count (an int, or what decides it) and depth."""
+
+    name: str
+    trips: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One kernel: symbol, instructions as text lines, constants and facts."""
+
+    symbol: str
+    isa: str
+    dtype: str
+    facts: Facts
+    lines: tuple[str, ...]
+    constants: tuple[Constant, ...]
+    loops: tuple[Loop, ...]
+    vector_registers: tuple[tuple[str, str], ...]
+    gp_registers: tuple[tuple[str, str], ...]
+    saved: tuple[str, ...]
+    n_instructions: int
+
+    def text(self) -> str:
+        """The complete `.asm` file; the same listing always gives the same bytes."""
+        rendered = _environment().get_template("kernel.asm.j2").render(listing=self, facts=self.facts)
+        return "\n".join(line.rstrip() for line in rendered.split("\n"))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES_DIR),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["grouped"] = lambda number: f"{number:,}".replace(",", " ")
+    environment.filters["hexwords"] = lambda words: ", ".join(f"0x{word:x}" for word in words)
+    return environment

@@ -1,0 +1,77 @@
+"""Hands out physical registers under names and remembers who held what, for the register map of the listing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A register and the name it was taken under."""
+
+    register: str
+    name: str
+
+
+class RegFile:
+    """A file of physical registers; `alloc` takes the first free one in the given order.
+
+    Raises RuntimeError when none is left, listing the holders: a tile that does not fit is a bug of choose_tile.
+    """
+
+    def __init__(self, kind: str, registers: list[Any]) -> None:
+        self.kind = kind
+        self._order = list(registers)
+        self._free = list(registers)
+        self._held: dict[str, str] = {}
+        self.history: list[Holding] = []
+
+    def alloc(self, name: str) -> Any:
+        """Take a free register and call it `name`."""
+        if not self._free:
+            holders = ", ".join(f"{reg}={name}" for reg, name in self._held.items())
+            raise RuntimeError(f"no {self.kind} register left for {name!r}; held: {holders}")
+        return self._take(self._free[0], name)
+
+    def take(self, register: Any, name: str) -> Any:
+        """Take this very register (an argument, or one an instruction fixes)."""
+        if register not in self._free:
+            raise RuntimeError(
+                f"{self.kind} register {register} wanted for {name!r} is held: {self._held[str(register)]}"
+            )
+        return self._take(register, name)
+
+    def reserve(self, register: Any, why: str) -> None:
+        """Keep a register back without listing it in the map (arguments that are not named yet)."""
+        self._free.remove(register)
+        self._held[str(register)] = why
+
+    def _take(self, register: Any, name: str) -> Any:
+        self._free.remove(register)
+        self._held[str(register)] = name
+        self.history.append(Holding(str(register), name))
+        return register
+
+    def free(self, *registers: Any) -> None:
+        """Give registers back; the order of allocation stays stable."""
+        for register in registers:
+            del self._held[str(register)]
+            self._free.append(register)
+        self._free.sort(key=self._order.index)
+
+    def n_free(self) -> int:
+        return len(self._free)
+
+    def used(self) -> set[str]:
+        """Every register that was ever taken."""
+        return {holding.register for holding in self.history}
+
+    def register_map(self) -> list[tuple[str, str]]:
+        """(register, names it had, in order), in register order."""
+        names: dict[str, list[str]] = {}
+        for holding in self.history:
+            held = names.setdefault(holding.register, [])
+            if holding.name not in held:
+                held.append(holding.name)
+        return [(str(reg), " / ".join(names[str(reg)])) for reg in self._order if str(reg) in names]

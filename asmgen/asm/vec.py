@@ -1,0 +1,225 @@
+"""Vector operations in the kernel's own dtype and ISA: one vocabulary, so kernels never ask for the ISA's name.
+
+Every operation reads `op(destination, a, b)`. `b` may be a memory operand `[address]` or a constant. On SSE the
+two-operand forms are chosen here; memory operands must then be 16-byte aligned, and `destination` may equal `b` only
+for commutative operations. Masks (results of comparisons) are mask registers where the ISA has them, else vectors of
+all-ones / all-zeros lanes: take them from `mask_alloc` and use them with `select` and `keep` only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import peachpy.x86_64 as x86
+from peachpy.x86_64.registers import Register
+
+if TYPE_CHECKING:
+    from asmgen.asm.assembler import Assembler
+
+_COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ"}
+_LESS, _LESS_EQUAL = 1, 2  # comparison predicates
+
+
+class Vec:
+    """The vector vocabulary of one Assembler."""
+
+    def __init__(self, asm: Assembler) -> None:
+        self._asm = asm
+        self._isa = asm.isa
+        self._suffix = "PS" if asm.element_bytes == 4 else "PD"
+        self._scalar = "SS" if asm.element_bytes == 4 else "SD"
+        self._int = "D" if asm.element_bytes == 4 else "Q"
+        self._scratch: Any = None
+
+    # registers -----------------------------------------------------------------------------------------------------
+
+    def mask_alloc(self, name: str) -> Any:
+        """A register for a comparison's result."""
+        return (self._asm.mask if self._isa.has_mask else self._asm.vec).alloc(name)
+
+    def mask_free(self, *masks: Any) -> None:
+        (self._asm.mask if self._isa.has_mask else self._asm.vec).free(*masks)
+
+    def needs_scratch(self) -> bool:
+        """Whether `fma`/`fnma` need a scratch vector on this ISA (choose_tile must leave one register for it)."""
+        return not self._isa.has_fma
+
+    def scratch(self) -> Any:
+        """The one scratch vector, taken on first use and kept."""
+        if self._scratch is None:
+            self._scratch = self._asm.vec.alloc("scratch")
+        return self._scratch
+
+    # moves ---------------------------------------------------------------------------------------------------------
+
+    def _op(self, name: str) -> Any:
+        return getattr(x86, ("V" if self._isa.has_vex else "") + name)
+
+    def load(self, dst: Any, mem: Any) -> None:
+        """dst = V elements at mem (any alignment)."""
+        self._op(f"MOVU{self._suffix}")(dst, mem)
+
+    def store(self, mem: Any, src: Any) -> None:
+        """V elements at mem = src (any alignment)."""
+        self._op(f"MOVU{self._suffix}")(mem, src)
+
+    def mov(self, dst: Any, src: Any) -> None:
+        if dst != src:
+            self._op(f"MOVA{self._suffix}")(dst, src)
+
+    def zero(self, dst: Any) -> None:
+        """dst = 0 in every lane."""
+        if self._isa.has_mask:
+            x86.VPXORD(dst, dst, dst)
+        elif self._isa.has_vex:
+            x86.VXORPS(dst, dst, dst)
+        else:
+            x86.XORPS(dst, dst)
+
+    def broadcast(self, dst: Any, mem: Any) -> None:
+        """dst = the one element at mem in every lane."""
+        if self._isa.has_vex:
+            getattr(x86, f"VBROADCAST{self._scalar}")(dst, mem)
+        elif self._suffix == "PD":
+            x86.MOVDDUP(dst, mem)
+        else:
+            x86.MOVSS(dst, mem)
+            x86.SHUFPS(dst, dst, 0)
+
+    def load_scalar(self, dst: Any, mem: Any) -> None:
+        """Lane 0 of dst = the element at mem, other lanes 0."""
+        self._op(f"MOV{self._scalar}")(dst.as_xmm, mem)
+
+    def store_scalar(self, mem: Any, src: Any) -> None:
+        """The element at mem = lane 0 of src."""
+        self._op(f"MOV{self._scalar}")(mem, src.as_xmm)
+
+    # arithmetic ----------------------------------------------------------------------------------------------------
+
+    def _binary(self, name: str, dst: Any, a: Any, b: Any, *, plain: bool = False) -> None:
+        """dst = a name b. plain: the mnemonic carries no PS/PD suffix."""
+        mnemonic = name if plain else name + self._suffix
+        if self._isa.has_vex:
+            getattr(x86, f"V{mnemonic}")(dst, a, b)
+            return
+        if isinstance(b, Register) and dst == b and dst != a:
+            if name not in _COMMUTATIVE:
+                raise ValueError(
+                    f"{mnemonic}: destination {dst} is the second operand; not possible on {self._isa.name}"
+                )
+            a, b = b, a
+        self.mov(dst, a)
+        getattr(x86, mnemonic)(dst, b)
+
+    def add(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("ADD", dst, a, b)
+
+    def sub(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("SUB", dst, a, b)
+
+    def mul(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("MUL", dst, a, b)
+
+    def div(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("DIV", dst, a, b)
+
+    def max(self, dst: Any, a: Any, b: Any) -> None:
+        """dst = a > b ? a : b (b where either is NaN)."""
+        self._binary("MAX", dst, a, b)
+
+    def min(self, dst: Any, a: Any, b: Any) -> None:
+        """dst = a < b ? a : b (b where either is NaN)."""
+        self._binary("MIN", dst, a, b)
+
+    def sqrt(self, dst: Any, a: Any) -> None:
+        self._op(f"SQRT{self._suffix}")(dst, a)
+
+    def fma(self, acc: Any, a: Any, b: Any) -> None:
+        """acc += a * b; one rounding with FMA, two without (then through the scratch vector)."""
+        if self._isa.has_fma:
+            getattr(x86, f"VFMADD231{self._suffix}")(acc, a, b)
+            return
+        self.mul(self.scratch(), a, b)
+        self.add(acc, acc, self.scratch())
+
+    def fnma(self, acc: Any, a: Any, b: Any) -> None:
+        """acc -= a * b."""
+        if self._isa.has_fma:
+            getattr(x86, f"VFNMADD231{self._suffix}")(acc, a, b)
+            return
+        self.mul(self.scratch(), a, b)
+        self.sub(acc, acc, self.scratch())
+
+    # bits ----------------------------------------------------------------------------------------------------------
+
+    def and_(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("AND", dst, a, b)
+
+    def or_(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("OR", dst, a, b)
+
+    def xor_(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary("XOR", dst, a, b)
+
+    def shift_left(self, dst: Any, a: Any, count: int) -> None:
+        """Integer lanes as wide as the dtype, shifted left by an immediate."""
+        self._binary(f"PSLL{self._int}", dst, a, count, plain=True)
+
+    def shift_right(self, dst: Any, a: Any, count: int) -> None:
+        """Integer lanes as wide as the dtype, shifted right (zeros in) by an immediate."""
+        self._binary(f"PSRL{self._int}", dst, a, count, plain=True)
+
+    def integer_add(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary(f"PADD{self._int}", dst, a, b, plain=True)
+
+    def integer_sub(self, dst: Any, a: Any, b: Any) -> None:
+        self._binary(f"PSUB{self._int}", dst, a, b, plain=True)
+
+    # comparisons ---------------------------------------------------------------------------------------------------
+
+    def less(self, mask: Any, a: Any, b: Any) -> None:
+        """mask = a < b, lane by lane (false for NaN). `a` must be a register."""
+        self._compare(mask, a, b, _LESS)
+
+    def less_equal(self, mask: Any, a: Any, b: Any) -> None:
+        """mask = a <= b, lane by lane (false for NaN). `a` must be a register."""
+        self._compare(mask, a, b, _LESS_EQUAL)
+
+    def equal(self, mask: Any, a: Any, b: Any) -> None:
+        """mask = a == b, lane by lane."""
+        self._compare(mask, a, b, 0)
+
+    def _compare(self, mask: Any, a: Any, b: Any, predicate: int) -> None:
+        if self._isa.has_vex:
+            getattr(x86, f"VCMP{self._suffix}")(mask, a, b, predicate)
+            return
+        if isinstance(b, Register) and mask == b:
+            raise ValueError(f"comparison into its own second operand {b} is not possible on {self._isa.name}")
+        self.mov(mask, a)
+        getattr(x86, f"CMP{self._suffix}")(mask, b, predicate)
+
+    def keep(self, dst: Any, mask: Any, a: Any) -> None:
+        """dst = mask ? a : 0. `a` must be a register."""
+        if self._isa.has_mask:
+            getattr(x86, f"VMOVA{self._suffix}")(dst(mask.z), a)
+        else:
+            self._binary("AND", dst, a, mask)
+
+    def select(self, dst: Any, mask: Any, a: Any, b: Any) -> None:
+        """dst = mask ? a : b. On SSE without masks, uses the scratch vector; dst may be any of the operands."""
+        if self._isa.has_mask:
+            getattr(x86, f"VBLENDM{self._suffix}")(dst(mask), b, a)
+        elif self._isa.has_vex:
+            getattr(x86, f"VBLENDV{self._suffix}")(dst, b, a, mask)
+        else:
+            scratch = self.scratch()
+            self._binary("XOR", scratch, a, b)
+            self._binary("AND", scratch, scratch, mask)
+            self._binary("XOR", dst, b, scratch)
+
+    def sign_bits(self, dst: Any, mask: Any) -> None:
+        """Bit i of the 32-bit general-purpose register dst = lane i of mask."""
+        if self._isa.has_mask:
+            x86.KMOVW(dst, mask)
+        else:
+            self._op(f"MOVMSK{self._suffix}")(dst, mask)
