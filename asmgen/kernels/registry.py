@@ -1,0 +1,50 @@
+"""Which emitter makes the kernel of which spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
+from asmgen.kernels import (
+    act,
+    conv2d_dw,
+    conv2d_dx,
+    conv2d_fwd,
+    conv2d_pack_dx,
+    conv2d_unpool,
+    dense_dw,
+    dense_dx,
+    dense_fwd,
+    load_input,
+    loss,
+    pool,
+    update,
+)
+from asmgen.plan import specs
+from asmgen.plan.specs import KernelSpec
+
+_EMITTERS: dict[type[KernelSpec], Callable[[Any, Isa], Listing]] = {
+    specs.LoadInput: load_input.emit,
+    specs.Conv2dForward: conv2d_fwd.emit,
+    specs.Conv2dUnpool: conv2d_unpool.emit,
+    specs.Conv2dBackwardInput: conv2d_dx.emit,
+    specs.Conv2dBackwardWeights: conv2d_dw.emit,
+    specs.Conv2dPackInputGradient: conv2d_pack_dx.emit,
+    specs.PoolForward: pool.emit_forward,
+    specs.PoolBackward: pool.emit_backward,
+    specs.ActForward: act.emit_forward,
+    specs.ActBackward: act.emit_backward,
+    specs.DenseForward: dense_fwd.emit,
+    specs.DenseBackwardInput: dense_dx.emit,
+    specs.DenseBackwardWeights: dense_dw.emit,
+    specs.Loss: loss.emit,
+    specs.Update: update.emit,
+}
+
+
+def emit_kernel(spec: KernelSpec, isa: Isa) -> Listing:
+    """The listing of a spec for one ISA; checks the spec first."""
+    spec.check()
+    return _EMITTERS[type(spec)](spec, isa)
