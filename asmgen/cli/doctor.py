@@ -90,12 +90,16 @@ def as_text(found: Diagnosis) -> str:
 
 @click.command()
 @click.option("--json", "json_output", is_flag=True, help="Print JSON, for scripts.")
+@click.option("--best-isa", is_flag=True, help="Print only the level that `--isa native` means here.")
 @click.pass_context
-def doctor(ctx: click.Context, json_output: bool) -> None:
+def doctor(ctx: click.Context, json_output: bool, best_isa: bool) -> None:
     """Tell what works on this machine, what each missing thing costs, and the command that installs it.
 
     Exit code 0 if `asmgen build` can work here, 1 if not.
     """
+    if best_isa:
+        click.echo(cpu.best_isa())
+        return
     found = diagnose()
     click.echo(json.dumps(as_json(found), indent=2) if json_output else as_text(found))
     ctx.exit(0 if found.can_build else 1)

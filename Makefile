@@ -1,0 +1,67 @@
+# `make help` lists the targets. Everything works from a fresh Debian 12 or 13 with make, git and a network (docs/setup.md).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+ASMGEN := $(VENV)/bin/asmgen
+SETUP_INPUTS := pyproject.toml scripts/constraints.txt scripts/setup.sh scripts/apt.sh
+SOURCES := $(wildcard asmgen/*.py asmgen/*/*.py runtime/*.asm runtime/*.inc templates/*)
+
+# Options: make trainer MODEL=models/lenet.py ISA=avx2;  make test PYTEST_ARGS="-k setup"
+MODEL := models/catdog.py
+ISA := native
+DEMO_EPOCHS := 6
+PYTEST_ARGS := -n auto
+
+DEMO_DATA := data/catdog-drawn
+DEMO := generated/catdog/demo
+
+.PHONY: help setup demo trainer test lint bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: $(VENV)/.dev  ## make .venv with asmgen and the tools for tests (installs what is missing with apt)
+
+demo: $(DEMO).log  ## draw cats and dogs, build models/catdog.py for this CPU, train it
+	@echo
+	@echo "demo: $$(tail -n 1 $<)"
+	@echo "demo: the whole output is in $<, the weights are in $(DEMO).safetensors, the assembly is under generated/catdog/"
+	@echo "demo: 'make clean' starts over"
+
+trainer: $(VENV)/.base  ## build the trainer of MODEL for ISA
+	$(ASMGEN) build $(MODEL) --isa $(ISA)
+
+test: $(VENV)/.dev  ## run the tests
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy asmgen/
+
+bench: $(VENV)/.dev  ## catdog on this CPU, side by side with PyTorch
+	$(ASMGEN) bench models/catdog.py --isa native --against torch
+
+clean:  ## remove .venv and all that these targets made; imported data sets stay
+	git clean -fdXq generated
+	rm -rf $(VENV) $(DEMO_DATA) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.base: $(SETUP_INPUTS)
+	scripts/setup.sh base
+
+$(VENV)/.dev: $(SETUP_INPUTS)
+	scripts/setup.sh dev
+
+$(DEMO_DATA)/classes.json: | $(VENV)/.base
+	$(ASMGEN) data synth catdog -o $(DEMO_DATA)
+
+$(DEMO).built: models/catdog.py $(SOURCES) $(VENV)/.base
+	$(ASMGEN) build models/catdog.py --isa native
+	touch $@
+
+$(DEMO).log: $(DEMO).built $(DEMO_DATA)/classes.json
+	isa=$$($(ASMGEN) doctor --best-isa); \
+	generated/catdog/$$isa/trainer --data $(DEMO_DATA) --epochs $(DEMO_EPOCHS) --save $(DEMO).safetensors | tee $@
