@@ -1,0 +1,1 @@
+"""The model description language, and the loading and checking of model files."""

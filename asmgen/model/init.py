@@ -1,0 +1,89 @@
+"""How parameters start: He and Xavier initialisation with PyTorch's fans, zeros, or values from a file.
+
+For a convolution fan_in = c * kh * kw and fan_out = oc * kh * kw; for a dense layer the numbers of inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from asmgen.model.located import Located
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """Base of the initialisers."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        """(kind, scale): ("uniform", bound), ("normal", std), ("zeros", 0) or ("data", 0)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class HeUniform(Initializer):
+    """Uniform in [-bound, bound), bound = sqrt(6 / fan_in) (He et al., 2015)."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "uniform", math.sqrt(6 / fan_in)
+
+
+@dataclass(frozen=True)
+class HeNormal(Initializer):
+    """Normal with std = sqrt(2 / fan_in) (He et al., 2015)."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "normal", math.sqrt(2 / fan_in)
+
+
+@dataclass(frozen=True)
+class XavierUniform(Initializer):
+    """Uniform in [-bound, bound), bound = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "uniform", math.sqrt(6 / (fan_in + fan_out))
+
+
+@dataclass(frozen=True)
+class XavierNormal(Initializer):
+    """Normal with std = sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "normal", math.sqrt(2 / (fan_in + fan_out))
+
+
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """All zeros; the default of biases."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "zeros", 0.0
+
+
+@dataclass(frozen=True)
+class FromFile(Located, Initializer):
+    """Values from a `.npy` or `.safetensors` file in PyTorch's layout: conv [oc, c, kh, kw], dense [out, in], bias [n].
+
+    `path` is relative to the model file's folder. `key` names the tensor in a safetensors file; without it, the
+    parameter's own name ("0.weight").
+    """
+
+    path: str
+    key: str | None = None
+
+    def check(self) -> None:
+        suffix = os.path.splitext(self.path)[1] if isinstance(self.path, str) else None
+        if suffix not in (".npy", ".safetensors"):
+            raise self.error(f"path={self.path!r} must name a .npy or .safetensors file")
+        if suffix == ".npy" and self.key is not None:
+            raise self.error(f"key={self.key!r}: a .npy file holds one tensor; leave key out")
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "data", 0.0
+
+    @property
+    def resolved_path(self) -> str:
+        """`path` seen from the current directory."""
+        model_file = self.where.rpartition(":")[0]
+        return os.path.join(os.path.dirname(model_file), self.path)
