@@ -16,6 +16,7 @@ from pathlib import Path
 from asmgen.errors import ToolError
 
 _SETUP = "make setup"
+_TORCH = "make setup; if pip finds no CPU build: make setup TORCH='torch==2.13.0 --index-url URL' (docs/setup.md)"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("jinja2", _distribution("jinja2"), "trainer.asm cannot be written", _SETUP, needed_to_build=True),
     Tool("click", _distribution("click"), "the command line does not start", _SETUP, needed_to_build=True),
     Tool("pillow", _distribution("pillow"), "no `asmgen data import` and no `asmgen data synth`", _SETUP),
-    Tool("torch", _distribution("torch"), "no `asmgen bench --against torch`; parity tests are skipped", _SETUP),
+    Tool("torch", _distribution("torch"), "no `asmgen bench --against torch`; parity tests are skipped", _TORCH),
     Tool("safetensors", _distribution("safetensors"), "tests that exchange weights are skipped", _SETUP),
     Tool("qemu-x86_64", _program("qemu-x86_64", "--version"), "tests on older CPUs are skipped", _apt("qemu-user")),
     Tool("nvcc", _program("nvcc", "--version"), "CUDA source cannot be compiled", _apt("nvidia-cuda-toolkit")),
