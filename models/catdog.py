@@ -1,4 +1,4 @@
-"""Cats and dogs: three convolutions with 2x2 max pools, then two dense layers (S0)."""
+"""Cats and dogs: three convolutions with 2x2 max pools, then two dense layers."""
 
 from asmgen import SGD, BinaryCrossEntropy, Conv2D, Dataset, Dense, Flatten, MaxPool2D, Model, ReLU
 
@@ -15,4 +15,4 @@ def model(size=128, channels=3, epochs=10, lr=0.01, batch=16):
         loss=BinaryCrossEntropy(),              # from logits
         optimizer=SGD(lr=lr), batch_size=batch, epochs=epochs, seed=1,
         data=Dataset("catdog", scale=1 / 255),  # $ASMGEN_DATA/catdog
-    )
+    )  # fmt: skip

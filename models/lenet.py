@@ -20,4 +20,4 @@ def model(pool=POOLS, epochs=10, lr=0.001, batch=64):
         loss=SoftmaxCrossEntropy(),
         optimizer=Adam(lr=lr, lr_decay=0.8), batch_size=batch, epochs=epochs, seed=1,
         data=Dataset("mnist", scale=1 / 255),
-    )
+    )  # fmt: skip

@@ -23,4 +23,4 @@ def model(optimizer=OPTIMIZERS, epochs=25, batch=64):
         loss=SoftmaxCrossEntropy(),
         optimizer=recipes[optimizer], batch_size=batch, epochs=epochs, seed=1,
         data=Dataset("mnist", scale=1 / 255, validation=("test", 9000, 10000)),
-    )
+    )  # fmt: skip

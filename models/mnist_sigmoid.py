@@ -14,4 +14,4 @@ def model(epochs=30, lr=0.1, batch=32):
         loss=SoftmaxCrossEntropy(),
         optimizer=SGD(lr=lr), batch_size=batch, epochs=epochs, seed=1,
         data=Dataset("mnist", scale=1 / 255),
-    )
+    )  # fmt: skip

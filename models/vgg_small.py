@@ -16,4 +16,4 @@ def model(size=32, channels=3, classes=10, epochs=10, lr=0.01, batch=32):
         loss=SoftmaxCrossEntropy(),
         optimizer=Momentum(lr=lr, momentum=0.9), batch_size=batch, epochs=epochs, seed=1,
         data=Dataset("cifar10", scale=1 / 255),
-    )
+    )  # fmt: skip

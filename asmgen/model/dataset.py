@@ -43,9 +43,9 @@ class Dataset(Located):
     def check_channels(self, channels: int) -> None:
         """Raise ModelError unless mean and std have one number per channel of the input."""
         for name in ("mean", "std"):
-            count = len(_values(getattr(self, name)))
-            if count not in (0, channels):
-                raise self.error(f"{name} has {count} values, but the input has {channels} channels")
+            values = _values(getattr(self, name))
+            if len(values) not in (0, channels):
+                raise self.error(f"{name}={values} needs one number for each channel of the input, {channels}")
 
     def _check_channels(self, name: str, low: float, *, allow_zero: bool) -> None:
         value = getattr(self, name)

@@ -1,0 +1,181 @@
+"""Shapes through a network, and the message for each way in which a model does not fit together."""
+
+import pytest
+
+from asmgen import (
+    SGD,
+    AvgPool2D,
+    BinaryCrossEntropy,
+    Conv2D,
+    Dataset,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    MeanSquaredError,
+    Model,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
+from asmgen.errors import ModelError
+from asmgen.model.describe import describe
+from asmgen.model.params import model_parameters
+from asmgen.model.shapes import classes_of, infer_shapes, logit_layers
+
+
+def network(*layers, input=(3, 8, 8), loss=None, **more):
+    facts = {"name": "net", "optimizer": SGD(0.1), "data": Dataset("d")} | more
+    return Model(input=input, layers=layers, loss=loss or SoftmaxCrossEntropy(), **facts)
+
+
+def test_shapes_follow_pytorchs_floor_division():
+    model = network(
+        Conv2D(4, (3, 2), stride=(2, 1), padding="valid"), ReLU(), MaxPool2D(2), AvgPool2D((1, 2), 1),
+        Flatten(), Dense(5),
+        input=(3, 13, 10),
+    )  # fmt: skip
+    shapes = infer_shapes(model)
+    assert [s.out_shape for s in shapes] == [(4, 6, 9), (4, 6, 9), (4, 3, 4), (4, 3, 3), (36,), (5,)]
+    assert [s.label for s in shapes] == ["conv1", "relu1", "pool1", "pool2", "flatten1", "dense1"]
+    assert [s.in_shape for s in shapes] == [model.input, *(s.out_shape for s in shapes[:-1])]
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 11, (2, 5)])
+def test_same_keeps_the_size(kernel):
+    shapes = infer_shapes(network(Conv2D(2, kernel, padding="same"), Flatten(), Dense(2), input=(1, 5, 6)))
+    assert shapes[0].out_shape == (2, 5, 6)
+
+
+def test_parameters_have_pytorchs_names_shapes_and_fans():
+    model = network(Conv2D(4, (3, 5), padding=1), ReLU(), MaxPool2D(2), Flatten(), Dense(2, bias=False))
+    facts = [(p.name, p.shape, p.fan_in, p.fan_out) for p in model_parameters(infer_shapes(model))]
+    assert facts == [
+        ("0.weight", (4, 3, 3, 5), 45, 60),
+        ("0.bias", (4,), 45, 60),
+        ("4.weight", (2, 48), 48, 2),
+    ]
+
+
+IMAGE = [Conv2D(4, 3), Flatten()]
+
+
+@pytest.mark.parametrize(
+    ("layers", "more", "message"),
+    [
+        (
+            [Conv2D(2, 3, padding="same"), MaxPool2D(8), ReLU(), Conv2D(4, 3), Flatten(), Dense(2)], {},
+            r"conv2: kernel 3x3 on input 1x1 leaves no output; add padding=1 or drop the pool before it$",
+        ),
+        (
+            [Conv2D(2, (9, 3)), Flatten(), Dense(2)], {},
+            r"conv1: kernel 9x3 on input 8x8 leaves no output; add padding=\(1, 0\)$",
+        ),
+        (
+            [Conv2D(2, 11, padding=1), Flatten(), Dense(2)], {},
+            r"conv1: kernel 11x11 on input 8x8 padded to 10x10 leaves no output; add padding=2$",
+        ),
+        (
+            [AvgPool2D(9), Flatten(), Dense(2)], {},
+            r"pool1: window 9x9 on input 8x8 leaves no output; make the window smaller or drop this pool$",
+        ),
+        ([Conv2D(4, 3), Dense(2)], {}, r"dense1: its input is an image 4x6x6; put Flatten\(\) before it$"),
+        ([Flatten(), Conv2D(4, 3)], {}, r"conv1: its input is a vector of 192; put it before Flatten\(\)"),
+        ([Flatten(), MaxPool2D(2)], {}, r"pool1: its input is a vector of 192; put it before Flatten\(\)"),
+        ([Flatten(), Flatten(), Dense(2)], {}, r"flatten2: its input is already a vector of 192; remove this"),
+        ([*IMAGE, Softmax(), Dense(2)], {}, r"softmax1: Softmax can only be the last layer$"),
+        (
+            [*IMAGE, Dense(2), Softmax()], {"loss": BinaryCrossEntropy()},
+            r"softmax1: Softmax goes with SoftmaxCrossEntropy\(\), not BinaryCrossEntropy\(\)$",
+        ),
+        ([Conv2D(4, 3)], {}, r"conv1: the network ends in an image 4x6x6; end it with Flatten\(\), Dense\(\.\.\.\)$"),
+        ([*IMAGE, Dense(1)], {}, r"dense1: SoftmaxCrossEntropy needs 2 or more outputs, not 1"),
+        ([*IMAGE, Dense(257)], {}, r"dense1: 257 outputs; at most 256 \(labels are bytes\)$"),
+        ([Flatten(), ReLU()], {}, r"model net: no layer has parameters, so there is nothing to train"),
+        (
+            [Conv2D(60000, 1), Flatten(), Dense(2)], {"input": (1, 64, 64)},
+            r"conv1: 245760000 output values per sample; at most 67108864$",
+        ),
+        ([*IMAGE, Dense(60000), Dense(60000)], {}, r"dense2: 3600000000 weights; at most 134217728$"),
+        (
+            [*IMAGE, Dense(2)], {"data": Dataset("d", mean=(0.5,))},
+            r"Dataset: mean=\(0\.5,\) needs one number for each channel of the input, 3$",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_fit_is_refused_at_the_layers_line(layers, more, message):
+    with pytest.raises(ModelError, match=r"test_shapes\.py:\d+: " + message):
+        infer_shapes(network(*layers, **more))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"name": "cat-dog"}, r"model cat-dog: name='cat-dog' must be 1 to 64 letters"),
+        ({"name": "../x"}, r"name='\.\./x' must be"),
+        ({"input": (28, 28)}, r"model net: input=\(28, 28\) must be \(channels, height, width\)"),
+        ({"input": (1, 0, 28)}, r"model net: input=\(1, 0, 28\): height 0 must lie in 1\.\.8192"),
+        ({"batch_size": 0}, r"model net: batch_size=0 must lie in 1\.\.65536"),
+        ({"epochs": 1.5}, r"model net: epochs=1\.5 must be a whole number"),
+        ({"seed": -1}, r"model net: seed=-1 must lie in"),
+        ({"dtype": "float16"}, r"model net: dtype='float16' must be \"float32\" or \"float64\""),
+        ({"precise": 1}, r"model net: precise=1 must be True or False"),
+        ({"loss": BinaryCrossEntropy}, r"model net: loss=BinaryCrossEntropy is a class; write BinaryCrossEntropy\(\)"),
+        ({"optimizer": "adam"}, r"model net: optimizer='adam' must be an optimizer such as SGD\(lr=0\.01\)"),
+        ({"data": "mnist"}, r"model net: data='mnist' must be a data set such as Dataset\(\"mnist\"\)"),
+    ],
+)
+def test_a_wrong_fact_of_the_model_is_refused(more, message):
+    with pytest.raises(ModelError, match=r"test_shapes\.py:\d+: .*" + message):
+        network(*IMAGE, Dense(2), **more)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], "layers must be a list with at least one layer"),
+        ([Flatten(), ReLU, Dense(2)], r"layers\[1\] is the class ReLU; write ReLU\(\)"),
+        ([[Flatten()], Dense(2)], r"layers\[0\] is a list; put \* before it"),
+        ([Flatten(), "relu"], r"layers\[1\]='relu' is not a layer"),
+    ],
+)
+def test_something_else_than_a_layer_is_refused(layers, message):
+    with pytest.raises(ModelError, match=message):
+        network(*layers)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "fused"),
+    [
+        (Softmax(), SoftmaxCrossEntropy(), True),
+        (Sigmoid(), BinaryCrossEntropy(), True),
+        (Sigmoid(), MeanSquaredError(), False),
+        (Tanh(), SoftmaxCrossEntropy(), False),
+    ],
+)
+def test_the_last_activation_that_is_part_of_the_loss_is_dropped(last, loss, fused):
+    model = network(Flatten(), Dense(3), last, loss=loss)
+    assert logit_layers(model) == (tuple(model.layers[:-1]) if fused else model.layers)
+    assert len(infer_shapes(model)) == 3
+
+
+def test_one_output_means_two_classes():
+    assert classes_of(network(Flatten(), Dense(1), loss=BinaryCrossEntropy())) == 2
+    assert classes_of(network(Flatten(), Dense(7))) == 7
+
+
+def test_describe_prints_every_layer():
+    text = describe(network(Conv2D(4, 3, padding=1), MaxPool2D(2), Flatten(), Dense(2)))
+    assert text.splitlines() == [
+        "net: float32, batch 32, 10 epochs, seed 1",
+        "SoftmaxCrossEntropy(), SGD(0.1), Dataset('d')",
+        "",
+        "   layer                              output  parameters",
+        "   input                               3x8x8",
+        "0  conv1     Conv2D(4, 3, padding=1)   4x8x8         112",
+        "1  pool1     MaxPool2D(2)              4x4x4",
+        "2  flatten1  Flatten()                    64",
+        "3  dense1    Dense(2)                      2         130",
+        "                                                     242",
+    ]
