@@ -23,7 +23,8 @@ DEMO := generated/catdog/demo
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-setup: $(VENV)/.dev  ## make .venv with asmgen and the tools for tests (installs what is missing with apt)
+setup:  ## make .venv with asmgen and the tools for tests (installs what is missing with apt)
+	scripts/setup.sh dev
 
 demo: $(DEMO).log  ## draw cats and dogs, build models/catdog.py for this CPU, train it
 	@echo
@@ -58,7 +59,7 @@ $(VENV)/.dev: $(SETUP_INPUTS)
 $(DEMO_DATA)/classes.json: | $(VENV)/.base
 	$(ASMGEN) data synth catdog -o $(DEMO_DATA)
 
-$(DEMO).built: models/catdog.py $(SOURCES) $(VENV)/.base
+$(DEMO).built: models/catdog.py $(SOURCES) | $(VENV)/.base
 	$(ASMGEN) build models/catdog.py --isa native
 	touch $@
 
