@@ -278,7 +278,7 @@ class ConvWeights:
 
 @dataclass(frozen=True)
 class DenseWeights:
-    """`[out padded to 4][inputs]`, lanes are inputs in the order of the layer's input rows; then the bias `[out padded to V]`."""
+    """`[out padded to 4][inputs]`, lanes are inputs in the order of the layer's input rows; the bias lies behind."""
 
     out: int
     inputs: Rows  # layout of one batch of inputs; gives the order and the row stride

@@ -104,7 +104,7 @@ def _pool_tag(pool: Pool | None) -> str:
 
 @dataclass(frozen=True)
 class Conv:
-    """Geometry shared by the convolution's kernels: z[oc,oh,ow] = b[oc] + sum x[c, oh*sh+i-pt, ow*sw+j-pl] * w[oc,c,i,j].
+    """Geometry shared by the kernels of z[oc,oh,ow] = b[oc] + sum_{c,i,j} x[c, oh*sh+i-pt, ow*sw+j-pl] * w[oc,c,i,j].
 
     `oh`, `ow` are the rows and columns of z that are computed: with a fused pool, only those the pool reads. x has a
     halo at least as wide as the taps reach, so x offsets (oh*sh+i-pt) are always inside the buffer.
@@ -271,7 +271,7 @@ class Conv2dPackInputGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class PoolForward(KernelSpec):
-    """y[c,oh,ow] = max or mean of x over a window, any window and stride; max writes u8 argmax codes (r*pw+s, first wins)."""
+    """y[c,oh,ow] = max or mean of x over a window of any size and stride; max writes u8 codes (r*pw+s, first wins)."""
 
     x: Image
     y: Image
@@ -339,7 +339,7 @@ class ActForward(KernelSpec):
 
 @dataclass(frozen=True)
 class ActBackward(KernelSpec):
-    """dx = dy * f'(y), with f' from the output: relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2. dx may be dy."""
+    """dx = dy * f'(y): relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2. dx may be dy."""
 
     dy: Activations
     y: Activations
@@ -364,7 +364,7 @@ class ActBackward(KernelSpec):
 
 @dataclass(frozen=True)
 class DenseForward(KernelSpec):
-    """y[n,o] = act(b[o] + sum_k x[n,k] w[o,k]); act none, relu or leaky_relu. Outputs padded to 4 are written (zeros)."""
+    """y[n,o] = act(b[o] + sum_k x[n,k] w[o,k]); act none, relu, leaky_relu. Outputs padded to 4 are written (zeros)."""
 
     x: Rows
     weights: DenseWeights
@@ -377,7 +377,8 @@ class DenseForward(KernelSpec):
 
     def stem(self) -> str:
         bias = "_bias" if self.bias else ""
-        return f"dense_fwd_{activations_tag(self.x)}_k{self.weights.out}{bias}{activation_tag(self.act)}_{dtype_tag(self.x.dtype)}"
+        fused = f"{bias}{activation_tag(self.act)}"
+        return f"dense_fwd_{activations_tag(self.x)}_k{self.weights.out}{fused}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.x.n * self.x.features * self.weights.out
@@ -417,7 +418,8 @@ class DenseBackwardWeights(KernelSpec):
         return self.weights.n_rows // 4
 
     def stem(self) -> str:
-        return f"dense_dw_{activations_tag(self.x)}_k{self.weights.out}{'_bias' if self.bias else ''}_{dtype_tag(self.x.dtype)}"
+        bias = "_bias" if self.bias else ""
+        return f"dense_dw_{activations_tag(self.x)}_k{self.weights.out}{bias}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.x.n * self.x.features * self.weights.out

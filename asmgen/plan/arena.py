@@ -1,0 +1,69 @@
+"""Places tensors in one arena: owned ones side by side, the others reusing memory by the interval they live in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asmgen.plan.layout import LINE_BYTES, round_up
+from asmgen.plan.plan import Entry, Tensor
+
+
+@dataclass(frozen=True)
+class Region:
+    """A tensor made of others lying one after the other (all parameters, all gradients)."""
+
+    name: str
+    parts: tuple[Tensor, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(round_up(part.size_bytes, LINE_BYTES) for part in self.parts)
+
+
+def place(tensors: Sequence[Tensor], regions: Sequence[Region], entries: Sequence[Entry]) -> tuple[dict[str, int], int]:
+    """Offsets of all tensors, region and part alike, and the size of the arena, in bytes.
+
+    Shared tensors are placed largest first at the lowest offset that is free while they live (from the entry that
+    first writes them to the last that touches them): Pisarchyk and Lee 2020, "greedy by size".
+    """
+    offsets: dict[str, int] = {}
+    top = 0
+    for region in regions:
+        offsets[region.name] = top
+        for part in region.parts:
+            offsets[part.name] = top
+            top += round_up(part.size_bytes, LINE_BYTES)
+    for tensor in tensors:
+        if tensor.owned and tensor.name not in offsets:
+            offsets[tensor.name] = top
+            top += round_up(tensor.size_bytes, LINE_BYTES)
+    shared = [tensor for tensor in tensors if tensor.name not in offsets]
+    lives = _lifetimes(shared, entries)
+    placed: list[Tensor] = []
+    arena_bytes = top
+    for tensor in sorted(shared, key=lambda tensor: -tensor.size_bytes):
+        begin, end = lives[tensor.name]
+        neighbours = sorted(
+            (offsets[other.name], offsets[other.name] + round_up(other.size_bytes, LINE_BYTES))
+            for other in placed
+            if lives[other.name][0] <= end and begin <= lives[other.name][1]
+        )
+        at = top
+        for low, high in neighbours:
+            if at + tensor.size_bytes <= low:
+                break
+            at = max(at, high)
+        offsets[tensor.name] = at
+        placed.append(tensor)
+        arena_bytes = max(arena_bytes, at + round_up(tensor.size_bytes, LINE_BYTES))
+    return offsets, arena_bytes
+
+
+def _lifetimes(tensors: Sequence[Tensor], entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
+    """First and last entry that touches each tensor."""
+    lives: dict[str, tuple[int, int]] = {}
+    for position, entry in enumerate(entries):
+        for name in (*entry.inputs, *entry.outputs):
+            lives[name] = (lives.get(name, (position, position))[0], position)
+    return {tensor.name: lives[tensor.name] for tensor in tensors}

@@ -1,0 +1,374 @@
+"""Model -> Plan: layouts of every group, then forward, backward and update as explicit kernel calls."""
+
+from __future__ import annotations
+
+from asmgen.model.geometry import Shape
+from asmgen.model.layers import Conv2D, Dense
+from asmgen.model.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
+from asmgen.model.network import Model
+from asmgen.model.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
+from asmgen.model.params import layer_parameters
+from asmgen.plan import specs
+from asmgen.plan.arena import Region, place
+from asmgen.plan.fuse import Group, fuse
+from asmgen.plan.layout import (
+    ELEMENT_BYTES,
+    LINE_BYTES,
+    Activations,
+    ConvWeights,
+    DenseWeights,
+    Halo,
+    Image,
+    Rows,
+    round_up,
+)
+from asmgen.plan.plan import Entry, LayerParameters, Plan, Tensor
+from asmgen.plan.specs import Activation, Conv, KernelSpec
+
+_LOSS_KINDS = {SoftmaxCrossEntropy: "softmax_ce", BinaryCrossEntropy: "bce", MeanSquaredError: "mse"}
+_UPDATE_KINDS = {SGD: "sgd", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adamw"}
+
+
+def build_plan(model: Model, lanes: int) -> Plan:
+    """The plan of a model for vectors of `lanes` elements, checked.
+
+    Raises ModelError or UnsupportedError, with file:line of the layer, where the model does not fit together or a
+    layer has no kernel.
+    """
+    return _Builder(model, lanes).build()
+
+
+class _Builder:
+    """Collects tensors and entries; one `build` per instance."""
+
+    def __init__(self, model: Model, lanes: int) -> None:
+        self.model = model
+        self.lanes = lanes
+        self.dtype = model.dtype
+        self.batch = model.batch_size
+        self.groups = fuse(model)
+        self.tensors: dict[str, Tensor] = {}
+        self.entries: list[Entry] = []
+        self.parameters: list[LayerParameters] = []
+        self.convs: dict[int, Conv] = {}
+
+    def build(self) -> Plan:
+        self._io_tensors()
+        self._forward()
+        self._backward()
+        regions = self._regions()
+        self._update(regions)
+        tensors = tuple(self.tensors.values())
+        offsets, arena_bytes = place(tensors, regions, self.entries)
+        plan = Plan(
+            model_name=self.model.name,
+            lanes=self.lanes,
+            dtype=self.dtype,
+            batch=self.batch,
+            entries=tuple(self.entries),
+            tensors=tensors,
+            offsets=offsets,
+            arena_bytes=arena_bytes,
+            parameters=tuple(self.parameters),
+            input="x0",
+            logits=f"y{len(self.groups)}",
+        )
+        plan.check()
+        return plan
+
+    # tensors -------------------------------------------------------------------------------------------------------
+
+    def _add(self, name: str, layout: Activations | ConvWeights | DenseWeights, owned: bool = False) -> None:
+        keeps_zeros = (isinstance(layout, Image) and (bool(layout.halo) or layout.block == 1)) or (
+            isinstance(layout, Rows) and layout.source is None
+        )
+        self.tensors[name] = Tensor(name, layout.size_bytes, layout, owned or keeps_zeros)
+
+    def _raw(self, name: str, size_bytes: int, owned: bool = False) -> None:
+        self.tensors[name] = Tensor(name, size_bytes, None, owned)
+
+    def _io_tensors(self) -> None:
+        element_bytes = ELEMENT_BYTES[self.dtype]
+        self._raw("indices", 4 * self.batch, owned=True)
+        self._raw("labels", 4 * self.batch, owned=True)
+        self._raw("loss", LINE_BYTES + round_up(element_bytes * self.batch, LINE_BYTES) + 4 * self.batch, owned=True)
+        self._raw("hyper", 3 * element_bytes, owned=True)
+
+    def _image(self, shape: Shape, halo: Halo = Halo()) -> Image:
+        c, h, w = shape
+        return Image(self.batch, c, h, w, self.lanes, self.dtype, halo)
+
+    def _rows(self, shape: Shape, source: Image | None = None) -> Rows:
+        return Rows(self.batch, shape[0], self.lanes, self.dtype, source)
+
+    def _layout(self, name: str) -> Activations:
+        layout = self.tensors[name].layout
+        assert isinstance(layout, (Image, Rows))
+        return layout
+
+    def _as_rows(self, name: str) -> Rows:
+        """The tensor seen as rows: itself, or the flattened view of an image."""
+        layout = self._layout(name)
+        if isinstance(layout, Rows):
+            return layout
+        return Rows(layout.n, layout.c * layout.h * layout.w, self.lanes, self.dtype, layout)
+
+    def _entry(
+        self,
+        phase: str,
+        spec: KernelSpec,
+        args: tuple[str | None, ...],
+        outputs: tuple[str, ...],
+        layer: str,
+        text: str,
+        in_place: tuple[str, ...] = (),
+    ) -> None:
+        """Append an entry; arguments that are not outputs are inputs, those of `in_place` are both."""
+        read = (arg for arg in args if arg and arg != "images" and (arg not in outputs or arg in in_place))
+        self.entries.append(Entry(phase, spec, args, layer, text, tuple(dict.fromkeys(read)), outputs))
+
+    # forward -------------------------------------------------------------------------------------------------------
+
+    def _forward(self) -> None:
+        self._load_input()
+        for number, group in enumerate(self.groups, start=1):
+            x, y = f"y{number - 1}" if number > 1 else "x0", f"y{number}"
+            halo = self._halo_wanted(number)
+            match group.kind:
+                case "conv":
+                    self._conv_forward(number, group, x, y, halo)
+                case "dense":
+                    self._dense_forward(number, group, x, y)
+                case "pool":
+                    assert group.pool is not None
+                    self._add(y, self._image(group.out_shape, halo))
+                    codes = self._codes(number, group)
+                    spec = specs.PoolForward(self._images(x), self._images(y), group.pool)
+                    outputs = (y, codes) if codes else (y,)
+                    self._entry("forward", spec, (x, y, codes), outputs, group.placed.label, _text("", group))
+                case "act":
+                    source = self._layout(x)
+                    target = self._image(group.out_shape, halo) if isinstance(source, Image) else source
+                    self._add(y, target)
+                    act_spec = specs.ActForward(source, target, group.act)
+                    self._entry("forward", act_spec, (x, y), (y,), group.placed.label, _text("", group))
+        z = f"y{len(self.groups)}"
+        loss = specs.Loss(_LOSS_KINDS[type(self.model.loss)], self._as_rows(z))
+        self._add(f"d{z}", self._layout(z))
+        self._entry("forward", loss, (z, "labels", f"d{z}", "loss"), (f"d{z}", "loss"), "loss", loss.kind)
+
+    def _load_input(self) -> None:
+        c, h, w = self.model.input
+        first = self.groups[0]
+        dst: Activations
+        if first.kind == "conv":
+            dst = Image(self.batch, c, h, w, 1, self.dtype, _conv_halo(first))
+        else:
+            dst = self._rows((c * h * w,))
+        self._add("x0", dst)
+        scale, shift = zip(*self.model.data.affine(c), strict=True)
+        spec = specs.LoadInput(c, h, w, dst, scale, shift)
+        self._entry("forward", spec, ("images", "indices", "x0"), ("x0",), "input", "load_input")
+
+    def _halo_wanted(self, number: int) -> Halo:
+        """The halo that the group after `number` needs around its input."""
+        if number < len(self.groups) and self.groups[number].kind == "conv":
+            return _conv_halo(self.groups[number])
+        return Halo()
+
+    def _images(self, name: str) -> Image:
+        layout = self._layout(name)
+        assert isinstance(layout, Image), name
+        return layout
+
+    def _codes(self, number: int, group: Group) -> str | None:
+        """The tensor of argmax codes or live bits that the group's backward pass needs, if any."""
+        pool = group.pool
+        if pool is None or (pool.kind == "avg" and not group.act):
+            return None
+        y = self._layout(f"y{number}")
+        assert isinstance(y, Image)
+        name = f"code{number}"
+        self._raw(name, y.n * y.n_c_blocks * y.h * y.w * y.block)
+        return name
+
+    def _conv_forward(self, number: int, group: Group, x: str, y: str, halo: Halo) -> None:
+        layer = group.placed.layer
+        assert isinstance(layer, Conv2D)
+        source = self._images(x)
+        weights = ConvWeights(layer.filters, source.c, *layer.kernel, self.lanes, self.dtype)
+        self._parameters(number, group, weights)
+        self._add(y, self._image(group.out_shape, halo))
+        _, oh, ow = group.out_shape
+        ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
+        top, _, left, _ = layer.pads
+        conv = Conv(source, weights, oh * ph, ow * pw, *layer.stride, top, left, layer.bias)
+        self.convs[number] = conv
+        codes = self._codes(number, group)
+        spec = specs.Conv2dForward(conv, self._images(y), group.act, group.pool, codes is not None)
+        outputs = (y, codes) if codes else (y,)
+        text = _text("conv2d" + ("+bias" if layer.bias else ""), group)
+        self._entry("forward", spec, (x, f"w{number}", y, codes), outputs, group.placed.label, text)
+
+    def _dense_forward(self, number: int, group: Group, x: str, y: str) -> None:
+        layer = group.placed.layer
+        assert isinstance(layer, Dense)
+        source = self._as_rows(x)
+        weights = DenseWeights(layer.units, source, self.lanes, self.dtype)
+        self._parameters(number, group, weights)
+        target = self._rows(group.out_shape)
+        self._add(y, target)
+        spec = specs.DenseForward(source, weights, target, layer.bias, group.act)
+        text = _text("dense" + ("+bias" if layer.bias else ""), group)
+        self._entry("forward", spec, (x, f"w{number}", y), (y,), group.placed.label, text)
+
+    def _parameters(self, number: int, group: Group, layout: ConvWeights | DenseWeights) -> None:
+        weight, *bias = layer_parameters(group.placed)
+        self.parameters.append(LayerParameters(number, layout, weight, bias[0] if bias else None))
+        self._add(f"w{number}", layout, owned=True)
+        self._add(f"dw{number}", layout, owned=True)
+
+    # backward ------------------------------------------------------------------------------------------------------
+
+    def _backward(self) -> None:
+        first_trained = self.parameters[0].group
+        for number in range(len(self.groups), first_trained - 1, -1):
+            group = self.groups[number - 1]
+            x = f"y{number - 1}" if number > 1 else "x0"
+            dx = f"d{x}" if number > first_trained else None
+            match group.kind:
+                case "conv":
+                    self._conv_backward(number, group, x, dx)
+                case "dense":
+                    self._dense_backward(number, group, x, dx)
+                case "pool":
+                    assert group.pool is not None and dx is not None
+                    self._add(dx, self._without_halo(x))
+                    spec = specs.PoolBackward(self._images(f"dy{number}"), self._images(dx), group.pool)
+                    codes = f"code{number}" if group.pool.kind == "max" else None
+                    args = (f"dy{number}", codes, dx)
+                    self._entry("backward", spec, args, (dx,), group.placed.label, _text("d", group))
+                case "act":
+                    assert dx is not None
+                    self._add(dx, self._without_halo(x))
+                    self._act_backward(number, group, dx)
+
+    def _without_halo(self, name: str) -> Activations:
+        layout = self._layout(name)
+        return self._image((layout.c, layout.h, layout.w)) if isinstance(layout, Image) else layout
+
+    def _act_backward(self, number: int, group: Group, dx: str) -> None:
+        dy, y = f"dy{number}", f"y{number}"
+        spec = specs.ActBackward(self._layout(dy), self._layout(y), self._layout(dx), group.act)
+        self._entry("backward", spec, (dy, y, dx), (dx,), group.placed.label, f"d{group.act.kind}", (dy,))
+
+    def _dense_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
+        dy, w = f"dy{number}", f"w{number}"
+        layer = group.placed.layer
+        assert isinstance(layer, Dense)
+        weights = self.parameters[self._parameter_index(number)].layout
+        assert isinstance(weights, DenseWeights)
+        label = group.placed.label
+        if group.act:
+            self._act_backward(number, group, dy)
+        if dx is not None:
+            self._add(dx, self._without_halo(x))
+            spec = specs.DenseBackwardInput(self._as_rows(dy), weights, self._as_rows(dx))
+            self._entry("backward", spec, (dy, w, dx), (dx,), label, "dense_dx")
+        dw = specs.DenseBackwardWeights(self._as_rows(x), self._as_rows(dy), weights, layer.bias)
+        self._entry("backward", dw, (x, dy, f"d{w}"), (f"d{w}",), label, "dense_dw")
+
+    def _parameter_index(self, number: int) -> int:
+        return next(i for i, parameters in enumerate(self.parameters) if parameters.group == number)
+
+    def _conv_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
+        conv = self.convs[number]
+        dy, dz, label = f"dy{number}", f"dz{number}", group.placed.label
+        halo = _dz_halo(conv) if dx is not None else Halo()
+        if group.act or group.pool or halo:
+            self._add(dz, self._image((conv.weights.oc, conv.oh, conv.ow), halo))
+            unpool = specs.Conv2dUnpool(
+                self._images(dy), self._images(f"y{number}"), self._images(dz), group.act, group.pool
+            )
+            y = f"y{number}" if group.act and not (group.pool and group.pool.kind == "avg") else None
+            codes = f"code{number}" if f"code{number}" in self.tensors else None
+            self._entry("backward", unpool, (dy, y, codes, dz), (dz,), label, _text("d", group))
+        else:
+            dz = dy
+        if dx is not None:
+            self._raw(f"wdx{number}", conv.weights.input_gradient().bias_offset_bytes, owned=True)
+            pack = specs.Conv2dPackInputGradient(conv.weights)
+            self._entry("derive", pack, (f"w{number}", f"wdx{number}"), (f"wdx{number}",), label, "conv2d_pack_dx")
+            self._add(dx, self._without_halo(x))
+            spec = specs.Conv2dBackwardInput(conv, self._images(dz), self._images(dx))
+            self._entry("backward", spec, (dz, f"wdx{number}", dx), (dx,), label, "conv2d_dx")
+        dw = specs.Conv2dBackwardWeights(conv, self._images(dz))
+        self._entry("backward", dw, (x, dz, f"dw{number}"), (f"dw{number}",), label, "conv2d_dw")
+
+    # update --------------------------------------------------------------------------------------------------------
+
+    def _regions(self) -> list[Region]:
+        weights = [self.tensors[parameters.name] for parameters in self.parameters]
+        gradients = [self.tensors[parameters.gradient] for parameters in self.parameters]
+        regions = [Region("params", tuple(weights)), Region("grads", tuple(gradients))]
+        for region in regions:
+            self._raw(region.name, region.size_bytes, owned=True)
+        return regions
+
+    def _update(self, regions: list[Region]) -> None:
+        optimizer = self.model.optimizer
+        vector_bytes = self.lanes * ELEMENT_BYTES[self.dtype]
+        spec = specs.Update(
+            kind=_UPDATE_KINDS[type(optimizer)],
+            dtype=self.dtype,
+            block=self.lanes,
+            n_vectors=regions[0].size_bytes // vector_bytes,
+            momentum=optimizer.momentum if isinstance(optimizer, Momentum) else 0.0,
+            beta1=optimizer.beta1 if isinstance(optimizer, Adam) else 0.0,
+            beta2=optimizer.beta2 if isinstance(optimizer, Adam) else 0.0,
+            eps=optimizer.eps if isinstance(optimizer, Adam) else 0.0,
+            weight_decay=optimizer.weight_decay,
+        )
+        state = "state" if spec.n_states else None
+        if state:
+            self._raw(state, spec.n_states * regions[0].size_bytes, owned=True)
+        outputs = ("params", state) if state else ("params",)
+        self._entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind, outputs)
+        self.entries.sort(key=lambda entry: ["forward", "backward", "update", "derive"].index(entry.phase))
+
+
+def _conv_halo(group: Group) -> Halo:
+    """How far the convolution's taps reach beyond its input, with the outputs it computes."""
+    layer = group.placed.layer
+    assert isinstance(layer, Conv2D)
+    _, h, w = group.in_shape
+    _, oh, ow = group.out_shape
+    ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
+    top, _, left, _ = layer.pads
+    reach_h = (oh * ph - 1) * layer.stride[0] + layer.kernel[0] - top
+    reach_w = (ow * pw - 1) * layer.stride[1] + layer.kernel[1] - left
+    return Halo(top, max(0, reach_h - h), left, max(0, reach_w - w))
+
+
+def _dz_halo(conv: Conv) -> Halo:
+    """How far the input gradient's taps reach beyond dz: dx[h] needs dz[(h + pt - i) / sh] for every tap i."""
+    kh, kw = conv.weights.kh, conv.weights.kw
+    return Halo(
+        max(0, (kh - 1 - conv.pt) // conv.sh),
+        max(0, (conv.x.h - 1 + conv.pt) // conv.sh - (conv.oh - 1)),
+        max(0, (kw - 1 - conv.pl) // conv.sw),
+        max(0, (conv.x.w - 1 + conv.pl) // conv.sw - (conv.ow - 1)),
+    )
+
+
+def _text(op: str, group: Group) -> str:
+    """`conv2d+bias+relu+maxpool2`: the plan's word for a fused op."""
+    act: Activation = group.act
+    words = [op] if op and op != "d" else []
+    if act:
+        words.append(act.kind)
+    if group.pool:
+        pool = group.pool
+        words.append(f"{pool.kind}pool" + (f"{pool.ph}" if pool.ph == pool.pw else f"{pool.ph}x{pool.pw}"))
+    text = "+".join(words) or "copy"
+    return f"d({text})" if op == "d" else text

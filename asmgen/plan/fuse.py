@@ -1,0 +1,139 @@
+"""Groups layers into the units that one forward kernel serves: conv + activation + pool, dense + activation, ..."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.errors import UnsupportedError
+from asmgen.model.geometry import LayerShape, Shape
+from asmgen.model.layers import AvgPool2D, Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh
+from asmgen.model.network import Model
+from asmgen.model.shapes import infer_shapes, logit_layers
+from asmgen.plan.specs import Activation, Pool
+
+MAX_FUSED_WINDOW = 9  # accumulators of one pooled pixel; fits the 16 vector registers of SSE4.1 and AVX2
+MAX_LIVE_BITS = 8  # the live bits of an average pool are one byte per pooled value
+
+_MONOTONE = ("none", "relu", "leaky_relu", "sigmoid", "tanh")
+_IN_EPILOGUE = ("none", "relu", "leaky_relu")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers computed together. `kind`: "conv", "dense", "pool" or "act"; `act` and `pool` are those fused with it.
+
+    `placed` is the layer that names the group and its parameters (the convolution, the dense layer, ...).
+    """
+
+    kind: str
+    placed: LayerShape
+    in_shape: Shape
+    out_shape: Shape
+    act: Activation
+    pool: Pool | None
+
+    @property
+    def where(self) -> str:
+        return self.placed.where
+
+
+def fuse(model: Model) -> list[Group]:
+    """The groups of a model in order. A Flatten belongs to no group: it is a view.
+
+    Raises UnsupportedError for a pool or activation before the first layer with weights.
+    """
+    shapes = infer_shapes(model)[: len(logit_layers(model))]
+    groups: list[Group] = []
+    position = 0
+    while position < len(shapes):
+        group, position = _take(shapes, position)
+        groups.extend(group)
+    if groups[0].kind in ("pool", "act"):
+        raise UnsupportedError(
+            groups[0].where,
+            f"{groups[0].placed.label}: works on the raw input, which has no kernel; put a Conv2D or Dense before it",
+        )
+    return groups
+
+
+def activation_of(placed: LayerShape) -> Activation | None:
+    """The activation that a layer is, if it is one."""
+    match placed.layer:
+        case ReLU():
+            return Activation("relu")
+        case LeakyReLU(alpha=alpha):
+            return Activation("leaky_relu", alpha)
+        case Sigmoid():
+            return Activation("sigmoid")
+        case Tanh():
+            return Activation("tanh")
+    return None
+
+
+def pool_of(placed: LayerShape) -> Pool | None:
+    """The pool that a layer is, if it is one."""
+    match placed.layer:
+        case MaxPool2D(window=window, stride=stride):
+            return Pool("max", *window, *stride)
+        case AvgPool2D(window=window, stride=stride):
+            return Pool("avg", *window, *stride)
+    return None
+
+
+def _take(shapes: list[LayerShape], position: int) -> tuple[list[Group], int]:
+    """The group or groups that begin at `position`, and where the next one begins."""
+    placed = shapes[position]
+    following = shapes[position + 1 : position + 3]
+    match placed.layer:
+        case Flatten():
+            return [], position + 1
+        case Dense():
+            act = activation_of(following[0]) if following else None
+            if act is not None and act.kind in _IN_EPILOGUE:
+                return [_group("dense", [placed, following[0]], act, None)], position + 2
+            return [_group("dense", [placed], Activation(), None)], position + 1
+        case Conv2D():
+            return _take_conv(placed, following, position)
+    act, pool = activation_of(placed), pool_of(placed)
+    if pool is not None:
+        return [_group("pool", [placed], Activation(), pool)], position + 1
+    assert act is not None, placed
+    return [_group("act", [placed], act, None)], position + 1
+
+
+def _take_conv(placed: LayerShape, following: list[LayerShape], position: int) -> tuple[list[Group], int]:
+    """A convolution with what follows it: activation then pool, or max pool then activation (the same function)."""
+    acts = [activation_of(layer) for layer in following]
+    pools = [pool_of(layer) for layer in following]
+    act: Activation | None = None
+    pool: Pool | None = None
+    order: list[int] = []
+    if len(following) == 2 and acts[0] and pools[1] and _fits(acts[0], pools[1]):
+        act, pool, order = acts[0], pools[1], [1, 0]
+    elif len(following) == 2 and pools[0] and acts[1] and pools[0].kind == "max" and _fits(acts[1], pools[0]):
+        act, pool, order = acts[1], pools[0], [0, 1]
+    elif following and pools[0] and _fits(Activation(), pools[0]):
+        act, pool, order = Activation(), pools[0], [0]
+    elif following and acts[0]:
+        act, order = acts[0], [0]
+    layers = [placed, *(following[i] for i in sorted(order))]
+    if act is None or act.kind in _IN_EPILOGUE:
+        return [_group("conv", layers, act or Activation(), pool)], position + len(layers)
+    # Sigmoid and tanh get a kernel of their own; behind a max pool it works on the pooled values alone.
+    if pool is None:
+        return [_group("conv", [placed], Activation(), None)], position + 1
+    conv = _group("conv", layers, Activation(), pool)
+    return [conv, Group("act", following[acts.index(act)], conv.out_shape, conv.out_shape, act, None)], position + 3
+
+
+def _fits(act: Activation, pool: Pool) -> bool:
+    """Whether the convolution's epilogue can pool: few enough windows that tile, and a gradient that codes can tell."""
+    if not pool.is_tiling or pool.ph * pool.pw > MAX_FUSED_WINDOW:
+        return False
+    if pool.kind == "max":
+        return act.kind in _MONOTONE
+    return not act or (act.kind in _IN_EPILOGUE and pool.ph * pool.pw <= MAX_LIVE_BITS)
+
+
+def _group(kind: str, layers: list[LayerShape], act: Activation, pool: Pool | None) -> Group:
+    return Group(kind, layers[0], layers[0].in_shape, layers[-1].out_shape, act, pool)
