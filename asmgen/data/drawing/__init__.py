@@ -1,0 +1,1 @@
+"""Pictures drawn from a random state: cats, dogs, digits."""
