@@ -57,7 +57,8 @@ fi
 install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends)
 say "installing with apt:  ${required[*]} ${optional[*]}"
 updated=yes
-"${as_root[@]}" apt-get update --quiet || updated=no
+# Left to itself, apt-get update counts a mirror that it cannot reach as success.
+"${as_root[@]}" apt-get update --quiet --option APT::Update::Error-Mode=any || updated=no
 if [[ $updated == no ]]; then
     say "apt-get update failed (its words are above): no network, a mirror that is down, or another apt running;"
     say "going on with the package lists that are already here"
