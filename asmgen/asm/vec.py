@@ -150,6 +150,12 @@ class Vec:
         self.mul(self.scratch(), a, b)
         self.sub(acc, acc, self.scratch())
 
+    # shuffles ------------------------------------------------------------------------------------------------------
+
+    def unpack(self, dst: Any, a: Any, b: Any, granule: str, *, high: bool) -> None:
+        """Per 128 bits, dst = the lower (upper) halves of a and b interleaved in granules of 32 (PS) or 64 (PD) bits."""
+        self._binary(f"UNPCK{'H' if high else 'L'}{granule}", dst, a, b, plain=True)
+
     # bits ----------------------------------------------------------------------------------------------------------
 
     def and_(self, dst: Any, a: Any, b: Any) -> None:
