@@ -14,6 +14,7 @@ from asmgen.plan.fuse import Group, fuse
 from asmgen.plan.layout import (
     ELEMENT_BYTES,
     LINE_BYTES,
+    NO_HALO,
     Activations,
     ConvWeights,
     DenseWeights,
@@ -94,7 +95,7 @@ class _Builder:
         self._raw("loss", LINE_BYTES + round_up(element_bytes * self.batch, LINE_BYTES) + 4 * self.batch, owned=True)
         self._raw("hyper", 3 * element_bytes, owned=True)
 
-    def _image(self, shape: Shape, halo: Halo = Halo()) -> Image:
+    def _image(self, shape: Shape, halo: Halo = NO_HALO) -> Image:
         c, h, w = shape
         return Image(self.batch, c, h, w, self.lanes, self.dtype, halo)
 
@@ -174,7 +175,7 @@ class _Builder:
         """The halo that the group after `number` needs around its input."""
         if number < len(self.groups) and self.groups[number].kind == "conv":
             return _conv_halo(self.groups[number])
-        return Halo()
+        return NO_HALO
 
     def _images(self, name: str) -> Image:
         layout = self._layout(name)
@@ -242,7 +243,8 @@ class _Builder:
                 case "dense":
                     self._dense_backward(number, group, x, dx)
                 case "pool":
-                    assert group.pool is not None and dx is not None
+                    assert group.pool is not None
+                    assert dx is not None
                     self._add(dx, self._without_halo(x))
                     spec = specs.PoolBackward(self._images(f"dy{number}"), self._images(dx), group.pool)
                     codes = f"code{number}" if group.pool.kind == "max" else None
@@ -284,7 +286,7 @@ class _Builder:
     def _conv_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
         conv = self.convs[number]
         dy, dz, label = f"dy{number}", f"dz{number}", group.placed.label
-        halo = _dz_halo(conv) if dx is not None else Halo()
+        halo = _dz_halo(conv) if dx is not None else NO_HALO
         if group.act or group.pool or halo:
             self._add(dz, self._image((conv.weights.oc, conv.oh, conv.ow), halo))
             unpool = specs.Conv2dUnpool(

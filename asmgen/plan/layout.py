@@ -36,6 +36,9 @@ class Halo:
         return f"{self.top}/{self.bottom}/{self.left}/{self.right}" if self else "none"
 
 
+NO_HALO = Halo()
+
+
 @dataclass(frozen=True)
 class Image:
     """`n C/block h w block`, channels padded to the block, halo around h and w.
@@ -50,7 +53,7 @@ class Image:
     w: int
     block: int
     dtype: str
-    halo: Halo = Halo()
+    halo: Halo = NO_HALO
 
     @property
     def element_bytes(self) -> int:

@@ -1,0 +1,103 @@
+"""Plan + Model -> TrainerModel: the facts that `trainer.asm` states."""
+
+from __future__ import annotations
+
+from asmgen.asm.isa import Isa
+from asmgen.emit.trainer_model import Call, Init, PackedDim, ParamTensor, Split, TrainerModel
+from asmgen.model.network import Model
+from asmgen.model.optimizers import Adam
+from asmgen.model.params import Parameter
+from asmgen.model.shapes import classes_of, infer_shapes
+from asmgen.plan.layout import ConvWeights, DenseWeights
+from asmgen.plan.plan import Entry, LayerParameters, Plan
+
+INIT_FOLDER = "init"
+
+
+def trainer_model(model: Model, plan: Plan, isa: Isa) -> TrainerModel:
+    """What the runtime needs to know of this model on this ISA."""
+    channels, height, width = model.input
+    (outputs,) = infer_shapes(model)[-1].out_shape
+    optimizer = model.optimizer
+    validation = model.data.validation
+    return TrainerModel(
+        name=model.name,
+        isa=isa.name,
+        cpu_features=isa.cpu_features,
+        dtype=model.dtype,
+        channels=channels,
+        height=height,
+        width=width,
+        outputs=outputs,
+        classes=classes_of(model),
+        dataset=model.data.name,
+        batch=model.batch_size,
+        epochs=model.epochs,
+        lr=optimizer.lr,
+        lr_decay=optimizer.lr_decay,
+        beta1=optimizer.beta1 if isinstance(optimizer, Adam) else 0.0,
+        beta2=optimizer.beta2 if isinstance(optimizer, Adam) else 0.0,
+        seed=model.seed,
+        validation=Split(*validation) if validation else None,
+        arena_bytes=plan.arena_bytes,
+        offsets=dict(plan.offsets),
+        params=tuple(tensor for parameters in plan.parameters for tensor in _tensors(parameters, plan)),
+        derive=_calls(plan, "derive", isa),
+        forward=_calls(plan, "forward", isa),
+        backward=_calls(plan, "backward", isa),
+        update=_calls(plan, "update", isa),
+    )
+
+
+def init_file(parameter: Parameter) -> str:
+    """Where the canonical bytes of a parameter that starts from a file lie, relative to trainer.asm."""
+    return f"{INIT_FOLDER}/{parameter.name}.bin"
+
+
+def _calls(plan: Plan, phase: str, isa: Isa) -> tuple[Call, ...]:
+    return tuple(_call(entry, isa) for entry in plan.phase(phase))
+
+
+def _call(entry: Entry, isa: Isa) -> Call:
+    return Call(entry.spec.symbol(isa.name), entry.args, entry.spec.slice_units(), f"{entry.layer}: {entry.text}")
+
+
+def _tensors(parameters: LayerParameters, plan: Plan) -> list[ParamTensor]:
+    layout = parameters.layout
+    base = plan.offsets[parameters.name]
+    dims = _conv_dims(layout) if isinstance(layout, ConvWeights) else _dense_dims(layout)
+    tensors = [_tensor(parameters.weight, base, dims)]
+    if parameters.bias:
+        bias_dims = (PackedDim(parameters.bias.shape[0], 1, 1, 0),)
+        tensors.append(_tensor(parameters.bias, base + layout.bias_offset_bytes, bias_dims))
+    return tensors
+
+
+def _tensor(parameter: Parameter, offset_bytes: int, dims: tuple[PackedDim, ...]) -> ParamTensor:
+    kind, scale = parameter.init.init_for(parameter.fan_in, parameter.fan_out)
+    data = init_file(parameter) if kind == "data" else ""
+    return ParamTensor(parameter.name, parameter.shape, offset_bytes, dims, Init(kind, scale, data))
+
+
+def _conv_dims(layout: ConvWeights) -> tuple[PackedDim, ...]:
+    size = layout.element_bytes
+    return (
+        PackedDim(layout.oc, layout.block, layout.oc_block_bytes // size, 1),
+        PackedDim(layout.c, 1, layout.channel_bytes // size, 0),
+        PackedDim(layout.kh, 1, layout.kw * layout.block, 0),
+        PackedDim(layout.kw, 1, layout.block, 0),
+    )
+
+
+def _dense_dims(layout: DenseWeights) -> tuple[PackedDim, ...]:
+    rows = PackedDim(layout.out, 1, layout.inputs.stride, 0)
+    image = layout.inputs.source
+    if image is None:
+        return rows, PackedDim(layout.inputs.features, 1, 1, 0)
+    size = image.element_bytes
+    return (
+        rows,
+        PackedDim(image.c, image.block, image.plane_bytes // size, 1),
+        PackedDim(image.h, 1, image.row_bytes // size, 0),
+        PackedDim(image.w, 1, image.pixel_bytes // size, 0),
+    )

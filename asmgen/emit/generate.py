@@ -1,0 +1,77 @@
+"""Writes `generated/<model>/<isa>/`: a file per kernel, trainer.asm and manifest.json. The same input gives the same bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
+from asmgen.emit.facts import INIT_FOLDER, init_file, trainer_model
+from asmgen.emit.manifest import manifest, manifest_text
+from asmgen.emit.trainer import render_trainer
+from asmgen.kernels.registry import emit_kernel
+from asmgen.model.network import Model
+from asmgen.model.params import read_initial
+from asmgen.plan.build import build_plan
+from asmgen.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written where. `sources` are the .asm files to assemble, trainer.asm last."""
+
+    plan: Plan
+    listings: dict[str, Listing]
+    folder: Path
+    sources: tuple[Path, ...]
+
+
+def emit_plan(plan: Plan, isa: Isa) -> dict[str, Listing]:
+    """The listings of a plan by symbol, each distinct spec once. Raises ValueError where two specs share a symbol."""
+    listings: dict[str, Listing] = {}
+    for spec in plan.specs():
+        symbol = spec.symbol(isa.name)
+        if symbol in listings:
+            raise ValueError(f"two different kernels of {plan.model_name} are called {symbol}")
+        listings[symbol] = emit_kernel(spec, isa)
+    return listings
+
+
+def generate(model: Model, isa: Isa, out: Path) -> Generated:
+    """Emit everything of `model` for `isa` under `out`/<model>/<isa>; files of an earlier build that no longer belong go.
+
+    A file whose text does not change keeps its time stamp, so that the assembler can skip it.
+    """
+    plan = build_plan(model, isa.lanes(model.dtype))
+    listings = emit_plan(plan, isa)
+    folder = out / model.name / isa.name
+    files = {f"{symbol}.asm": listing.text() for symbol, listing in listings.items()}
+    files["trainer.asm"] = render_trainer(trainer_model(model, plan, isa))
+    files["manifest.json"] = manifest_text(manifest(plan, isa, listings))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.asm"):
+        if stale.name not in files:
+            stale.unlink()
+    for name, text in files.items():
+        _write(folder / name, text.encode())
+    _write_initial_values(model, plan, folder)
+    sources = tuple(folder / name for name in files if name.endswith(".asm"))
+    return Generated(plan, listings, folder, sources)
+
+
+def _write_initial_values(model: Model, plan: Plan, folder: Path) -> None:
+    """Canonical values of the parameters that start from a file, for trainer.asm to include."""
+    for parameters in plan.parameters:
+        for parameter in (parameters.weight, parameters.bias):
+            values = read_initial(parameter) if parameter else None
+            if parameter and values is not None:
+                (folder / INIT_FOLDER).mkdir(exist_ok=True)
+                _write(folder / init_file(parameter), np.ascontiguousarray(values, model.dtype).tobytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
