@@ -1,0 +1,65 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from asmgen.asm.isa import ISAS, Isa
+from asmgen.errors import UsageError
+from asmgen.model.load import load_model
+from asmgen.model.network import Model
+from asmgen.paths import GENERATED_DIR
+from asmgen.toolchain.cpu import best_isa
+
+MODEL = click.argument("model_path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=str))
+ISA_NAMES = (*ISAS, "native")
+
+
+def isa_option(**kwargs: Any) -> Callable[[Any], Any]:
+    """--isa, repeatable where multiple=True."""
+    kwargs.setdefault("default", ("native",) if kwargs.get("multiple") else "native")
+    return click.option(
+        "--isa",
+        "isa_names" if kwargs.get("multiple") else "isa_name",
+        type=click.Choice(ISA_NAMES),
+        show_default="native, the best this CPU has",
+        help="Instruction set level." + (" Repeatable." if kwargs.get("multiple") else ""),
+        **kwargs,
+    )
+
+
+SET = click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set an option of the model's function."
+)
+OUT = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Where to generate.  [default: generated/ in the current directory's checkout]",
+)
+
+
+def resolve_isa(name: str) -> Isa:
+    """The level of this name; "native" is the best of this CPU."""
+    return ISAS[best_isa() if name == "native" else name]
+
+
+def resolve_out(out: Path | None) -> Path:
+    return out if out is not None else GENERATED_DIR
+
+
+def load(model_path: str, settings: tuple[str, ...]) -> Model:
+    """The model of a command line: MODEL and its --set options."""
+    options: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {setting}: write KEY=VALUE, such as --set epochs=3")
+        if key in options:
+            raise UsageError(f"--set {key}: given twice, as {options[key]} and {value}; keep one")
+        options[key] = value
+    return load_model(model_path, options)

@@ -1,0 +1,117 @@
+"""Runs a Plan's kernels from Python: the same calls as trainer.asm, over an arena in this process."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
+from asmgen.harness.call import call
+from asmgen.harness.library import address, load_library
+from asmgen.plan.layout import LINE_BYTES, ConvWeights, DenseWeights, Image, Rows, round_up
+from asmgen.plan.plan import Entry, Plan
+
+Array = np.ndarray[Any, Any]
+
+
+class Machine:
+    """An arena and the kernels of a plan. Each call is supervised; a broken rule of the ABI raises AssertionError."""
+
+    def __init__(self, plan: Plan, isa: Isa, listings: Mapping[str, Listing]) -> None:
+        self.plan = plan
+        self.isa = isa
+        self.dtype = np.dtype(plan.dtype)
+        self._memory = np.zeros(plan.arena_bytes + LINE_BYTES, np.uint8)
+        self._base = round_up(self._memory.ctypes.data, LINE_BYTES)
+        self._images = np.zeros(1, np.uint8)
+        self._library = load_library([listing.text() for listing in listings.values()])
+
+    # memory --------------------------------------------------------------------------------------------------------
+
+    def bytes(self, name: str) -> Array:
+        """The bytes of a tensor, as a view."""
+        begin = self._base - self._memory.ctypes.data + self.plan.offsets[name]
+        return self._memory[begin : begin + self.plan.tensor(name).size_bytes]
+
+    def flat(self, name: str) -> Array:
+        """The elements of a tensor in memory order, as a view."""
+        return self.bytes(name).view(self.dtype)
+
+    def read(self, name: str) -> Any:
+        """A tensor's logical value: an array, or (weight, bias) for a parameter block."""
+        layout = self.plan.tensor(name).layout
+        assert layout is not None, name
+        return layout.unpack(self.flat(name))
+
+    def write(self, name: str, value: Any) -> None:
+        """Set a tensor from its logical value, padding zero."""
+        layout = self.plan.tensor(name).layout
+        if isinstance(layout, (ConvWeights, DenseWeights)):
+            packed = layout.pack(*value)
+        else:
+            assert isinstance(layout, (Image, Rows)), name
+            packed = layout.pack(value)
+        self.flat(name)[:] = packed
+
+    def set_parameters(self, parameters: Mapping[str, Array]) -> None:
+        """Canonical arrays by name into the packed blocks; also derives the copies for the input gradient."""
+        for block in self.plan.parameters:
+            weight = parameters[block.weight.name]
+            bias = parameters[block.bias.name] if block.bias else np.zeros(weight.shape[0])
+            self.write(block.name, (weight, bias))
+        self.run("derive")
+
+    def parameters(self) -> dict[str, Array]:
+        """Canonical arrays by name."""
+        found: dict[str, Array] = {}
+        for block in self.plan.parameters:
+            weight, bias = self.read(block.name)
+            found[block.weight.name] = weight
+            if block.bias:
+                found[block.bias.name] = bias
+        return found
+
+    # steps ---------------------------------------------------------------------------------------------------------
+
+    def begin_step(self, images: Array, indices: Array, labels: Array, present: int, hyper: tuple[float, ...]) -> None:
+        """Set what the runtime sets before a step. images: the u8 data set [count, c, h, w]."""
+        self._images = np.ascontiguousarray(images)
+        self.bytes("indices").view(np.uint32)[:] = indices
+        self.bytes("labels").view(np.uint32)[:] = labels
+        self.flat("hyper")[:] = hyper
+        block = self.bytes("loss")
+        block[: self.dtype.itemsize].view(self.dtype)[0] = 1 / present
+        block[8:12].view(np.uint32)[0] = present
+
+    def losses(self) -> tuple[Array, Array]:
+        """(losses, predictions) of the last forward pass."""
+        batch, size = self.plan.batch, self.dtype.itemsize
+        block = self.bytes("loss")
+        preds = LINE_BYTES + round_up(size * batch, LINE_BYTES)
+        losses = block[LINE_BYTES : LINE_BYTES + size * batch].view(self.dtype)
+        return losses.copy(), block[preds : preds + 4 * batch].view(np.uint32).copy()
+
+    def run(self, *phases: str) -> None:
+        """Execute the entries of these phases in order."""
+        for entry in self.plan.entries:
+            if entry.phase in phases:
+                self.execute(entry)
+
+    def execute(self, entry: Entry) -> None:
+        """Call the kernel of one entry over its whole slice."""
+        pointers = [self._pointer(name) for name in entry.args]
+        symbol = entry.spec.symbol(self.isa.name)
+        broken = call(address(self._library, symbol), pointers, 0, entry.spec.slice_units(), self.isa.name)
+        if broken:
+            raise AssertionError(f"{symbol}: {'; '.join(broken)}")
+
+    def _pointer(self, name: str | None) -> int:
+        if name is None:
+            return 0
+        if name == "images":
+            return int(ctypes.c_void_p(self._images.ctypes.data).value or 0)
+        return self._base + self.plan.offsets[name]

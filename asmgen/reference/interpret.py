@@ -1,0 +1,152 @@
+"""Runs a Plan in NumPy float64, entry by entry, on logical arrays: what the kernels must compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from asmgen.plan import specs
+from asmgen.plan.layout import Image, Rows
+from asmgen.plan.plan import Entry, Plan
+from asmgen.reference import ops
+
+Array = np.ndarray[Any, Any]
+Parameters = dict[str, Array]
+
+
+class Interpreter:
+    """The state of a plan: `values` holds every tensor's logical array, parameter blocks as (weight, bias).
+
+    parameters: canonical arrays by name ("0.weight"), as PyTorch shapes them.
+    """
+
+    def __init__(self, plan: Plan, parameters: Mapping[str, Array]) -> None:
+        self.plan = plan
+        self.values: dict[str, Any] = {}
+        self.present = plan.batch
+        self.images: Array = np.zeros(0)
+        self._n_steps = 0
+        for block in plan.parameters:
+            weight = np.asarray(parameters[block.weight.name], np.float64)
+            bias = np.asarray(parameters[block.bias.name], np.float64) if block.bias else np.zeros(weight.shape[0])
+            self.values[block.name] = (weight.copy(), bias.copy())
+        self._states = {
+            block.name: tuple(_no_state(plan, array) for array in self.values[block.name]) for block in plan.parameters
+        }
+
+    def parameters(self) -> Parameters:
+        """Canonical arrays by name."""
+        return self._canonical(lambda block: block.name)
+
+    def gradients(self) -> Parameters:
+        """Canonical gradients of the last step by parameter name."""
+        return self._canonical(lambda block: block.gradient)
+
+    def begin_step(self, images: Array, indices: Array, labels: Array, present: int, lr: float) -> None:
+        """Set what the runtime sets before a step. images: the u8 data set [count, c, h, w]."""
+        self._n_steps += 1
+        self.images, self.present = images, present
+        self.values["indices"], self.values["labels"] = np.asarray(indices), np.asarray(labels)
+        self.values["hyper"] = self.hyper(lr)
+
+    def hyper(self, lr: float) -> tuple[float, float, float]:
+        """The hyper block of this step (docs/architecture.md)."""
+        spec = self.plan.phase("update")[0].spec
+        assert isinstance(spec, specs.Update)
+        return lr, lr / (1 - spec.beta1**self._n_steps), 1 / np.sqrt(1 - spec.beta2**self._n_steps)
+
+    def run(self, *phases: str) -> None:
+        """Execute the entries of these phases in order."""
+        for entry in self.plan.entries:
+            if entry.phase in phases:
+                self.execute(entry)
+
+    def execute(self, entry: Entry) -> None:
+        """Execute one entry: read its inputs from `values`, store its outputs there."""
+        if isinstance(entry.spec, specs.Update):
+            self._update(entry.spec)
+            return
+        outputs = ops.run(entry.spec, *self._inputs(entry))
+        match entry.spec:
+            case specs.Loss():
+                dz, losses, preds = outputs
+                self._store(entry.args[2], dz)
+                self.values["loss"] = (losses, preds)
+            case specs.Conv2dBackwardWeights() | specs.DenseBackwardWeights():
+                dw, db = outputs
+                self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
+            case specs.Conv2dPackInputGradient():
+                self.values[entry.outputs[0]] = outputs[0]
+            case _:
+                for name, value in zip(entry.outputs, outputs, strict=False):
+                    self._store(name, value)
+
+    def _inputs(self, entry: Entry) -> list[Any]:
+        """The inputs of the op, shaped as its spec wants them."""
+        spec, values = entry.spec, self.values
+        first, second, third, _ = (*entry.args, None, None, None, None)[:4]
+        match spec:
+            case specs.LoadInput():
+                return [self.images, values["indices"]]
+            case specs.Conv2dForward():
+                return [values[first], *values[second]]
+            case specs.DenseForward():
+                return [_rows(values[first]), *values[second]]
+            case specs.DenseBackwardInput():
+                return [_rows(values[first]), values[second][0]]
+            case specs.DenseBackwardWeights():
+                return [_rows(values[first]), _rows(values[second])]
+            case specs.Conv2dBackwardInput() | specs.Conv2dBackwardWeights():
+                return [values[first], values[second]]
+            case specs.Conv2dPackInputGradient():
+                return [values[first][0]]
+            case specs.Conv2dUnpool():
+                return [values[first], values.get(second), values.get(third)]
+            case specs.PoolBackward():
+                return [values[first], values.get(second)]
+            case specs.Loss():
+                return [_rows(values[first]), values["labels"], self.present]
+        return [values[name] for name in entry.inputs]
+
+    def _store(self, name: str | None, value: Any) -> None:
+        if name is None or value is None:
+            return
+        layout = self.plan.tensor(name).layout
+        if isinstance(layout, Image):
+            value = np.reshape(value, (layout.n, layout.c, layout.h, layout.w))
+        elif isinstance(layout, Rows):
+            value = np.reshape(value, (layout.n, layout.features))
+        self.values[name] = value
+
+    def _update(self, spec: specs.Update) -> None:
+        hyper = np.asarray(self.values["hyper"])
+        for block in self.plan.parameters:
+            arrays, states = [], []
+            for array, gradient, state in zip(
+                self.values[block.name], self.values[block.gradient], self._states[block.name], strict=True
+            ):
+                new, new_state = ops.run(spec, array.reshape(-1), gradient.reshape(-1), state, hyper)
+                arrays.append(new.reshape(array.shape))
+                states.append(new_state)
+            self.values[block.name], self._states[block.name] = tuple(arrays), tuple(states)
+
+    def _canonical(self, name_of: Any) -> Parameters:
+        found: Parameters = {}
+        for block in self.plan.parameters:
+            weight, bias = self.values[name_of(block)]
+            found[block.weight.name] = weight
+            if block.bias:
+                found[block.bias.name] = bias
+        return found
+
+
+def _rows(value: Array) -> Array:
+    return value.reshape(value.shape[0], -1)
+
+
+def _no_state(plan: Plan, array: Array) -> Array:
+    spec = plan.phase("update")[0].spec
+    assert isinstance(spec, specs.Update)
+    return np.zeros((spec.n_states, array.size))
