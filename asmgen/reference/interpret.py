@@ -86,7 +86,7 @@ class Interpreter:
     def _inputs(self, entry: Entry) -> list[Any]:
         """The inputs of the op, shaped as its spec wants them."""
         spec, values = entry.spec, self.values
-        first, second, third, _ = (*entry.args, None, None, None, None)[:4]
+        first, second, third, *_ = (*(arg or "" for arg in entry.args), "", "", "")
         match spec:
             case specs.LoadInput():
                 return [self.images, values["indices"]]
