@@ -1,0 +1,148 @@
+"""Tile of the convolution's weight gradient: which sums live in registers, and how much of dz stays in L1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from asmgen.asm.isa import Isa
+from asmgen.plan.layout import Image
+from asmgen.plan.specs import Conv2dBackwardWeights
+
+L1_BYTES = 32 * 1024
+CODE_BYTES = 14 * 1024
+FMA_LATENCY = 4
+MAX_UNROLL = 12  # output columns
+
+
+@dataclass(frozen=True)
+class Tile:
+    """channels x kernel_rows x kernel_cols taps by oc_vectors accumulators; `columns` output columns are unrolled.
+
+    A pass over one part of dz (`samples` whole samples, or `band_rows` output rows of one) adds to one tile; the tiles
+    then take turns on the same part while it is in L1. dz_in_registers: the dz vectors that neighbouring taps share
+    are kept in `window` x oc_vectors registers; else every multiplication reads them from memory.
+    """
+
+    oc_vectors: int
+    channels: int
+    kernel_rows: int
+    kernel_cols: int
+    columns: int
+    samples: int
+    band_rows: int
+    window: int
+    dz_in_registers: bool
+
+    def __str__(self) -> str:
+        taps = f"{self.channels} channels x {self.kernel_rows}x{self.kernel_cols} taps"
+        sums = self.channels * self.kernel_rows * self.kernel_cols * self.oc_vectors
+        part = f"{self.samples} samples" if self.samples > 1 else f"bands of {self.band_rows} rows"
+        return f"{taps} x {self.oc_vectors} oc vectors = {sums} accumulators; {self.columns} columns unrolled; {part}"
+
+    @property
+    def accumulators(self) -> int:
+        return self.channels * self.kernel_rows * self.kernel_cols * self.oc_vectors
+
+
+def choose_tile(spec: Conv2dBackwardWeights, isa: Isa) -> Tile:
+    """The tile that costs the fewest estimated cycles within the registers and the code budget."""
+    best = min(_candidates(spec, isa), key=lambda tile: _cycles(spec, isa, tile))
+    return _with_part(spec, best)
+
+
+def _candidates(spec: Conv2dBackwardWeights, isa: Isa) -> Iterator[Tile]:
+    """Every tile that fits; the part of dz is chosen afterwards."""
+    conv, weights = spec.conv, spec.conv.weights
+    in_registers = isa.has_fma
+    spare = isa.n_vregs - (1 if in_registers else 2)  # one broadcast, and the scratch product without FMA
+    for oc_vectors in range(1, min(2, weights.n_oc_blocks) + 1):
+        for kernel_cols in range(1, weights.kw + 1):
+            window = -(-kernel_cols // conv.sw)
+            budget = spare - (window * oc_vectors if in_registers else 0)
+            for kernel_rows in range(1, weights.kh + 1):
+                for channels in _channel_groups(conv.x):
+                    if channels * kernel_rows * kernel_cols * oc_vectors > budget:
+                        break
+                    for columns in range(1, min(MAX_UNROLL, conv.ow) + 1):
+                        tile = Tile(
+                            oc_vectors, channels, kernel_rows, kernel_cols, columns, 1, 1, window, in_registers
+                        )
+                        if columns == 1 or _code_bytes(spec, isa, tile) <= CODE_BYTES:
+                            yield tile
+
+
+def _channel_groups(x: Image) -> list[int]:
+    """Group sizes whose addresses advance evenly: inside one channel block, or whole blocks together."""
+    return [
+        size
+        for size in range(1, min(x.c, 16) + 1)
+        if x.c <= x.block or x.block % size == 0 or size % x.block == 0
+    ]
+
+
+def parts(total: int, size: int) -> list[tuple[int, int]]:
+    """(how many, of which size): `total` split into full groups and a remainder."""
+    full, tail = divmod(total, size)
+    return [(count, extent) for count, extent in ((full, size), (1 if tail else 0, tail)) if count]
+
+
+def _bodies(spec: Conv2dBackwardWeights, tile: Tile) -> Iterator[tuple[int, tuple[int, int, int, int, int]]]:
+    """(times per output row, (oc vectors, channels, kernel rows, kernel columns, columns)) of every unrolled body."""
+    conv, weights = spec.conv, spec.conv.weights
+    for n_oc, oc in parts(weights.n_oc_blocks, tile.oc_vectors):
+        for n_c, c in parts(weights.c, tile.channels):
+            for n_i, i in parts(weights.kh, tile.kernel_rows):
+                for n_j, j in parts(weights.kw, tile.kernel_cols):
+                    for n_u, u in parts(conv.ow, tile.columns):
+                        yield n_oc * n_c * n_i * n_j * n_u, (oc, c, i, j, u)
+
+
+def _n_broadcasts(sw: int, extents: tuple[int, int, int, int, int]) -> int:
+    _, c, i, j, u = extents
+    return c * i * len({column * sw + tap for column in range(u) for tap in range(j)})
+
+
+def _cycles(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> float:
+    """Estimated cycles per output row: multiply-add, load and latency bounds of each body."""
+    total = 0.0
+    for times, extents in _bodies(spec, tile):
+        oc, c, i, j, u = extents
+        fmas = oc * c * i * j * u
+        broadcasts = _n_broadcasts(spec.conv.sw, extents)
+        loads = broadcasts + (u * oc if tile.dz_in_registers else fmas)
+        if isa.has_fma:
+            arithmetic = fmas / 2 + 0.08 * loads
+        else:  # multiply, add and the broadcast's shuffle share three ports
+            arithmetic = (2 * fmas + (broadcasts if spec.dz.element_bytes == 4 else 0)) / 3
+        total += times * (max(arithmetic, loads / 2, FMA_LATENCY * u) + 2)
+    return total
+
+
+def _code_bytes(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> int:
+    """Estimated size of all bodies, with a second set for an odd oc vector."""
+    per_fma, per_load = (6, 8) if isa.has_mask else (5, 8) if isa.has_fma else (14, 12)
+    total = 0
+    for _, extents in _bodies(spec, tile):
+        oc, c, i, j, u = extents
+        total += per_fma * oc * c * i * j * u + per_load * (_n_broadcasts(spec.conv.sw, extents) + u * oc)
+        total += 2 * per_load * oc * c * i * j  # accumulators loaded and stored
+    odd = tile.oc_vectors == 2 and spec.conv.weights.n_oc_blocks % 2 == 0
+    return total + (total * 2 // 3 if odd else 0)
+
+
+def _with_part(spec: Conv2dBackwardWeights, tile: Tile) -> Tile:
+    """Set how many samples or rows a pass covers: as many as leave the parts of dz and x in L1 together."""
+    conv, dz = spec.conv, spec.dz
+    x_planes = -(-tile.channels // conv.x.block)
+
+    def part_bytes(rows: int) -> int:
+        x_rows = (rows - 1) * conv.sh + conv.weights.kh
+        return tile.oc_vectors * rows * dz.row_bytes + x_planes * x_rows * conv.x.row_bytes
+
+    if part_bytes(conv.oh) <= L1_BYTES:
+        samples = min(dz.n, L1_BYTES // part_bytes(conv.oh))
+        samples = -(-dz.n // -(-dz.n // samples))
+        return replace(tile, samples=samples, band_rows=conv.oh)
+    rows = max([rows for rows in range(1, conv.oh) if part_bytes(rows) <= L1_BYTES], default=1)
+    return replace(tile, band_rows=-(-conv.oh // -(-conv.oh // rows)))
