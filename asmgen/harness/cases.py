@@ -1,0 +1,214 @@
+"""The cases of a spec: one builder an op. What each output's bound is derived from stands in the builder's docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from asmgen.harness import conv_cases, loss_cases
+from asmgen.harness.case import (
+    Array,
+    Case,
+    Draw,
+    Expected,
+    Operand,
+    is_power_of_two,
+    n_codes,
+    pack_codes,
+    padding_check,
+    unwritten,
+    unwritten_weights,
+    weights_padding_check,
+)
+from asmgen.harness.conv_cases import codes_check
+from asmgen.plan import specs
+from asmgen.plan.layout import Activations, Image
+from asmgen.plan.specs import KernelSpec
+from asmgen.reference import ops
+
+_EXTRA_IMAGES = 3  # images in the set beyond the batch
+
+
+def build_cases(spec: KernelSpec, data: str, seed: int) -> list[Case]:
+    """Cases of a spec with one of the data sets of case.DATA; the same seed gives the same cases."""
+    rng = np.random.default_rng([seed, *map(ord, data)])
+    return list(_BUILDERS[type(spec)](spec, Draw(rng, data, _dtype(spec))))
+
+
+def _dtype(spec: Any) -> str:
+    for name in ("conv", "dst", "z", "weights", "x", "y", "dy"):
+        if hasattr(spec, name):
+            part = getattr(spec, name)
+            return part.x.dtype if name == "conv" else part.dtype
+    return spec.dtype
+
+
+def _shape(layout: Activations) -> tuple[int, ...]:
+    return (layout.n, layout.c, layout.h, layout.w) if isinstance(layout, Image) else (layout.n, layout.features)
+
+
+def load_input(spec: specs.LoadInput, draw: Draw) -> Iterable[Case]:
+    """Bound: the constants, one product and one sum are rounded."""
+    n = spec.dst.n
+    images = draw.rng.integers(0, 256, (n + _EXTRA_IMAGES, spec.c, spec.h, spec.w)).astype(np.uint8)
+    images[0].flat[:2] = 0, 255
+    indices = draw.rng.integers(0, len(images), n).astype(np.uint32)
+    indices[0], indices[-1] = 0, len(images) - 1
+    (dst,) = ops.run(spec, images, indices)
+    per_channel = (1, spec.c, 1, 1)
+    magnitude = images[indices] * np.abs(np.reshape(spec.scale, per_channel)) + np.abs(
+        np.reshape(spec.shift, per_channel)
+    )
+    operands = (
+        Operand("images", images.reshape(-1), align=1),
+        Operand("indices", indices, align=4),
+        Operand("dst", unwritten(spec.dst), is_output=True),
+    )
+    bound = np.reshape(draw.bound(3, magnitude), dst.shape)
+    yield Case("", operands, (Expected("dst", 2, spec.dst.unpack, dst, bound),), (padding_check("dst", 2, spec.dst),))
+
+
+def pool_forward(spec: specs.PoolForward, draw: Draw) -> Iterable[Case]:
+    """Max: exact. Average: a sum of ph*pw terms and the factor."""
+    x = draw(*_shape(spec.x))
+    y, codes = ops.run(spec, x)
+    operands = [Operand("x", spec.x.pack(x)), Operand("y", unwritten(spec.y), is_output=True)]
+    checks = [padding_check("y", 1, spec.y)]
+    bound: Array | float = 0.0
+    if codes is not None:
+        x_windows = ops.windows(x, spec.pool)[:, :, : spec.y.h, : spec.y.w]
+        operands.append(Operand("codes", np.full(n_codes(spec.y), 0xEE, np.uint8), is_output=True))
+        checks.append(codes_check(2, spec.y, spec.pool, x_windows, np.zeros(x_windows.shape)))
+    else:
+        size = spec.pool.ph * spec.pool.pw
+        bound = draw.bound(size + 2, ops.run(spec, np.abs(x))[0], exact=is_power_of_two(size))
+    yield Case("", tuple(operands), (Expected("y", 1, spec.y.unpack, y, bound),), tuple(checks))
+
+
+def pool_backward(spec: specs.PoolBackward, draw: Draw) -> Iterable[Case]:
+    """A sum of at most ph*pw terms; the average's factor is one more rounding. Tiling maxima are copied: exact."""
+    size = spec.pool.ph * spec.pool.pw
+    dy = draw(*_shape(spec.dy))
+    operands = [Operand("dy", spec.dy.pack(dy)), None]
+    codes = None
+    if spec.pool.kind == "max":
+        codes = draw.codes(size, *dy.shape)
+        operands[1] = Operand("codes", pack_codes(spec.dy, codes, draw.codes(256, n_codes(spec.dy))))
+    (dx,) = ops.run(spec, dy, codes)
+    exact = spec.pool.kind == "max" or is_power_of_two(size)
+    bound = draw.bound(size + 2, ops.run(spec, np.abs(dy), codes)[0], exact=exact)
+    operands.append(Operand("dx", unwritten(spec.dx), is_output=True))
+    yield Case("", tuple(operands), (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
+
+
+def act_forward(spec: specs.ActForward, draw: Draw) -> Iterable[Case]:
+    """relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps absolute (|y| <= 1)."""
+    x = draw(*_shape(spec.x)) * 4
+    extremes = draw.round([0.0, 30.0, -30.0, 100.0, -100.0, 1e4, -1e4, 1e-6, -1e-6])[: x.size]
+    x.reshape(-1)[: extremes.size] = extremes
+    (y,) = ops.run(spec, x)
+    bounds = {
+        "leaky_relu": 2 * draw.eps * np.abs(y),
+        "sigmoid": 8 * (draw.eps * np.abs(y) + draw.tiny),
+        "tanh": 4 * draw.eps,
+    }
+    yield Case(
+        "",
+        (Operand("x", spec.x.pack(x)), Operand("y", unwritten(spec.y), is_output=True)),
+        (Expected("y", 1, spec.y.unpack, y, bounds.get(spec.act.kind, 0.0)),),
+        (padding_check("y", 1, spec.y),),
+        in_place=(0, 1) if spec.x == spec.y else None,
+    )
+
+
+def act_backward(spec: specs.ActBackward, draw: Draw) -> Iterable[Case]:
+    """relu: exact; leaky: one product; sigmoid, tanh: three roundings, of terms no larger than 1."""
+    dy = draw(*_shape(spec.dy))
+    y = draw.round(ops.activate(spec.act, draw(*dy.shape) * 2))
+    (dx,) = ops.run(spec, dy, y)
+    slopes = {"sigmoid": np.abs(y) * (1 + np.abs(y)), "tanh": 1 + y * y, "leaky_relu": np.ones_like(y)}
+    bound: Array | float = 0.0
+    if spec.act.kind in slopes:
+        bound = draw.bound(4, np.abs(dy) * slopes[spec.act.kind])
+    yield Case(
+        "",
+        (
+            Operand("dy", spec.dy.pack(dy)),
+            Operand("y", spec.y.pack(y)),
+            Operand("dx", unwritten(spec.dx), is_output=True),
+        ),
+        (Expected("dx", 2, spec.dx.unpack, dx, bound),),
+        (padding_check("dx", 2, spec.dx),),
+        in_place=(0, 2) if spec.dy == spec.dx else None,
+    )
+
+
+def dense_forward(spec: specs.DenseForward, draw: Draw) -> Iterable[Case]:
+    """A sum of `features` products and the bias."""
+    weights = spec.weights
+    x, w = draw(*_shape(spec.x)), draw(weights.out, spec.x.features)
+    b = draw(weights.out) if spec.bias else np.zeros(weights.out)
+    (y,) = ops.run(spec, x, w, b)
+    magnitude = np.abs(x) @ np.abs(w).T + np.abs(b)
+    bound = draw.bound(spec.x.features + 1, magnitude, exact=True)
+    if spec.act.kind == "leaky_relu":
+        bound = bound + 2 * draw.eps * np.abs(y)
+    operands = (
+        Operand("x", spec.x.pack(x)),
+        Operand("w", weights.pack(w, b)),
+        Operand("y", unwritten(spec.y), is_output=True),
+    )
+    yield Case("", operands, (Expected("y", 2, spec.y.unpack, y, bound),), (padding_check("y", 2, spec.y),))
+
+
+def dense_dx(spec: specs.DenseBackwardInput, draw: Draw) -> Iterable[Case]:
+    """A sum of `out` products."""
+    weights = spec.weights
+    dy, w = draw(*_shape(spec.dy)), draw(weights.out, spec.dx.features)
+    (dx,) = ops.run(spec, dy, w)
+    bound = draw.bound(weights.out, np.abs(dy) @ np.abs(w), exact=True)
+    operands = (
+        Operand("dy", spec.dy.pack(dy)),
+        Operand("w", weights.pack(w, draw(weights.out))),
+        Operand("dx", unwritten(spec.dx), is_output=True),
+    )
+    yield Case("", operands, (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
+
+
+def dense_dw(spec: specs.DenseBackwardWeights, draw: Draw) -> Iterable[Case]:
+    """A sum of n products."""
+    weights = spec.weights
+    x, dy = draw(*_shape(spec.x)), draw(*_shape(spec.dy))
+    dw, db = ops.run(spec, x, dy)
+    dw_bound = draw.bound(spec.x.n, np.abs(dy).T @ np.abs(x), exact=True)
+    operands = (
+        Operand("x", spec.x.pack(x)),
+        Operand("dy", spec.dy.pack(dy)),
+        Operand("dw", unwritten_weights(weights, bias=spec.bias), is_output=True),
+    )
+    expected = [Expected("dw", 2, lambda flat: weights.unpack(flat)[0], dw, dw_bound)]
+    if spec.bias:
+        db_bound = draw.bound(spec.x.n, np.abs(dy).sum(0), exact=True)
+        expected.append(Expected("db", 2, lambda flat: weights.unpack(flat)[1], db, db_bound))
+    yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, weights),))
+
+
+_BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
+    specs.LoadInput: load_input,
+    specs.Conv2dForward: conv_cases.forward,
+    specs.Conv2dUnpool: conv_cases.unpool,
+    specs.Conv2dBackwardInput: conv_cases.backward_input,
+    specs.Conv2dBackwardWeights: conv_cases.backward_weights,
+    specs.Conv2dPackInputGradient: conv_cases.pack_dx,
+    specs.PoolForward: pool_forward,
+    specs.PoolBackward: pool_backward,
+    specs.ActForward: act_forward,
+    specs.ActBackward: act_backward,
+    specs.DenseForward: dense_forward,
+    specs.DenseBackwardInput: dense_dx,
+    specs.DenseBackwardWeights: dense_dw,
+    specs.Loss: loss_cases.loss,
+    specs.Update: loss_cases.update,
+}

@@ -1,0 +1,175 @@
+"""Cases of the convolution kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from asmgen.harness.case import (
+    Array,
+    Case,
+    Check,
+    Draw,
+    Expected,
+    Operand,
+    is_power_of_two,
+    n_codes,
+    pack_codes,
+    padding_check,
+    unpack_codes,
+    unwritten,
+    unwritten_weights,
+    weights_padding_check,
+)
+from asmgen.plan import specs
+from asmgen.plan.layout import Image
+from asmgen.plan.specs import Activation, Pool
+from asmgen.reference import conv, ops
+
+_UNWRITTEN_CODE = 0xEE
+
+
+def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
+    """Bound: a z is a sum of c*kh*kw products and the bias; the maximum moves no further than its inputs."""
+    c, weights, pool = spec.conv, spec.conv.weights, spec.pool
+    x, w = draw(c.x.n, c.x.c, c.x.h, c.x.w), draw(weights.oc, weights.c, weights.kh, weights.kw)
+    b = draw(weights.oc) if c.bias else np.zeros(weights.oc)
+    y, _ = ops.run(spec, x, w, b)
+    z = conv.forward(c, x, w, b)
+    magnitude = conv.forward(c, np.abs(x), np.abs(w), np.abs(b))
+    z_bound = np.broadcast_to(draw.bound(weights.c * weights.kh * weights.kw + 1, magnitude, exact=True), z.shape)
+    bound = _activated_bound(spec.act, pool, z, z_bound, draw)
+    operands = [
+        Operand("x", c.x.pack(x)),
+        Operand("w", weights.pack(w, b)),
+        Operand("y", unwritten(spec.y), is_output=True),
+        None,
+    ]
+    checks = [padding_check("y", 2, spec.y)]
+    if spec.codes:
+        assert pool is not None
+        operands[3] = Operand("codes", np.full(n_codes(spec.y), _UNWRITTEN_CODE, np.uint8), is_output=True)
+        checks.append(codes_check(3, spec.y, pool, ops.windows(z, pool), ops.windows(z_bound, pool)))
+    yield Case("", tuple(operands), (Expected("y", 2, spec.y.unpack, y, bound),), tuple(checks))
+
+
+def _activated_bound(act: Activation, pool: Pool | None, z: Array, z_bound: Array, draw: Draw) -> Array:
+    """The bound of pool(act(z)), from that of z: both are Lipschitz, a slope or a mean adds its own roundings."""
+    f = np.abs(ops.activate(act, z))
+    bound = z_bound + (2 * draw.eps * f if act.kind == "leaky_relu" else 0.0)
+    if pool is None:
+        return bound
+    if pool.kind == "max":
+        return ops.windows(bound, pool).max(-1)
+    size = pool.ph * pool.pw
+    mean = ops.windows(bound, pool).mean(-1)
+    return mean + np.asarray(draw.bound(size + 2, ops.windows(f, pool).mean(-1), exact=is_power_of_two(size)))
+
+
+def codes_check(operand: int, y: Image, pool: Pool, z: Array, bound: Array) -> Check:
+    """Codes as the kernel's own rounding may see them: z and bound are [n, c, oh, ow, window].
+
+    max: the element named is the first maximum, or within both bounds of it. avg: every bit of an element farther
+    from zero than its bound is right.
+    """
+    first, best = z.argmax(-1), z.max(-1)
+    best_bound = np.take_along_axis(bound, first[..., None], -1)[..., 0]
+
+    def check(memory: list[Array]) -> Iterable[str]:
+        codes = unpack_codes(y, memory[operand])
+        if pool.kind == "max":
+            inside = codes < z.shape[-1]
+            named = np.where(inside, codes, 0)[..., None].astype(np.intp)
+            gap = best - np.take_along_axis(z, named, -1)[..., 0]
+            slack = best_bound + np.take_along_axis(bound, named, -1)[..., 0]
+            bad = ~(inside & ((codes == first) | ((slack > 0) & (gap <= slack))))
+            expected = first
+        else:
+            sure = np.abs(z) > bound if np.any(bound) else np.ones(z.shape, bool)
+            weights = 1 << np.arange(z.shape[-1])
+            expected = ((z > 0) * weights).sum(-1)
+            bad = ((codes ^ expected) & (sure * weights).sum(-1)) != 0
+        if np.any(bad):
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            yield f"codes: {int(bad.sum())} of {bad.size} wrong, first at {at}: {codes[at]}, expected {expected[at]}"
+
+    return check
+
+
+def unpool(spec: specs.Conv2dUnpool, draw: Draw) -> Iterable[Case]:
+    """Bound: one product with a slope, and one with 1/(ph*pw); otherwise values are copied."""
+    pool, image = spec.pool, spec.y
+    dy = draw(image.n, image.c, image.h, image.w)
+    y = draw.round(ops.activate(spec.act, draw(*dy.shape)))
+    codes = None
+    operands = [Operand("dy", spec.dy.pack(dy)), Operand("y", image.pack(y)), None]
+    size = pool.ph * pool.pw if pool else 1
+    if pool and (pool.kind == "max" or spec.act):
+        codes = draw.codes(size if pool.kind == "max" else 1 << size, *dy.shape)
+        operands[2] = Operand("codes", pack_codes(image, codes, draw.codes(256, n_codes(image))))
+    (dz,) = ops.run(spec, dy, y, codes)
+    rounds = spec.act.kind == "leaky_relu" or (pool is not None and pool.kind == "avg" and not is_power_of_two(size))
+    operands.append(Operand("dz", unwritten(spec.dz), is_output=True))
+    bound = 3 * (draw.eps * np.abs(dz) + draw.tiny) if rounds else 0.0
+    yield Case("", tuple(operands), (Expected("dz", 3, spec.dz.unpack, dz, bound),), (padding_check("dz", 3, spec.dz),))
+
+
+def backward_input(spec: specs.Conv2dBackwardInput, draw: Draw) -> Iterable[Case]:
+    """Bound: a sum of at most oc*kh*kw products."""
+    c, weights = spec.conv, spec.conv.weights
+    dz, w = draw(c.x.n, weights.oc, c.oh, c.ow), draw(weights.oc, weights.c, weights.kh, weights.kw)
+    (dx,) = ops.run(spec, dz, w)
+    (magnitude,) = ops.run(spec, np.abs(dz), np.abs(w))
+    turned = weights.input_gradient()
+    packed = turned.pack(w.transpose(1, 0, 2, 3), np.zeros(turned.oc))[
+        : turned.bias_offset_bytes // turned.element_bytes
+    ]
+    operands = (
+        Operand("dz", spec.dz.pack(dz)),
+        Operand("w_dx", packed),
+        Operand("dx", unwritten(spec.dx), is_output=True),
+    )
+    bound = draw.bound(weights.oc * weights.kh * weights.kw, magnitude, exact=True)
+    yield Case("", operands, (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
+
+
+def backward_weights(spec: specs.Conv2dBackwardWeights, draw: Draw) -> Iterable[Case]:
+    """Bound: a sum of n*oh*ow products."""
+    c, weights = spec.conv, spec.conv.weights
+    x, dz = draw(c.x.n, c.x.c, c.x.h, c.x.w), draw(c.x.n, weights.oc, c.oh, c.ow)
+    dw, db = ops.run(spec, x, dz)
+    dw_magnitude, db_magnitude = ops.run(spec, np.abs(x), np.abs(dz))
+    length = c.x.n * c.oh * c.ow
+    operands = (
+        Operand("x", c.x.pack(x)),
+        Operand("dz", spec.dz.pack(dz)),
+        Operand("dw", unwritten_weights(weights, bias=c.bias), is_output=True),
+    )
+    expected = [
+        Expected("dw", 2, lambda flat: weights.unpack(flat)[0], dw, draw.bound(length, dw_magnitude, exact=True))
+    ]
+    if c.bias:
+        bound = draw.bound(length, db_magnitude, exact=True)
+        expected.append(Expected("db", 2, lambda flat: weights.unpack(flat)[1], db, bound))
+    yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, weights),))
+
+
+def pack_dx(spec: specs.Conv2dPackInputGradient, draw: Draw) -> Iterable[Case]:
+    """Exact: values are moved. The bias behind w is not read into w_dx."""
+    weights, turned = spec.weights, spec.weights.input_gradient()
+    w = draw(weights.oc, weights.c, weights.kh, weights.kw)
+    size = turned.bias_offset_bytes // turned.element_bytes
+    no_bias = np.zeros(turned.size_bytes // turned.element_bytes - size, turned.dtype)
+
+    def unpack(flat: Array) -> Array:
+        return turned.unpack(np.concatenate([flat, no_bias]))[0].transpose(1, 0, 2, 3)
+
+    def padding(memory: list[Array]) -> Iterable[str]:
+        return weights_padding_check("w_dx", 0, turned)([np.concatenate([memory[1], no_bias])])
+
+    operands = (
+        Operand("w", weights.pack(w, draw(weights.oc))),
+        Operand("w_dx", np.full(size, np.nan, turned.dtype), is_output=True),
+    )
+    yield Case("", operands, (Expected("w_dx", 1, unpack, ops.run(spec, w)[0], 0.0),), (padding,))

@@ -1,0 +1,137 @@
+"""Cases of the losses and the optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from asmgen.harness.case import Array, Case, Draw, Expected, Operand, padding_check, unwritten
+from asmgen.plan import specs
+from asmgen.plan.layout import LINE_BYTES, round_up
+from asmgen.reference import ops
+
+_LOSSES_AT = 64
+_STEP = 3  # optimizer step whose bias corrections the hyper block holds
+
+
+def preds_offset_bytes(spec: specs.Loss) -> int:
+    """Where the predictions lie in the loss block."""
+    return round_up(_LOSSES_AT + spec.z.n * spec.z.element_bytes, LINE_BYTES)
+
+
+def loss(spec: specs.Loss, draw: Draw) -> Iterable[Case]:
+    """A full and a partial batch, each with moderate and with extreme logits; bounds: `_loss_bounds`."""
+    n, outputs = spec.z.n, spec.z.features
+    for scale in (1.0, 40.0):
+        for present in sorted({n, max(1, n // 2)}):
+            z = draw(n, outputs) * scale
+            labels = draw.rng.integers(0, max(outputs, 2), n).astype(np.uint32)
+            yield _loss_case(spec, draw, z, labels, present, f"{present} of {n} present, logits x{scale:g}")
+
+
+def _loss_case(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: int, title: str) -> Case:
+    n, dtype = spec.z.n, spec.z.dtype
+    dz, losses, preds = ops.run(spec, z, labels, present)
+    dz_bound, loss_bound = _loss_bounds(spec, draw, z, labels, present)
+    preds_at = preds_offset_bytes(spec)
+    block = np.zeros(preds_at + 4 * n, np.uint8)
+    block[:8] = np.frombuffer(np.array([1.0 / present], dtype).tobytes().ljust(8, b"\0"), np.uint8)
+    block[8:12].view(np.uint32)[0] = present
+    losses_end = _LOSSES_AT + n * spec.z.element_bytes
+    block[_LOSSES_AT:losses_end].view(dtype)[:] = np.nan
+    block[preds_at:].view(np.uint32)[:] = 0xEEEEEEEE
+
+    def rest_unchanged(memory: list[Array]) -> Iterable[str]:
+        after = memory[3]
+        if not np.array_equal(after[:_LOSSES_AT], block[:_LOSSES_AT]) or after[losses_end:preds_at].any():
+            yield "loss block: bytes outside losses and preds were written"
+
+    here = np.arange(n) < present
+    return Case(
+        title,
+        (
+            Operand("z", spec.z.pack(z)),
+            Operand("labels", labels, align=4),
+            Operand("dz", unwritten(spec.z), is_output=True),
+            Operand("loss block", block, is_output=True),
+        ),
+        (
+            Expected("dz", 2, spec.z.unpack, dz, dz_bound * here[:, None]),
+            Expected("losses", 3, lambda m: m[_LOSSES_AT:losses_end].view(dtype), losses, loss_bound * here),
+            Expected("preds", 3, lambda m: m[preds_at:].view(np.uint32).astype(np.float64), preds, 0.0),
+        ),
+        (padding_check("dz", 2, spec.z), rest_unchanged),
+    )
+
+
+def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: int) -> tuple[Array, Array]:
+    """(dz, losses): exp and log are within a few ulp of their rounded arguments; an argument t that is itself rounded
+    moves exp(t) by eps*|t| relatively; sums and means over the outputs add their length."""
+    eps, outputs = draw.eps, z.shape[1]
+    if spec.kind == "softmax_ce":
+        shifted = z - z.max(1, keepdims=True)
+        e = np.exp(shifted)
+        total = e.sum(1, keepdims=True)
+        p, target = e / total, np.eye(outputs)[np.minimum(labels, outputs - 1)]
+        total_error = eps * (outputs + 6 + (p * -shifted).sum(1, keepdims=True))
+        dz = p * (total_error + eps * (6 - shifted)) + 3 * eps * np.abs(p - target)
+        chosen = -(shifted * target).sum(1)
+        losses = total_error[:, 0] + eps * (4 + 4 * np.log(total[:, 0]) + 4 * chosen)
+        return dz / present + 8 * draw.tiny, losses
+    target = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[np.minimum(labels, outputs - 1)]
+    if spec.kind == "bce":
+        dz = eps * 8 * np.ones_like(z) / outputs
+        losses = eps * (outputs + 8) * (1 + np.abs(z) * (1 + target)).mean(1)
+        return dz / present + 8 * draw.tiny, losses
+    distance = np.abs(z) + target
+    return eps * 8 * distance / outputs / present + 8 * draw.tiny, eps * (outputs + 6) * (distance**2).mean(1)
+
+
+def update(spec: specs.Update, draw: Draw) -> Iterable[Case]:
+    """Each state is a short chain of products and sums; adam's quotient inherits m's error over its denominator."""
+    size = spec.n_vectors * spec.block
+    params, grads = draw(size), draw(size) * 0.5
+    states = np.stack([draw(size), np.abs(draw(size)) + draw.round(1e-3)])[: spec.n_states]
+    for values in (params, grads, *states):
+        values[size // 2 : size // 2 + max(1, spec.block // 2)] = 0  # padding must stay zero
+    lr = 0.01
+    hyper = draw.round([lr, lr / (1 - spec.beta1**_STEP), 1 / np.sqrt(1 - max(spec.beta2, 0.5) ** _STEP)])
+    new_params, new_states = ops.run(spec, params, grads, states, hyper)
+    param_bound, state_bound = _update_bounds(spec, draw, params, grads, states, hyper)
+
+    def flat(values: Array) -> Array:
+        return np.asarray(values, spec.dtype).reshape(-1)
+
+    operands = [
+        Operand("params", flat(params), is_output=True),
+        Operand("grads", flat(grads)),
+        None,
+        Operand("hyper", flat(hyper)),
+    ]
+    expected = [Expected("params", 0, lambda m: m, new_params, param_bound)]
+    if spec.n_states:
+        operands[2] = Operand("states", flat(states), is_output=True)
+        expected.append(Expected("states", 2, lambda m: m, new_states.reshape(-1), state_bound.reshape(-1)))
+    yield Case("", tuple(operands), tuple(expected))
+
+
+def _update_bounds(spec: specs.Update, draw: Draw, params: Array, grads: Array, states: Array, hyper: Any) -> Any:
+    p, g, s = np.abs(params), np.abs(grads), np.abs(states)
+    lr, step, inv_sqrt_bc2 = hyper
+    decayed = g + spec.weight_decay * p
+    still = (p + g + s.sum(0)) == 0
+    if spec.kind == "sgd":
+        magnitude, state_magnitude = p + lr * decayed, s
+    elif spec.kind in ("momentum", "nesterov"):
+        velocity = spec.momentum * s[0] + decayed
+        magnitude, state_magnitude = p + lr * (velocity + decayed), velocity[None]
+    else:
+        m = spec.beta1 * s[0] + (1 - spec.beta1) * decayed
+        v = spec.beta2 * s[1] + (1 - spec.beta2) * decayed**2
+        _, (_, v_exact) = ops.run(spec, params, grads, states, hyper)
+        magnitude = 2 * p + step * m / (np.sqrt(v_exact) * inv_sqrt_bc2 + spec.eps)
+        state_magnitude = np.stack([m, v])
+    bounds = draw.bound(10, magnitude), draw.bound(8, state_magnitude)
+    return tuple(np.where(still, 0.0, bound) for bound in bounds)

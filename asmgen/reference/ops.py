@@ -1,0 +1,244 @@
+"""What every kernel computes, in NumPy float64 on logical arrays ([n, c, h, w], [n, features], [oc, c, kh, kw]).
+
+`run(spec, *inputs)` takes a kernel's inputs in the order of its arguments (a parameter block counts as two: weights,
+bias) and returns its outputs in the same order; formulas are in the docstrings of the specs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from asmgen.plan import specs
+from asmgen.plan.layout import Image
+from asmgen.plan.specs import Activation, Pool
+from asmgen.reference import conv
+
+Array = np.ndarray[Any, Any]
+
+
+def run(spec: specs.KernelSpec, *inputs: Any) -> tuple[Any, ...]:
+    """The outputs of `spec` for `inputs`, both as listed at the function of the spec below; None where there is none."""
+    return _OPS[type(spec)](spec, *inputs)
+
+
+# pieces ----------------------------------------------------------------------------------------------------------------
+
+
+def activate(act: Activation, z: Array) -> Array:
+    """f(z)."""
+    if act.kind == "relu":
+        return np.maximum(z, 0.0)
+    if act.kind == "leaky_relu":
+        return np.where(z > 0, z, act.alpha * z)
+    if act.kind == "sigmoid":
+        return sigmoid(z)
+    if act.kind == "tanh":
+        return np.tanh(z)
+    return z
+
+
+def slope(act: Activation, y: Array) -> Array:
+    """f'(z), seen from the output y = f(z)."""
+    if act.kind == "relu":
+        return np.where(y > 0, 1.0, 0.0)
+    if act.kind == "leaky_relu":
+        return np.where(y > 0, 1.0, act.alpha)
+    if act.kind == "sigmoid":
+        return y * (1.0 - y)
+    if act.kind == "tanh":
+        return 1.0 - y * y
+    return np.ones_like(y)
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)) without overflow."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+
+def windows(x: Array, pool: Pool) -> Array:
+    """[n, c, h, w] -> [n, c, oh, ow, ph * pw], positions in row-major order."""
+    view = sliding_window_view(x, (pool.ph, pool.pw), axis=(2, 3))[:, :, :: pool.sh, :: pool.sw]
+    return view.reshape(*view.shape[:4], pool.ph * pool.pw)
+
+
+def scatter(values: Array, pool: Pool, h: int, w: int) -> Array:
+    """The transpose of `windows`: [n, c, oh, ow, ph * pw] added up into [n, c, h, w]."""
+    n, c, oh, ow, _ = values.shape
+    out = np.zeros((n, c, h, w))
+    for position in range(pool.ph * pool.pw):
+        r, s = divmod(position, pool.pw)
+        out[:, :, r : r + oh * pool.sh : pool.sh, s : s + ow * pool.sw : pool.sw] += values[..., position]
+    return out
+
+
+def live_bits(z_windows: Array) -> Array:
+    """u8 with bit r*pw+s set where the element of the window is > 0."""
+    weights = 1 << np.arange(z_windows.shape[-1])
+    return np.asarray(((z_windows > 0) * weights).sum(-1), np.uint8)
+
+
+def _chosen(codes: Array, n_positions: int) -> Array:
+    """codes -> 1.0 at the position they name, on a new last axis."""
+    return np.asarray(codes[..., None] == np.arange(n_positions), np.float64)
+
+
+# ops -------------------------------------------------------------------------------------------------------------------
+
+
+def load_input(spec: specs.LoadInput, images: Array, indices: Array) -> tuple[Array]:
+    """u8 images [count, c, h, w], indices [n] -> dst."""
+    shape = (1, spec.c, 1, 1)
+    dst = images[indices] * np.reshape(spec.scale, shape) + np.reshape(spec.shift, shape)
+    return (dst if isinstance(spec.dst, Image) else dst.reshape(spec.dst.n, -1),)
+
+
+def conv2d_forward(spec: specs.Conv2dForward, x: Array, w: Array, b: Array) -> tuple[Array, Array | None]:
+    """x, w, b -> y, codes (None unless the spec has codes)."""
+    z = conv.forward(spec.conv, x, w, b)
+    if spec.pool is None:
+        return activate(spec.act, z), None
+    z_windows = windows(z, spec.pool)
+    if spec.pool.kind == "max":
+        return activate(spec.act, z_windows.max(-1)), np.asarray(z_windows.argmax(-1), np.uint8) if spec.codes else None
+    return activate(spec.act, z_windows).mean(-1), live_bits(z_windows) if spec.codes else None
+
+
+def conv2d_unpool(spec: specs.Conv2dUnpool, dy: Array, y: Array, codes: Array | None) -> tuple[Array]:
+    """dy, y, codes (None without a pool, and for an average without activation) -> dz."""
+    pool = spec.pool
+    if pool is None:
+        return (dy * slope(spec.act, y),)
+    n_positions = pool.ph * pool.pw
+    if pool.kind == "max":
+        assert codes is not None
+        values = (dy * slope(spec.act, y))[..., None] * _chosen(codes, n_positions)
+    elif spec.act:
+        assert codes is not None
+        live = (codes[..., None] >> np.arange(n_positions)) & 1
+        values = (dy / n_positions)[..., None] * slope(spec.act, live.astype(np.float64))
+    else:
+        values = np.repeat((dy / n_positions)[..., None], n_positions, -1)
+    return (scatter(values, pool, spec.dz.h, spec.dz.w),)
+
+
+def conv2d_dx(spec: specs.Conv2dBackwardInput, dz: Array, w: Array) -> tuple[Array]:
+    """dz, w (as [oc, c, kh, kw]) -> dx."""
+    return (conv.backward_input(spec.conv, dz, w),)
+
+
+def conv2d_dw(spec: specs.Conv2dBackwardWeights, x: Array, dz: Array) -> tuple[Array, Array | None]:
+    """x, dz -> dw, db (None without bias)."""
+    return conv.backward_weights(spec.conv, x, dz), dz.sum((0, 2, 3)) if spec.conv.bias else None
+
+
+def conv2d_pack_dx(spec: specs.Conv2dPackInputGradient, w: Array) -> tuple[Array]:
+    """w -> the same w: only the layout changes."""
+    return (w,)
+
+
+def pool_forward(spec: specs.PoolForward, x: Array) -> tuple[Array, Array | None]:
+    """x -> y, codes (max only)."""
+    x_windows = windows(x, spec.pool)[:, :, : spec.y.h, : spec.y.w]
+    if spec.pool.kind == "max":
+        return x_windows.max(-1), np.asarray(x_windows.argmax(-1), np.uint8)
+    return x_windows.mean(-1), None
+
+
+def pool_backward(spec: specs.PoolBackward, dy: Array, codes: Array | None) -> tuple[Array]:
+    """dy, codes (max only) -> dx."""
+    n_positions = spec.pool.ph * spec.pool.pw
+    if spec.pool.kind == "max":
+        assert codes is not None
+        values = dy[..., None] * _chosen(codes, n_positions)
+    else:
+        values = np.repeat((dy / n_positions)[..., None], n_positions, -1)
+    return (scatter(values, spec.pool, spec.dx.h, spec.dx.w),)
+
+
+def act_forward(spec: specs.ActForward, x: Array) -> tuple[Array]:
+    """x -> y."""
+    return (activate(spec.act, x),)
+
+
+def act_backward(spec: specs.ActBackward, dy: Array, y: Array) -> tuple[Array]:
+    """dy, y -> dx."""
+    return (dy * slope(spec.act, y),)
+
+
+def dense_forward(spec: specs.DenseForward, x: Array, w: Array, b: Array) -> tuple[Array]:
+    """x [n, in], w [out, in], b [out] -> y [n, out]."""
+    z = x @ w.T
+    return (activate(spec.act, z + b if spec.bias else z),)
+
+
+def dense_dx(spec: specs.DenseBackwardInput, dy: Array, w: Array) -> tuple[Array]:
+    """dy [n, out], w [out, in] -> dx [n, in]."""
+    return (dy @ w,)
+
+
+def dense_dw(spec: specs.DenseBackwardWeights, x: Array, dy: Array) -> tuple[Array, Array | None]:
+    """x [n, in], dy [n, out] -> dw [out, in], db [out] (None without bias)."""
+    return dy.T @ x, dy.sum(0) if spec.bias else None
+
+
+def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array, Array, Array]:
+    """z [n, outputs], labels [n], samples present -> dz [n, outputs], losses [n], preds [n]."""
+    outputs = z.shape[1]
+    here = np.arange(z.shape[0]) < present
+    target = labels[:, None].astype(np.float64) if outputs == 1 else np.eye(outputs)[np.where(here, labels, 0)]
+    if spec.kind == "softmax_ce":
+        shifted = z - z.max(1, keepdims=True)
+        total = np.exp(shifted).sum(1, keepdims=True)
+        losses = ((np.log(total) - shifted) * target).sum(1)
+        dz = np.exp(shifted) / total - target
+    elif spec.kind == "bce":
+        losses = (np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))).mean(1)
+        dz = (sigmoid(z) - target) / outputs
+    else:
+        losses = ((z - target) ** 2).mean(1)
+        dz = 2 * (z - target) / outputs
+    threshold = 0.5 if spec.kind == "mse" else 0.0
+    preds = (z[:, 0] > threshold).astype(np.uint32) if outputs == 1 else z.argmax(1).astype(np.uint32)
+    return dz / present * here[:, None], losses * here, preds * here
+
+
+def update(spec: specs.Update, params: Array, grads: Array, states: Array, hyper: Array) -> tuple[Array, Array]:
+    """params [k], grads [k], states [n_states, k], hyper [3] (architecture.md) -> new params, new states."""
+    lr, step, inv_sqrt_bc2 = hyper
+    if spec.kind == "adamw":
+        params = params - lr * spec.weight_decay * params
+    else:
+        grads = grads + spec.weight_decay * params
+    if spec.kind == "sgd":
+        return params - lr * grads, states
+    if spec.kind in ("momentum", "nesterov"):
+        velocity = spec.momentum * states[0] + grads
+        direction = velocity if spec.kind == "momentum" else grads + spec.momentum * velocity
+        return params - lr * direction, velocity[None]
+    m = spec.beta1 * states[0] + (1 - spec.beta1) * grads
+    v = spec.beta2 * states[1] + (1 - spec.beta2) * grads * grads
+    return params - step * m / (np.sqrt(v) * inv_sqrt_bc2 + spec.eps), np.stack([m, v])
+
+
+_OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
+    specs.LoadInput: load_input,
+    specs.Conv2dForward: conv2d_forward,
+    specs.Conv2dUnpool: conv2d_unpool,
+    specs.Conv2dBackwardInput: conv2d_dx,
+    specs.Conv2dBackwardWeights: conv2d_dw,
+    specs.Conv2dPackInputGradient: conv2d_pack_dx,
+    specs.PoolForward: pool_forward,
+    specs.PoolBackward: pool_backward,
+    specs.ActForward: act_forward,
+    specs.ActBackward: act_backward,
+    specs.DenseForward: dense_forward,
+    specs.DenseBackwardInput: dense_dx,
+    specs.DenseBackwardWeights: dense_dw,
+    specs.Loss: loss,
+    specs.Update: update,
+}
