@@ -16,7 +16,7 @@ from peachpy.x86_64.registers import Register
 if TYPE_CHECKING:
     from asmgen.asm.assembler import Assembler
 
-_COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ"}
+_COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ", "PCMPEQD", "PCMPEQQ"}
 _LESS, _LESS_EQUAL = 1, 2  # comparison predicates
 
 
@@ -93,6 +93,39 @@ class Vec:
     def store_scalar(self, mem: Any, src: Any) -> None:
         """The element at mem = lane 0 of src."""
         self._op(f"MOV{self._scalar}")(mem, src.as_xmm)
+
+    # codes: one u8 a lane in memory ---------------------------------------------------------------------------------
+
+    def load_bytes(self, dst: Any, address: Any) -> None:
+        """Integer lane i of dst = the byte at address + i."""
+        sized = {2: x86.word, 4: x86.dword, 8: x86.qword, 16: x86.oword}[self._asm.lanes]
+        self._op(f"PMOVZXB{self._int}")(dst, sized[address])
+
+    def store_bytes(self, address: Any, src: Any) -> None:
+        """The byte at address + i = integer lane i of src (0..255). src is destroyed; AVX2 uses the scratch vector."""
+        if self._isa.has_mask:
+            getattr(x86, f"VPMOV{self._int}B")([address], src)
+            return
+        low = src.as_xmm
+        if self._isa.has_vex:
+            high = self.scratch().as_xmm
+            x86.VEXTRACTI128(high, src, 1)
+        else:
+            high = low
+        if self._int == "Q":
+            if self._isa.has_vex:
+                x86.VSHUFPS(low, low, high, 0x88)
+            else:
+                x86.SHUFPS(low, low, 0x88)
+            high = low
+        self._binary("PACKUSDW", low, low, high, plain=True)
+        self._binary("PACKUSWB", low, low, low, plain=True)
+        if self._asm.lanes == 8:
+            x86.VMOVQ([address], low)
+        elif self._asm.lanes == 4:
+            self._op("MOVD")([address], low)
+        else:
+            x86.PEXTRW([address], low, 0)
 
     # arithmetic ----------------------------------------------------------------------------------------------------
 
@@ -180,6 +213,10 @@ class Vec:
 
     def integer_sub(self, dst: Any, a: Any, b: Any) -> None:
         self._binary(f"PSUB{self._int}", dst, a, b, plain=True)
+
+    def integer_equal(self, mask: Any, a: Any, b: Any) -> None:
+        """mask = integer lanes of a == those of b."""
+        self._binary(f"PCMPEQ{self._int}", mask, a, b, plain=True)
 
     # comparisons ---------------------------------------------------------------------------------------------------
 
