@@ -75,6 +75,13 @@ class Machine:
                 found[block.bias.name] = bias
         return found
 
+    def poison(self) -> None:
+        """Fill the memory that tensors share with NaN bits: whatever a kernel reads there, another must have written."""
+        owned = [tensor for tensor in self.plan.tensors if tensor.owned]
+        shared = max(self.plan.offsets[tensor.name] + tensor.size_bytes for tensor in owned)
+        begin = self._base - self._memory.ctypes.data + round_up(shared, LINE_BYTES)
+        self._memory[begin:] = 0xFF
+
     # steps ---------------------------------------------------------------------------------------------------------
 
     def begin_step(self, images: Array, indices: Array, labels: Array, present: int, hyper: tuple[float, ...]) -> None:

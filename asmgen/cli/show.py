@@ -1,0 +1,104 @@
+"""`asmgen show`: the kernels of a model as a table, or one listing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import click
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
+from asmgen.cli.options import MODEL, SET, isa_option, load, resolve_isa
+from asmgen.emit.generate import emit_plan
+from asmgen.emit.manifest import manifest
+from asmgen.errors import UsageError
+from asmgen.harness.size import code_bytes
+from asmgen.plan.build import build_plan
+from asmgen.tile.cost import predicted_cycles
+
+
+@click.command()
+@MODEL
+@click.argument("kernel", required=False)
+@isa_option()
+@SET
+@click.option("--plan", "show_plan", is_flag=True, help="Print the plan and the memory map instead.")
+@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
+def show(
+    model_path: str, kernel: str | None, isa_name: str, settings: tuple[str, ...], show_plan: bool, as_json: bool
+) -> None:
+    """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one)."""
+    isa = resolve_isa(isa_name)
+    model = load(model_path, settings)
+    plan = build_plan(model, isa.lanes(model.dtype))
+    if show_plan:
+        click.echo(f"{plan}\n\n{plan.memory()}")
+        return
+    listings = emit_plan(plan, isa)
+    if kernel is not None:
+        text = _find(listings, kernel).text()
+        click.echo(_highlight(text) if sys.stdout.isatty() else text, nl=False)
+        return
+    rows = [_row(facts, listings, isa) for facts in manifest(plan, isa, listings)["kernels"]]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(_table(rows))
+    click.echo(f"\narena {plan.arena_bytes:,} B; parameters, activations and gradients included")
+
+
+def _row(facts: dict[str, Any], listings: dict[str, Listing], isa: Isa) -> dict[str, Any]:
+    listing = listings[facts["symbol"]]
+    return {
+        "kernel": facts["symbol"],
+        "phase": facts["phase"],
+        "layers": ", ".join(dict.fromkeys(facts["layers"])),
+        "op": facts["op"],
+        "tile": facts["tile"],
+        "registers": facts["vector_registers"],
+        "code_bytes": code_bytes(listing),
+        "mflop": round(facts["flops"] / 1e6, 3),
+        "kbytes": round((facts["bytes_read"] + facts["bytes_written"]) / 1e3, 1),
+        "predicted_kcycles": round(predicted_cycles(listing.facts, isa, listing.dtype) / 1e3, 1),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """The kernel's symbol on a line of its own, its facts indented below: symbols are long."""
+    columns = [name for name in rows[0] if name != "kernel"]
+    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in columns}
+    numeric = {name for name in columns if isinstance(rows[0][name], (int, float))}
+
+    def cells(row: dict[str, Any]) -> str:
+        texts = (f"{row[n]!s:>{widths[n]}}" if n in numeric else f"{row[n]!s:<{widths[n]}}" for n in columns)
+        return "  " + "  ".join(texts).rstrip()
+
+    lines = [cells({name: name for name in columns})]
+    for row in rows:
+        lines += [str(row["kernel"]), cells(row)]
+    return "\n".join(lines)
+
+
+def _find(listings: dict[str, Listing], wanted: str) -> Listing:
+    wanted = wanted.removesuffix(".asm")
+    found = [symbol for symbol in listings if symbol == wanted] or [s for s in listings if wanted in s]
+    if len(found) == 1:
+        return listings[found[0]]
+    what = f"{len(found)} kernels contain it: {', '.join(found)}" if found else f"kernels: {', '.join(listings)}"
+    raise UsageError(f"KERNEL {wanted!r} names {'more than one' if found else 'none'}; {what}")
+
+
+def _highlight(text: str) -> str:
+    """Comments dim, labels bold, mnemonics in colour."""
+    lines = []
+    for line in text.splitlines():
+        code, semicolon, comment = line.partition(";")
+        if match := re.match(r"^(\S+:)(.*)$", code):
+            code = click.style(match[1], bold=True) + match[2]
+        elif match := re.match(r"^(\s+)(\w+)(.*)$", code):
+            code = match[1] + click.style(match[2], fg="cyan") + match[3]
+        lines.append(code + (click.style(semicolon + comment, dim=True) if semicolon else ""))
+    return "\n".join(lines) + "\n"
