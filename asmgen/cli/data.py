@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -53,7 +53,7 @@ def data_group() -> None:
 @data_group.command("import")
 @click.argument("path", type=_PATH)
 @click.option("-o", "--out", type=_PATH, required=True, help="Where to write.")
-@click.option("--size", type=_Size(), default="128", show_default=True, help="N, or HEIGHTxWIDTH.")
+@click.option("--size", callback=_size, default="128", show_default=True, help="N, or HEIGHTxWIDTH.")
 @click.option("--gray", is_flag=True, help="One channel instead of RGB.")
 @click.option("--test-fraction", type=float, default=0.2, show_default=True, help="Share of each class for test.")
 @_seed
@@ -73,16 +73,15 @@ def import_command(
 ) -> None:
     """Make a data set of PATH: a folder or .zip with one folder of images per class, or a folder of IDX files.
 
-    Images are decoded, resized and split the same way whatever the number of processes. Files that are no images or are
-    broken are listed with the reason in OUT/rejects.json. IDX files (MNIST's four, plain or .gz) are checked and unpacked.
+    Files that are broken or no images are listed with the reason in OUT/rejects.json. IDX files (such as MNIST's four,
+    plain or .gz) are checked and unpacked.
     """
     with _terminable():
         if has_idx(path):
             for name in ("size", "gray", "test_fraction", "seed"):
                 if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                    raise UsageError(
-                        f"--{name.replace('_', '-')} is for images; {path} holds IDX files, taken as they are"
-                    )
+                    option = f"--{name.replace('_', '-')}"
+                    raise UsageError(f"{option} is for images; {path} holds IDX files, which are taken as they are")
             _report(import_idx(path, out, replace=force))
             return
         with _bar("images") as progress:
@@ -103,9 +102,7 @@ def import_command(
 @data_group.command("fetch")
 @click.argument("name", type=click.Choice(["mnist"]))
 @_out
-@click.option(
-    "--mirror", "mirrors", multiple=True, help=f"Folder to fetch from; repeatable.  [default: {', '.join(MIRRORS)}]"
-)
+@click.option("--mirror", "mirrors", metavar="URL", multiple=True, help=f"Repeatable.  [default: {' '.join(MIRRORS)}]")
 @_force
 def fetch_command(name: str, out: Path | None, mirrors: tuple[str, ...], force: bool) -> None:
     """Download a public data set, check it (SHA-256) and unpack it."""
@@ -171,9 +168,8 @@ def _default(name: str) -> Path:
 def _report(summary: Summary) -> None:
     shape = "x".join(map(str, summary.shape))
     click.echo(f"{sum(summary.train)} train and {sum(summary.test)} test samples of {shape} in {_plain(summary.path)}")
-    counts = [
-        f"{_plain(name)} {a}+{b}" for name, a, b in zip(summary.classes, summary.train, summary.test, strict=True)
-    ]
+    rows = zip(summary.classes, summary.train, summary.test, strict=True)
+    counts = [f"{_plain(name)} {train}+{test}" for name, train, test in rows]
     click.echo(f"{len(counts)} classes (train+test): {', '.join(counts)}")
     if summary.rejects:
         click.echo(f"{len(summary.rejects)} files rejected, see {_plain(summary.path / 'rejects.json')}:")
@@ -219,13 +215,11 @@ def _tables(description: Description) -> Iterator[str]:
     yield "(of train's pixels / 255)"
 
 
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """First column to the left, numbers to the right."""
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """First column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(
-            [row[0].ljust(widths[0])] + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]
-        )
+    for first, *others in rows:
+        yield "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
 
 
 @contextmanager

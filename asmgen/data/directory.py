@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from asmgen.data.dataset import Summary
 from asmgen.data.idx import read_idx
 from asmgen.errors import DataError
 
@@ -42,6 +43,10 @@ class DataDirectory:
     @property
     def item_shape(self) -> tuple[int, ...]:
         return self.splits["train"].images.shape[1:]
+
+    def summary(self) -> Summary:
+        train, test = (split.counts(len(self.classes)) for split in self.splits.values())
+        return Summary(self.path, self.classes, self.item_shape, train, test)
 
 
 def has_idx(path: Path) -> bool:
@@ -115,7 +120,9 @@ def _class_names(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
         if split.labels.max() >= len(names):
             at = int(np.argmax(split.labels >= len(names)))
             label = split.labels[at]
-            raise DataError(f"{split.labels_path}: sample {at} has label {label}, classes.json names {len(names)} classes")
+            raise DataError(
+                f"{split.labels_path}: sample {at} has label {label}, classes.json names {len(names)} classes"
+            )
     return tuple(names)
 
 

@@ -54,7 +54,9 @@ def import_folder(
     """
     found = find_classes(Path(path))
     spec = ImageSpec(*size, gray)
-    build = Build(Path(out), found.classes, spec.shape, test_fraction, seed, workers, replace=replace, progress=progress)
+    build = Build(
+        Path(out), found.classes, spec.shape, test_fraction, seed, workers, replace=replace, progress=progress
+    )
     outside = [Reject(name, "in no class folder") for name in found.outside]
     return build_dataset(build, found.entries, DecodeTask(found.source, spec), outside, found.wrapper)
 
@@ -70,5 +72,4 @@ def import_idx(path: Path, out: Path, *, replace: bool = False) -> Summary:
             write_idx(stage / f"{prefix}-images-idx{split.images.ndim}-ubyte", split.images)
             write_idx(stage / f"{prefix}-labels-idx1-ubyte", split.labels)
         write_json(stage / "classes.json", list(data.classes))
-    train, test = (split.counts(len(data.classes)) for split in data.splits.values())
-    return Summary(Path(out), data.classes, data.item_shape, train, test)
+    return read_directory(Path(out)).summary()

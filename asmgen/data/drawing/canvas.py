@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ Points = NDArray[np.float64]  # [n][2], x to the right, y down
 Colour = tuple[int, int, int]
 
 _SUPERSAMPLE = 3
+_CURVE_POINTS = 12
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> Points:
@@ -25,12 +27,16 @@ def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> Poi
 
 def curve(*control: tuple[float, float]) -> Points:
     """A Bezier curve through the first and the last control point."""
-    t = np.linspace(0, 1, 17)[:, None]
-    points = np.zeros((17, 2))
-    degree = len(control) - 1
-    for k, point in enumerate(control):
-        points += math.comb(degree, k) * t**k * (1 - t) ** (degree - k) * np.array(point)
+    points: Points = _bernstein(len(control) - 1) @ np.array(control)
     return points
+
+
+@lru_cache
+def _bernstein(degree: int) -> NDArray[np.float64]:
+    """`[point][control]`: the weights of the control points along a curve; two points are enough for a line."""
+    t = np.linspace(0, 1, 2 if degree == 1 else _CURVE_POINTS)[:, None]
+    k = np.arange(degree + 1)
+    return np.array([math.comb(degree, i) for i in k]) * t**k * (1 - t) ** (degree - k)
 
 
 @dataclass(frozen=True)
@@ -89,4 +95,4 @@ class Canvas:
         return np.asarray(self.image.reduce(_SUPERSAMPLE), np.float32)
 
     def _pixels(self, points: Points) -> list[tuple[float, float]]:
-        return [(x, y) for x, y in (points * self._side).tolist()]
+        return list(map(tuple, (points * self._side).tolist()))

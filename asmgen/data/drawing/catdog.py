@@ -20,6 +20,7 @@ _COATS = (  # dark grey, grey, orange, ginger brown, chocolate, cream, white, go
     (62, 60, 64), (134, 134, 138), (208, 132, 62), (160, 100, 56), (98, 66, 46), (226, 202, 164), (234, 230, 224),
     (204, 166, 98),
 )  # fmt: skip
+_IRISES = ((150, 190, 70), (214, 176, 60), (110, 170, 200))
 _INK: Colour = (26, 22, 24)
 
 
@@ -100,10 +101,10 @@ def _cat_body(canvas: Canvas, frame: Frame, coat: _Coat, random: np.random.Rando
 
 def _cat_head(canvas: Canvas, head: Frame, coat: _Coat, random: np.random.RandomState) -> None:
     """Upright pointed ears, wide face, slit eyes, small pink nose, long whiskers; stripes where marked."""
-    tip, spread = random.uniform(1.35, 1.65), random.uniform(0.65, 0.85)
-    for ear in _both(np.array([(0.12, -0.75), (spread, -tip), (0.98, -0.25)])):
+    height, spread = random.uniform(1.35, 1.65), random.uniform(0.65, 0.85)
+    for ear in _both(np.array([(0.12, -0.75), (spread, -height), (0.98, -0.25)])):
         canvas.fill(head, ear, coat.dark if coat.marked else coat.base)
-    for ear in _both(np.array([(0.35, -0.8), (spread, -tip + 0.25), (0.82, -0.5)])):
+    for ear in _both(np.array([(0.35, -0.8), (spread, 0.25 - height), (0.82, -0.5)])):
         canvas.fill(head, ear, (222, 160, 160))
     canvas.fill(head, ellipse(0, 0, random.uniform(1.0, 1.12), random.uniform(0.84, 0.94)), coat.base)
     if coat.marked:
@@ -111,7 +112,7 @@ def _cat_head(canvas: Canvas, head: Frame, coat: _Coat, random: np.random.Random
             canvas.stroke(head, curve((x, -0.8), (x * 0.8, -0.6), (x * 0.7, -0.42)), 0.1, coat.dark)
         for stripe in _both(curve((0.98, 0.05), (0.8, 0.12), (0.66, 0.12))):
             canvas.stroke(head, stripe, 0.08, coat.dark)
-    iris = _colour(np.array([(150, 190, 70), (214, 176, 60), (110, 170, 200)][random.randint(3)]) + random.normal(0, 12, 3))
+    iris = _colour(np.array(_IRISES[random.randint(len(_IRISES))]) + random.normal(0, 12, 3))
     slit = random.uniform(0.05, 0.1)
     for side in (-1, 1):
         canvas.fill(head, ellipse(side * 0.42, -0.12, 0.25, 0.2, side * -0.25), iris)
@@ -122,13 +123,15 @@ def _cat_head(canvas: Canvas, head: Frame, coat: _Coat, random: np.random.Random
     for lip in _both(curve((0, 0.36), (0.03, 0.58), (0.26, 0.52))):
         canvas.stroke(head, lip, 0.04, _INK)
     for fall in (-0.12, 0.02, 0.16):
-        for whisker in _both(curve((0.3, 0.42 + fall / 2), (0.8, 0.38 + fall), (random.uniform(1.3, 1.6), 0.42 + 2 * fall))):
+        tip = (random.uniform(1.3, 1.6), 0.42 + 2 * fall)
+        for whisker in _both(curve((0.3, 0.42 + fall / 2), (0.8, 0.38 + fall), tip)):
             canvas.stroke(head, whisker, 0.03, (240, 240, 240))
 
 
 def _dog_body(canvas: Canvas, frame: Frame, coat: _Coat, random: np.random.RandomState) -> None:
     """Broad-chested, legs apart, with a short straight tail."""
-    canvas.stroke(frame, curve((0.9, 2.6), (1.5, 2.2), (random.uniform(1.6, 2.0), random.uniform(1.5, 2.1))), 0.3, coat.base)
+    tip = (random.uniform(1.6, 2.0), random.uniform(1.5, 2.1))
+    canvas.stroke(frame, curve((0.9, 2.6), (1.5, 2.2), tip), 0.3, coat.base)
     canvas.fill(frame, ellipse(0, 2.0, random.uniform(1.15, 1.35), 1.5), coat.base)
     canvas.fill(frame, ellipse(0, 1.7, 0.6, 0.9), coat.light)
     for leg in _both(ellipse(0.62, 3.1, 0.32, 0.8)):
@@ -136,7 +139,7 @@ def _dog_body(canvas: Canvas, frame: Frame, coat: _Coat, random: np.random.Rando
 
 
 def _dog_head(canvas: Canvas, head: Frame, coat: _Coat, random: np.random.RandomState) -> None:
-    """Hanging ears, long face, big light muzzle with a large dark nose, round eyes, often a tongue; patch where marked."""
+    """Hanging ears, long face, light muzzle with a big dark nose, round eyes, often a tongue; a patch where marked."""
     canvas.fill(head, ellipse(0, -0.05, random.uniform(0.82, 0.94), random.uniform(0.98, 1.1)), coat.base)
     if coat.marked:
         canvas.fill(head, ellipse(0.38, -0.25, 0.34, 0.4, 0.3), coat.dark)
