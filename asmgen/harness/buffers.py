@@ -63,6 +63,11 @@ class GuardedBuffer:
             return f"wrote {int(behind[0])} B behind its end"
         return None
 
-    def owns(self, address: int) -> bool:
-        """Whether `address` lies in this mapping, guard pages included."""
-        return self._base <= address < self._base + self._inner.stop + PAGE
+    def place_of(self, address: int) -> str | None:
+        """Where an address lies, seen from the tensor; None outside this mapping."""
+        if not self._base <= address < self._base + self._inner.stop + PAGE:
+            return None
+        offset = address - self.address
+        if offset >= self.size:
+            return f"{offset - self.size} B behind its end"
+        return f"{-offset} B before its start" if offset < 0 else f"at its byte {offset}"

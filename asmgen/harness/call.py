@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ _MXCSR_FLAGS = 0x3F  # sticky exception flags, which arithmetic may set
 _REGISTERS = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 _SENTINELS = tuple(0xB0B0B0B0B0B0B0B1 + i for i in range(6))
 _DF = 0x400
+_TIME_LIMIT_SECONDS = 120
 _UPPER_HALVES = {0x04: "bits 128..255 of ymm0..15", 0x40: "bits 256..511 of zmm0..15"}
 
 
@@ -35,7 +37,22 @@ class _Frame(ctypes.Structure):
         ("rflags", ctypes.c_uint64),
         ("xinuse", ctypes.c_uint64),
         ("canaries", ctypes.c_uint64),
+        ("time_limit", ctypes.c_uint64),
+        ("signal", ctypes.c_uint64),
+        ("fault_address", ctypes.c_uint64),
+        ("fault_rip", ctypes.c_uint64),
     )
+
+
+class KernelFault(Exception):
+    """The kernel did not return: a signal ended it at `offset` from its start, touching `address`."""
+
+    def __init__(self, number: int, address: int, offset: int) -> None:
+        super().__init__(f"{signal.Signals(number).name} at +{offset:#x}")
+        self.is_timeout = number == signal.SIGALRM
+        self.touched_memory = number in (signal.SIGSEGV, signal.SIGBUS)
+        self.address = address
+        self.offset = offset
 
 
 @cache
@@ -52,12 +69,20 @@ def call(fn: int, pointers: Sequence[int], begin: int, end: int, isa: str, *, po
     """Call the kernel at address `fn` with up to four pointers and a slice; returns the broken rules, best none.
 
     poison: enter with NaN bits in every vector and mask register. Without, enter with clean upper halves and
-    require that they are clean afterwards (a missing vzeroupper), where the CPU can tell.
+    require that they are clean afterwards (a missing vzeroupper), where the CPU can tell. Raises KernelFault.
     """
     padded = [*pointers, *[0xBAD0_BAD0_BAD0_BAD0] * (4 - len(pointers))]
-    frame = _Frame(fn=fn, mxcsr=TRAINER_MXCSR, poison=int(poison), read_xinuse=int(_has_xinuse()))
+    frame = _Frame(
+        fn=fn,
+        mxcsr=TRAINER_MXCSR,
+        poison=int(poison),
+        read_xinuse=int(_has_xinuse()),
+        time_limit=_TIME_LIMIT_SECONDS,
+    )
     frame.args[:] = [*padded, begin, end]
     getattr(_trampolines(), f"checked_call_{isa}")(ctypes.byref(frame))
+    if frame.signal:
+        raise KernelFault(frame.signal, frame.fault_address, frame.fault_rip - fn)
 
     broken = [
         f"{name} changed: {value:#x} after the call"

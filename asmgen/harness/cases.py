@@ -1,4 +1,4 @@
-"""The cases of a spec: one builder an op. What each output's bound is derived from stands in the builder's docstring."""
+"""The cases of a spec: one builder an op, whose docstring says what the bounds are derived from."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def build_cases(spec: KernelSpec, data: str, seed: int) -> list[Case]:
 
 
 def _dtype(spec: Any) -> str:
-    for name in ("conv", "dst", "z", "weights", "x", "y", "dy"):
-        if hasattr(spec, name):
-            part = getattr(spec, name)
-            return part.x.dtype if name == "conv" else part.dtype
-    return spec.dtype
+    """The element type of a spec's tensors."""
+    if hasattr(spec, "conv"):
+        return str(spec.conv.x.dtype)
+    parts = (getattr(spec, name) for name in ("dst", "z", "weights", "x", "y", "dy") if hasattr(spec, name))
+    return str(next(parts, spec).dtype)
 
 
 def _shape(layout: Activations) -> tuple[int, ...]:

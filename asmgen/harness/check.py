@@ -5,6 +5,7 @@ python -m asmgen.harness.check "<spec as it prints>" avx512 [seed]
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Listing
 from asmgen.errors import AsmgenError
 from asmgen.harness.buffers import GuardedBuffer
-from asmgen.harness.call import call
+from asmgen.harness.call import KernelFault, call
 from asmgen.harness.case import DATA, Array, Case, Expected
 from asmgen.harness.cases import build_cases
-from asmgen.harness.library import load_kernel
+from asmgen.harness.library import instruction_at, load_kernel
 from asmgen.plan import layout, specs
 from asmgen.plan.specs import KernelSpec
 
@@ -29,6 +30,10 @@ _MAX_SINGLE_UNITS = 64
 
 class KernelError(AsmgenError):
     """A kernel broke its contract; the message ends in the command that repeats the check."""
+
+
+class _FaultedError(Exception):
+    """The kernel did not return; nothing else of the case can be judged."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,14 @@ def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | N
     """
     isa = ISAS[isa] if isinstance(isa, str) else isa
     listing = (emit or _registered)(spec, isa)
-    kernel = _Kernel(load_kernel(listing), isa.name, spec.slice_units())
+    kernel = _Kernel(listing, spec.slice_units())
     n_values, worst, max_error, max_relative = 0, 0.0, 0.0, 0.0
     for data in DATA:
         for case in build_cases(spec, data, seed):
-            memory, problems = kernel.problems(case)
+            try:
+                memory, problems = kernel.problems(case)
+            except _FaultedError as fault:
+                raise KernelError(_failure(listing.symbol, data, case, [str(fault)], spec, isa, seed)) from None
             for expected in case.expected:
                 error, wrong = _compare(expected, memory, listing.dtype)
                 problems += wrong
@@ -65,7 +73,7 @@ def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | N
             for check in case.checks:
                 problems += list(check(memory))
             if problems:
-                raise KernelError(_failure(listing.symbol, f"{data} {case.title}".strip(), problems, spec, isa, seed))
+                raise KernelError(_failure(listing.symbol, data, case, problems, spec, isa, seed))
     if n_values == 0:
         raise KernelError(f"{listing.symbol}: nothing was checked")
     return Report(listing.symbol, n_values, worst, max_error, max_relative)
@@ -77,63 +85,73 @@ def _registered(spec: KernelSpec, isa: Isa) -> Listing:
     return emit_kernel(spec, isa)
 
 
+@dataclass(frozen=True)
+class _Variant:
+    """A way to run a kernel over a whole case; all of them must give the same bits."""
+
+    what: str
+    slices: Sequence[tuple[int, int]]
+    poison: bool = True
+    flush: str = "end"
+    in_place: bool = False
+
+
 class _Kernel:
     """A loaded kernel and the ways to run it over a case."""
 
-    def __init__(self, fn: int, isa: str, units: int) -> None:
-        self.fn, self.isa, self.units = fn, isa, units
+    def __init__(self, listing: Listing, units: int) -> None:
+        self.listing, self.units = listing, units
+        self.fn = load_kernel(listing)
 
     def problems(self, case: Case) -> tuple[list[Array], list[str]]:
         """The memory after one call over everything, and what went wrong in this and in other ways to slice."""
-        full, problems = self.run(case, [(0, self.units)])
+        full, problems = self.run(case, _Variant("all at once", [(0, self.units)]))
         if problems:
             return full, problems
-        for what, slices, options in self._variants(case):
-            other, wrong = self.run(case, slices, **options)
-            problems += [f"{what}: {text}" for text in wrong]
-            problems += [f"{what}: {name} has other bits" for name in _differences(case, full, other)]
+        for variant in self._variants(case):
+            other, wrong = self.run(case, variant)
+            problems += [f"{variant.what}: {text}" for text in wrong]
+            problems += [f"{variant.what}: {name} has other bits" for name in _differences(case, full, other)]
         middle = self.units // 2
-        empty, wrong = self.run(case, [(0, 0), (middle, middle), (self.units, self.units)])
+        nothing = _Variant("empty slice", [(0, 0), (middle, middle), (self.units, self.units)])
+        empty, wrong = self.run(case, nothing)
         problems += [f"empty slice: {text}" for text in wrong]
         untouched = [operand.before if operand else np.zeros(0) for operand in case.operands]
         problems += [f"empty slice: {name} was written" for name in _differences(case, untouched, empty)]
         return full, problems
 
-    def _variants(self, case: Case) -> list[tuple[str, list[tuple[int, int]], dict[str, object]]]:
+    def _variants(self, case: Case) -> list[_Variant]:
         units = self.units
         everything = [(0, units)]
         singles = sorted({int(at) for at in np.linspace(0, units, min(units, _MAX_SINGLE_UNITS) + 1)})
-        one_by_one = list(zip(singles, singles[1:], strict=False))[::-1]
-        variants: list[tuple[str, list[tuple[int, int]], dict[str, object]]] = [
-            ("clean registers, start of the page", everything, {"poison": False, "flush": "start"}),
-        ]
+        one_by_one = list(itertools.pairwise(singles))[::-1]
+        variants = [_Variant("clean registers, start of the page", everything, poison=False, flush="start")]
         if units > 1:
-            variants.append(("one unit a call, last first", one_by_one, {}))
-            variants += [(f"split at {at}", [(0, at), (at, units)], {}) for at in sorted({1, units // 2, units - 1})]
+            variants.append(_Variant("one unit a call, last first", one_by_one))
+            variants += [
+                _Variant(f"split at {at}", [(0, at), (at, units)]) for at in sorted({1, units // 2, units - 1})
+            ]
         if case.in_place:
-            variants.append(("in place", everything, {"in_place": True}))
+            variants.append(_Variant("in place", everything, in_place=True))
         return variants
 
-    def run(
-        self,
-        case: Case,
-        slices: Sequence[tuple[int, int]],
-        *,
-        poison: bool = True,
-        flush: str = "end",
-        in_place: bool = False,
-    ) -> tuple[list[Array], list[str]]:
+    def run(self, case: Case, variant: _Variant) -> tuple[list[Array], list[str]]:
         """Fresh memory, one call a slice -> memory after it, broken rules."""
         buffers = [
-            GuardedBuffer(operand.before, operand.align, flush) if operand else None for operand in case.operands
+            GuardedBuffer(operand.before, operand.align, variant.flush) if operand else None
+            for operand in case.operands
         ]
+        in_place = variant.in_place
         if in_place and case.in_place:
             source, target = case.in_place
             buffers[target] = buffers[source]
         pointers = [buffer.address if buffer else _BAD_POINTER for buffer in buffers]
         problems: list[str] = []
-        for begin, end in slices:
-            problems += call(self.fn, pointers, begin, end, self.isa, poison=poison)
+        for begin, end in variant.slices:
+            try:
+                problems += call(self.fn, pointers, begin, end, self.listing.isa, poison=variant.poison)
+            except KernelFault as fault:
+                raise _FaultedError(self._describe(fault, case, buffers, begin, end)) from None
         memory = []
         for operand, buffer in zip(case.operands, buffers, strict=True):
             if operand is None or buffer is None:
@@ -146,6 +164,20 @@ class _Kernel:
             if not operand.is_output and not is_target and not _same_bits(memory[-1], operand.before):
                 problems.append(f"{operand.name}: an input was written")
         return memory, problems
+
+    def _describe(
+        self, fault: KernelFault, case: Case, buffers: Sequence[GuardedBuffer | None], begin: int, end: int
+    ) -> str:
+        where = f"{fault} {instruction_at(self.listing, fault.offset)}, slice [{begin}, {end})"
+        if fault.is_timeout:
+            return f"does not return: {where}"
+        places = [
+            f"{operand.name}, {place}"
+            for operand, buffer in zip(case.operands, buffers, strict=True)
+            if operand and buffer and (place := buffer.place_of(fault.address))
+        ]
+        touched = f" touches {places[0] if places else hex(fault.address)}" if fault.touched_memory else ""
+        return where + touched
 
 
 def _same_bits(a: Array, b: Array) -> bool:
@@ -183,9 +215,10 @@ def _compare(expected: Expected, memory: list[Array], dtype: str) -> tuple[Array
     return np.where(np.isnan(error), np.inf, error), [text.replace("np.float64", "")]
 
 
-def _failure(symbol: str, case: str, problems: list[str], spec: KernelSpec, isa: Isa, seed: int) -> str:
+def _failure(symbol: str, data: str, case: Case, problems: list[str], spec: KernelSpec, isa: Isa, seed: int) -> str:
     lines = "\n  ".join(problems)
-    return f'{symbol} ({case}):\n  {lines}\nrerun: python -m asmgen.harness.check "{spec!r}" {isa.name} {seed}'
+    title = f"{data} {case.title}".strip()
+    return f'{symbol} ({title}):\n  {lines}\nrerun: python -m asmgen.harness.check "{spec!r}" {isa.name} {seed}'
 
 
 def main() -> None:

@@ -5,13 +5,26 @@
 ; Before the call: sentinels in the callee-saved registers, canaries above the return address, every vector and mask
 ; register full of ones (a NaN in both precisions), arithmetic flags set, the trainer's MXCSR (frame.mxcsr).
 ; After it, frame holds the registers, the stack pointer's shift, the damaged canaries, RFLAGS, MXCSR and XINUSE.
-; Harness code: not part of any trainer. One call at a time (saved_rsp is global).
+; A fault inside the kernel (guard page, illegal instruction) or a call that takes too long ends the call: the signal
+; handler notes it and resumes behind the call. Harness code, not part of any trainer; one call at a time (globals).
 
 default rel
 
 CANARY      equ 0x5ca1ab1e0ddba11
 N_CANARIES  equ 16
 JUNK_FLAGS  equ 0x8d5                   ; CF PF AF ZF SF OF set, DF clear
+
+SYS_RT_SIGACTION equ 13
+SYS_RT_SIGRETURN equ 15
+SYS_ALARM        equ 37
+SYS_SIGALTSTACK  equ 131
+SA_FLAGS         equ 0x0c000004         ; SA_SIGINFO | SA_RESTORER | SA_ONSTACK
+UCONTEXT_RSP     equ 160                ; offsets in ucontext_t and siginfo_t
+UCONTEXT_RIP     equ 168
+SIGINFO_ADDRESS  equ 16
+SIGNAL_STACK     equ 65536              ; room for the AVX-512 state that the system saves
+%define SIGNALS  4, 7, 8, 11, 14        ; ILL BUS FPE SEGV ALRM
+N_SIGNALS        equ 5
 
 struc frame
     .fn:            resq 1
@@ -25,12 +38,109 @@ struc frame
     .rflags:        resq 1
     .xinuse:        resq 1
     .canaries:      resq 1              ; out: how many were overwritten
+    .time_limit:    resq 1              ; in: seconds until SIGALRM ends the call
+    .signal:        resq 1              ; out: the signal that ended the call, or 0
+    .fault_address: resq 1
+    .fault_rip:     resq 1
 endstruc
 
 section .bss
-saved_rsp: resq 1
+saved_rsp:      resq 1
+resume_rip:     resq 1
+old_actions:    resq 4 * N_SIGNALS
+old_stack:      resq 3
+new_action:     resq 4
+new_stack:      resq 3
+signal_stack:   resb SIGNAL_STACK
+
+section .rodata
+signals: dd SIGNALS
 
 section .text
+
+; handler(edi signal, rsi siginfo, rdx ucontext): note the fault in the frame, resume behind the call
+on_signal:
+    mov rax, [saved_rsp]
+    mov rcx, [rax]                      ; the frame
+    movsxd r8, edi
+    mov [rcx + frame.signal], r8
+    mov r8, [rsi + SIGINFO_ADDRESS]
+    mov [rcx + frame.fault_address], r8
+    mov r8, [rdx + UCONTEXT_RIP]
+    mov [rcx + frame.fault_rip], r8
+    mov r8, [resume_rip]
+    mov [rdx + UCONTEXT_RIP], r8
+    sub rax, 8 * N_CANARIES
+    mov [rdx + UCONTEXT_RSP], rax
+    ret
+
+restorer:
+    mov eax, SYS_RT_SIGRETURN
+    syscall
+
+; catch(rdi frame): own handlers and signal stack, alarm set. Keeps rdi; clobbers rax rcx rdx rsi r8-r11 rbx
+catch:
+    push rdi
+    mov rbx, [rdi + frame.time_limit]
+    lea rax, [signal_stack]
+    mov [new_stack], rax
+    mov qword [new_stack + 8], 0
+    mov qword [new_stack + 16], SIGNAL_STACK
+    lea rdi, [new_stack]
+    lea rsi, [old_stack]
+    mov eax, SYS_SIGALTSTACK
+    syscall
+    lea rax, [on_signal]
+    mov [new_action], rax
+    mov qword [new_action + 8], SA_FLAGS
+    lea rax, [restorer]
+    mov [new_action + 16], rax
+    lea rsi, [new_action]
+    lea rdx, [old_actions]
+    call set_actions
+    mov rdi, rbx
+    mov eax, SYS_ALARM
+    syscall
+    pop rdi
+    ret
+
+; release: alarm off, the old handlers and signal stack. Clobbers rax rcx rdx rsi rdi r8-r11
+release:
+    xor edi, edi
+    mov eax, SYS_ALARM
+    syscall
+    lea rsi, [old_actions]
+    xor edx, edx
+    call set_actions
+    lea rdi, [old_stack]
+    xor esi, esi
+    mov eax, SYS_SIGALTSTACK
+    syscall
+    ret
+
+; set_actions(rsi new, rdx old or 0): installs new for every signal; the same action for all where it is new_action,
+; else an array. old is an array
+set_actions:
+    xor r9d, r9d
+    lea r8, [new_action]
+.next:
+    lea rax, [signals]
+    mov edi, [rax + 4 * r9]
+    mov r10d, 8                         ; size of the signal mask
+    mov eax, SYS_RT_SIGACTION
+    syscall                             ; keeps all but rax rcx r11
+    cmp rsi, r8
+    je .same
+    add rsi, 32
+.same:
+    test rdx, rdx
+    jz .no_old
+    add rdx, 32
+.no_old:
+    inc r9d
+    cmp r9d, N_SIGNALS
+    jb .next
+    ret
 
 %macro POISON_SSE41 0
 %assign i 0
@@ -72,6 +182,9 @@ global %1:function
     push r15
     push rdi                            ; rsp is now a multiple of 16
     mov [saved_rsp], rsp
+    lea rax, [%%returned]
+    mov [resume_rip], rax
+    call catch
     stmxcsr [rdi + frame.caller_mxcsr]
     ldmxcsr [rdi + frame.mxcsr]
     sub rsp, 8 * N_CANARIES
@@ -104,7 +217,7 @@ global %1:function
     push JUNK_FLAGS
     popfq
     call rax
-
+%%returned:
     mov rax, [saved_rsp]
     lea rcx, [rax - 8 * N_CANARIES]
     mov rdx, rcx
@@ -141,6 +254,7 @@ global %1:function
     mov [rdi + frame.xinuse], rax
 %%leave:
     %3
+    call release
     add rsp, 8 * N_CANARIES
     pop rdi
     pop r15

@@ -57,14 +57,14 @@ def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
 def _activated_bound(act: Activation, pool: Pool | None, z: Array, z_bound: Array, draw: Draw) -> Array:
     """The bound of pool(act(z)), from that of z: both are Lipschitz, a slope or a mean adds its own roundings."""
     f = np.abs(ops.activate(act, z))
-    bound = z_bound + (2 * draw.eps * f if act.kind == "leaky_relu" else 0.0)
+    bound: Array = z_bound + (2 * draw.eps * f if act.kind == "leaky_relu" else 0.0)
     if pool is None:
         return bound
     if pool.kind == "max":
-        return ops.windows(bound, pool).max(-1)
+        return np.asarray(ops.windows(bound, pool).max(-1))
     size = pool.ph * pool.pw
-    mean = ops.windows(bound, pool).mean(-1)
-    return mean + np.asarray(draw.bound(size + 2, ops.windows(f, pool).mean(-1), exact=is_power_of_two(size)))
+    rounding = draw.bound(size + 2, ops.windows(f, pool).mean(-1), exact=is_power_of_two(size))
+    return np.asarray(ops.windows(bound, pool).mean(-1) + rounding)
 
 
 def codes_check(operand: int, y: Image, pool: Pool, z: Array, bound: Array) -> Check:

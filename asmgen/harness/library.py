@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from asmgen.toolchain.tools import find_program
 
 
 def cache_dir() -> Path:
-    """Where libraries are kept: $XDG_CACHE_HOME or ~/.cache; a folder of the system's temp where that is not writable."""
+    """Where libraries are kept: in $XDG_CACHE_HOME or ~/.cache; where that is not writable, in a temporary folder."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "asmgen" / "harness"
     try:
@@ -50,8 +51,23 @@ def build_library(texts: Sequence[str]) -> Path:
 
 def load_kernel(listing: Listing) -> int:
     """The address of the kernel, assembled and loaded into this process."""
-    library = _load(build_library([listing.text()]))
-    return address(library, listing.symbol)
+    return address(load_library([listing.text()]), listing.symbol)
+
+
+def instruction_at(listing: Listing, offset: int) -> str:
+    """The instruction `offset` bytes into the kernel and the label before it, as objdump prints them."""
+    path = build_library([listing.text()])
+    args = ["objdump", "-d", "-M", "intel", "--no-show-raw-insn", str(path)]
+    text = subprocess.run(args, capture_output=True, text=True).stdout
+    start, label = None, ""
+    for line in text.splitlines():
+        if (head := re.match(r"([0-9a-f]+) <(.+)>:", line)) is not None:
+            label = head[2]
+            start = int(head[1], 16) if label == listing.symbol else start
+        body = re.match(r"\s*([0-9a-f]+):\s*(.*)", line)
+        if start is not None and body is not None and int(body[1], 16) == start + offset:
+            return f"`{body[2].strip()}` in {label}"
+    return "outside the kernel"
 
 
 def address(library: ctypes.CDLL, symbol: str) -> int:

@@ -21,11 +21,11 @@ Array = np.ndarray[Any, Any]
 
 
 def run(spec: specs.KernelSpec, *inputs: Any) -> tuple[Any, ...]:
-    """The outputs of `spec` for `inputs`, both as listed at the function of the spec below; None where there is none."""
+    """The outputs of `spec` for `inputs`, both as listed at the op's function below; None where there is none."""
     return _OPS[type(spec)](spec, *inputs)
 
 
-# pieces ----------------------------------------------------------------------------------------------------------------
+# pieces --------------------------------------------------------------------------------------------------------------
 
 
 def activate(act: Activation, z: Array) -> Array:
@@ -87,7 +87,7 @@ def _chosen(codes: Array, n_positions: int) -> Array:
     return np.asarray(codes[..., None] == np.arange(n_positions), np.float64)
 
 
-# ops -------------------------------------------------------------------------------------------------------------------
+# ops -----------------------------------------------------------------------------------------------------------------
 
 
 def load_input(spec: specs.LoadInput, images: Array, indices: Array) -> tuple[Array]:
