@@ -99,6 +99,15 @@ class Image:
     def size_bytes(self) -> int:
         return self.n * self.sample_bytes
 
+    @property
+    def code_pixel_bytes(self) -> int:
+        """u8 codes of one pooled pixel and channel block; they lie in the image's order, without halo."""
+        return self.block
+
+    @property
+    def code_sample_bytes(self) -> int:
+        return self.n_c_blocks * self.h * self.w * self.code_pixel_bytes
+
     def offset_bytes(self, n: int = 0, c: int = 0, h: int = 0, w: int = 0) -> int:
         """Of element (n, c, h, w) from the tensor's first byte."""
         block, lane = divmod(c, self.block)
