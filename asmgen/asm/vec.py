@@ -50,6 +50,12 @@ class Vec:
             self._scratch = self._asm.vec.alloc("scratch")
         return self._scratch
 
+    def release_scratch(self) -> None:
+        """Give the scratch vector back, if it was taken; the next operation that needs one takes one again."""
+        if self._scratch is not None:
+            self._asm.vec.free(self._scratch)
+            self._scratch = None
+
     # moves ---------------------------------------------------------------------------------------------------------
 
     def _op(self, name: str) -> Any:

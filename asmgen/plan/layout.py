@@ -241,9 +241,14 @@ class ConvWeights:
         return self.block * self.element_bytes
 
     @property
+    def row_bytes(self) -> int:
+        """From a row of taps to the next."""
+        return self.kw * self.tap_bytes
+
+    @property
     def channel_bytes(self) -> int:
         """From an input channel to the next."""
-        return self.kh * self.kw * self.tap_bytes
+        return self.kh * self.row_bytes
 
     @property
     def oc_block_bytes(self) -> int:
