@@ -1,0 +1,31 @@
+"""From generated sources to `trainer` and `kernels.so`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asmgen.paths import RUNTIME_DIR
+from asmgen.toolchain.link import link_shared, link_trainer
+from asmgen.toolchain.nasm import Source, assemble_all
+
+OBJECTS_FOLDER = "objects"
+TRAINER_SOURCE = "trainer.asm"
+
+
+def build_trainer(folder: Path, sources: Sequence[Path]) -> Path:
+    """Assembles `sources` (kernels and trainer.asm, all in `folder`) and the runtime; links `folder`/trainer and kernels.so.
+
+    Returns the trainer. Raises ToolError.
+    """
+    objects = folder / OBJECTS_FOLDER
+    objects.mkdir(parents=True, exist_ok=True)
+    runtime = sorted(RUNTIME_DIR.glob("*.asm"))
+    jobs = [Source(asm, objects / f"{asm.stem}.o", (RUNTIME_DIR, folder)) for asm in sources]
+    jobs += [Source(asm, objects / f"runtime_{asm.stem}.o", (RUNTIME_DIR,)) for asm in runtime]
+    built = assemble_all(jobs)
+    kernels = [job.object for job in jobs[: len(sources)] if job.asm.name != TRAINER_SOURCE]
+    trainer = folder / "trainer"
+    link_trainer(built, trainer)
+    link_shared(kernels, folder / "kernels.so")
+    return trainer

@@ -1,0 +1,92 @@
+"""Assembles NASM sources to ELF objects, in parallel, and only those whose text (or whose includes) changed.
+
+An object depends on nothing but the bytes of its sources: NASM is given file names without folders, so none is recorded.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from asmgen.errors import ToolError
+from asmgen.toolchain.tools import TOOLS, find_program
+
+FLAGS = ("-f", "elf64", "-w+all")
+_INCLUDE = re.compile(rb'^\s*(?:[\w.]+:\s*)?(?:%include|incbin)\s+"([^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to assemble, and the folders that its %include and incbin lines may name files of."""
+
+    asm: Path
+    object: Path
+    include_dirs: tuple[Path, ...] = ()
+
+
+def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = ()) -> None:
+    """`asm` -> `obj`, unless `obj` is already what this text gives. Raises ToolError with NASM's own words."""
+    source = Source(asm, obj, tuple(include_dirs))
+    stamp = obj.with_suffix(".stamp")
+    key = _key(source)
+    if obj.exists() and stamp.exists() and stamp.read_text() == key:
+        return
+    stamp.unlink(missing_ok=True)
+    folders = [flag for folder in source.include_dirs for flag in ("-i", f"{folder.resolve()}/")]
+    command = [find_program("nasm"), *FLAGS, *folders, "-o", str(obj.resolve()), asm.name]
+    said = subprocess.run(command, cwd=asm.resolve().parent, capture_output=True, text=True, check=False)
+    if said.returncode != 0:
+        raise ToolError(f"nasm cannot assemble {asm}: {_trimmed(said.stderr)}")
+    stamp.write_text(key)
+
+
+def assemble_all(sources: Sequence[Source]) -> list[Path]:
+    """The objects of `sources`, in their order, assembled on all cores. Raises the first ToolError."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(lambda source: assemble(source.asm, source.object, source.include_dirs), sources))
+    return [source.object for source in sources]
+
+
+@functools.cache
+def _version() -> str | None:
+    return next(tool for tool in TOOLS if tool.name == "nasm").find()
+
+
+def _key(source: Source) -> str:
+    """A digest of the assembler, its flags and every byte that goes in."""
+    digest = hashlib.sha256(f"{_version()} {FLAGS}".encode())
+    for path in _inputs(source.asm, source.include_dirs):
+        content = path.read_bytes()
+        digest.update(f"\n{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _inputs(asm: Path, include_dirs: tuple[Path, ...]) -> Iterator[Path]:
+    """The file and what it includes, each once. Files that are missing are NASM's to report."""
+    seen: set[Path] = set()
+    todo = [asm]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        yield path
+        if path.suffix not in (".asm", ".inc"):
+            continue
+        for name in _INCLUDE.findall(path.read_bytes()):
+            candidates = [folder / os.fsdecode(name) for folder in (asm.parent, *include_dirs)]
+            todo += [candidate for candidate in candidates if candidate.is_file()][:1]
+
+
+def _trimmed(stderr: str) -> str:
+    """The first error line; with several, how many."""
+    errors = [line for line in stderr.splitlines() if "error:" in line or "fatal:" in line] or stderr.splitlines()
+    first = errors[0].strip() if errors else "no message"
+    return first if len(errors) <= 1 else f"{first} (and {len(errors) - 1} more)"

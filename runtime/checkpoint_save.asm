@@ -1,0 +1,189 @@
+; checkpoint_save.asm: --save FILE in safetensors. Written to FILE.tmp, flushed to the disk, then renamed, so that FILE is
+; always whole: the old one or the new one.
+
+%include "common.inc"
+%include "print.inc"
+%include "model.inc"
+
+extern opt_save, file_kind, memory_take, memory_release, tensor_walk
+
+global checkpoint_save, checkpoint_check_path, temporary_remove
+
+O_RDONLY            equ 0
+O_WRONLY            equ 1
+O_CREAT             equ 0x40
+O_TRUNC             equ 0x200
+O_DIRECTORY         equ 0x10000
+O_NOFOLLOW          equ 0x20000
+O_CLOEXEC           equ 0x80000
+S_IFREG             equ 0x8000
+EINTR               equ 4
+
+section .bss
+temporary:          resb PATH_BYTES     ; FILE.tmp
+temporary_exists:   resq 1              ; 1: it must go where the program ends now
+gather_target:      resq 1              ; -> where the canonical tensor goes
+
+section .text
+
+; checkpoint_check_path: can FILE be written? Asked before a long training, not after it.
+checkpoint_check_path:
+    mov     rdi, [opt_save]
+    test    rdi, rdi
+    jz      .return
+    call    file_kind
+    jc      .create                     ; there is none yet
+    cmp     eax, S_IFREG
+    jne     .not_a_file
+.create:
+    FORMAT_PATH temporary, "%s.tmp", [opt_save]
+    call    temporary_create
+    mov     edi, eax
+    SYSCALL SYS_close
+    jmp     temporary_remove
+.return:
+    ret
+.not_a_file:
+    FAIL    EXIT_FAILED, "cannot save to %s: it exists and is not a regular file", [opt_save]
+
+; temporary_create:  ->  eax = descriptor
+temporary_create:
+    lea     rdi, [temporary]
+    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
+    mov     edx, 0o666
+    SYSCALL SYS_open
+    test    rax, rax
+    js      save_failed
+    mov     qword [temporary_exists], 1
+    ret
+
+; temporary_remove: takes FILE.tmp away where there is one
+temporary_remove:
+    cmp     qword [temporary_exists], 0
+    je      .return
+    mov     qword [temporary_exists], 0
+    lea     rdi, [temporary]
+    SYSCALL SYS_unlink
+.return:
+    ret
+
+save_failed:                            ; rax = -errno
+    FAIL    EXIT_FAILED, "cannot save to %s: %e", [opt_save], rax
+
+; checkpoint_save: all tensors, as the model's ready-made header lists them. rbx -> the file in memory, rbp -> tensor,
+; r12 = tensors left, r13 -> data of the file, later r13d = descriptor.
+checkpoint_save:
+    push    rbx
+    push    rbp
+    push    r12
+    push    r13
+    mov     rdi, [model_checkpoint_bytes]
+    call    memory_take
+    mov     rbx, rax
+    mov     rdi, rax
+    lea     rsi, [model_header]
+    mov     rcx, [model_header_bytes]
+    rep     movsb
+    mov     r13, rdi
+    lea     rbp, [model_tensors]
+    mov     r12, [model_tensor_count]
+.tensor:
+    mov     rax, [rbp + tensor.file_offset]
+    add     rax, r13
+    mov     [gather_target], rax
+    mov     rdi, rbp
+    lea     rsi, [gather]
+    call    tensor_walk
+    add     rbp, tensor_size
+    dec     r12
+    jnz     .tensor
+
+    call    temporary_create
+    mov     r13d, eax
+    mov     rbp, rbx
+    mov     r12, [model_checkpoint_bytes]
+.write:
+    mov     edi, r13d
+    mov     rsi, rbp
+    mov     rdx, r12
+    SYSCALL SYS_write
+    cmp     rax, -EINTR
+    je      .write
+    test    rax, rax
+    js      save_failed
+    add     rbp, rax
+    sub     r12, rax
+    jnz     .write
+    mov     edi, r13d
+    SYSCALL SYS_fsync
+    test    rax, rax
+    js      save_failed
+    mov     edi, r13d
+    SYSCALL SYS_close
+    test    rax, rax
+    js      save_failed
+    lea     rdi, [temporary]
+    mov     rsi, [opt_save]
+    SYSCALL SYS_rename
+    test    rax, rax
+    js      save_failed
+    mov     qword [temporary_exists], 0
+    call    sync_directory
+    mov     rdi, rbx
+    mov     rsi, [model_checkpoint_bytes]
+    call    memory_release
+    pop     r13
+    pop     r12
+    pop     rbp
+    pop     rbx
+    ret
+
+; gather: rdi -> packed element, rsi = its canonical index
+gather:
+    mov     rdx, [gather_target]
+    cmp     qword [model_element_bytes], 4
+    je      .float32
+    mov     rax, [rdi]
+    mov     [rdx + rsi * 8], rax
+    ret
+.float32:
+    mov     eax, [rdi]
+    mov     [rdx + rsi * 4], eax
+    ret
+
+; sync_directory: makes the new name durable. Some file systems cannot, and the file is whole either way: no failure.
+sync_directory:
+    push    rbx
+    FORMAT_PATH temporary, "%s", [opt_save]
+    lea     rdi, [temporary]
+    xor     ecx, ecx                    ; -> behind the last slash
+    mov     rsi, rdi
+.next:
+    mov     al, [rsi]
+    test    al, al
+    jz      .cut
+    inc     rsi
+    cmp     al, '/'
+    jne     .next
+    mov     rcx, rsi
+    jmp     .next
+.cut:
+    test    rcx, rcx
+    jnz     .directory
+    mov     byte [rdi], '.'
+    lea     rcx, [rdi + 1]
+.directory:
+    mov     byte [rcx], 0
+    mov     esi, O_RDONLY | O_DIRECTORY | O_CLOEXEC
+    xor     edx, edx
+    SYSCALL SYS_open
+    test    rax, rax
+    js      .return
+    mov     ebx, eax
+    mov     edi, eax
+    SYSCALL SYS_fsync
+    mov     edi, ebx
+    SYSCALL SYS_close
+.return:
+    pop     rbx
+    ret

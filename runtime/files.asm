@@ -1,0 +1,90 @@
+; files.asm: files as memory, and what can be asked about a path.
+
+%include "common.inc"
+
+global file_map, file_kind
+
+O_RDONLY            equ 0
+O_NONBLOCK          equ 0x800
+O_CLOEXEC           equ 0x80000
+PROT_READ           equ 1
+MAP_PRIVATE         equ 2
+EINVAL              equ 22
+EISDIR              equ 21
+STAT_BYTES          equ 144
+STAT_MODE           equ 24              ; offset of st_mode
+STAT_SIZE           equ 48              ; offset of st_size
+S_IFMT              equ 0xf000
+S_IFDIR             equ 0x4000
+S_IFREG             equ 0x8000
+
+section .text
+
+; file_map: rdi -> path  ->  rax -> its bytes (read only), rdx = how many; or CF, rax = -errno
+file_map:
+    push    rbx
+    push    r12
+    sub     rsp, STAT_BYTES + 8
+    mov     esi, O_RDONLY | O_NONBLOCK | O_CLOEXEC
+    xor     edx, edx
+    SYSCALL SYS_open
+    test    rax, rax
+    js      .failed
+    mov     ebx, eax
+    mov     edi, eax
+    mov     rsi, rsp
+    SYSCALL SYS_fstat
+    test    rax, rax
+    js      .close
+    mov     ecx, [rsp + STAT_MODE]
+    and     ecx, S_IFMT
+    mov     rax, -EISDIR
+    cmp     ecx, S_IFDIR
+    je      .close
+    mov     rax, -EINVAL
+    cmp     ecx, S_IFREG
+    jne     .close
+    mov     r12, [rsp + STAT_SIZE]
+    mov     rax, rsp                    ; an empty file has no bytes to map: any address will do
+    test    r12, r12
+    jz      .close
+    xor     edi, edi
+    mov     rsi, r12
+    mov     edx, PROT_READ
+    mov     r10d, MAP_PRIVATE
+    mov     r8d, ebx
+    xor     r9d, r9d
+    SYSCALL SYS_mmap
+.close:
+    push    rax
+    mov     edi, ebx
+    SYSCALL SYS_close
+    pop     rax
+    cmp     rax, -4096
+    ja      .failed
+    mov     rdx, r12
+    clc
+    jmp     .return
+.failed:
+    stc
+.return:
+    lea     rsp, [rsp + STAT_BYTES + 8]
+    pop     r12
+    pop     rbx
+    ret
+
+; file_kind: rdi -> path  ->  eax = S_IFREG, S_IFDIR or another kind; or CF, rax = -errno
+file_kind:
+    sub     rsp, STAT_BYTES + 8
+    mov     rsi, rsp
+    SYSCALL SYS_stat
+    mov     ecx, [rsp + STAT_MODE]
+    add     rsp, STAT_BYTES + 8
+    test    rax, rax
+    js      .failed
+    mov     eax, ecx
+    and     eax, S_IFMT
+    ret
+.failed:
+    stc
+    ret

@@ -1,0 +1,267 @@
+; json.asm: reads JSON (RFC 8259) piece by piece from memory. Every function sets CF where the text is not what was asked for.
+; State: json_at -> the next byte, json_end -> behind the last. The functions change rax rcx rdx rsi rdi r8-r11.
+
+%include "common.inc"
+
+global json_at, json_end, json_text, json_text_bytes, json_take, json_peek, json_string, json_number, json_skip
+
+section .bss
+json_at:            resq 1
+json_end:           resq 1
+json_text_bytes:    resq 1              ; length of the last string
+TEXT_BYTES          equ 256
+json_text:          resb TEXT_BYTES     ; the last string, unescaped, cut to TEXT_BYTES - 1, with a zero at its end
+
+section .text
+
+; json_peek:  ->  al = the next byte that is not white space; CF at the end
+json_peek:
+    mov     rsi, [json_at]
+.next:
+    cmp     rsi, [json_end]
+    jae     .end
+    mov     al, [rsi]
+    cmp     al, ' '
+    je      .space
+    cmp     al, 10
+    je      .space
+    cmp     al, 13
+    je      .space
+    cmp     al, 9
+    je      .space
+    mov     [json_at], rsi
+    clc
+    ret
+.space:
+    inc     rsi
+    jmp     .next
+.end:
+    mov     [json_at], rsi
+    stc
+    ret
+
+; json_take: dil = the byte that must come next, after white space
+json_take:
+    call    json_peek
+    jc      .return
+    cmp     al, dil
+    jne     .other
+    inc     qword [json_at]
+    clc
+.return:
+    ret
+.other:
+    stc
+    ret
+
+; next_byte:  ->  al, and past it; CF at the end
+next_byte:
+    mov     rsi, [json_at]
+    cmp     rsi, [json_end]
+    jae     .end
+    mov     al, [rsi]
+    inc     rsi
+    mov     [json_at], rsi
+    clc
+    ret
+.end:
+    stc
+    ret
+
+; put_byte: al goes to json_text while there is room
+put_byte:
+    mov     rcx, [json_text_bytes]
+    inc     qword [json_text_bytes]
+    cmp     rcx, TEXT_BYTES - 1
+    jae     .full
+    lea     rdx, [json_text]
+    mov     [rdx + rcx], al
+    mov     byte [rdx + rcx + 1], 0
+.full:
+    ret
+
+; json_string: a string, to json_text
+json_string:
+    mov     dil, '"'
+    call    json_take
+    jc      .return
+    mov     qword [json_text_bytes], 0
+    mov     byte [json_text], 0
+.next:
+    call    next_byte
+    jc      .return
+    cmp     al, '"'
+    je      .good
+    cmp     al, ' '
+    jb      .return                     ; control characters must be escaped; CF is set
+    cmp     al, '\'
+    je      .escape
+.put:
+    call    put_byte
+    jmp     .next
+.good:
+    clc
+.return:
+    ret
+
+.escape:
+    call    next_byte
+    jc      .return
+    cmp     al, 'u'
+    je      .unicode
+    lea     rdi, [escapes]
+.find:
+    cmp     byte [rdi], 0
+    je      .bad
+    add     rdi, 2
+    cmp     al, [rdi - 2]
+    jne     .find
+    mov     al, [rdi - 1]
+    jmp     .put
+.bad:
+    stc
+    ret
+
+; \uXXXX as UTF-8; of a surrogate pair each half by itself, which no tensor's name contains
+.unicode:
+    xor     r8d, r8d
+    mov     r9d, 4
+.hex:
+    call    next_byte
+    jc      .return
+    movzx   eax, al
+    sub     eax, '0'
+    cmp     eax, 9
+    jbe     .nibble
+    add     eax, '0'
+    or      eax, 0x20
+    sub     eax, 'a'
+    cmp     eax, 5
+    ja      .bad
+    add     eax, 10
+.nibble:
+    shl     r8d, 4
+    or      r8d, eax
+    dec     r9d
+    jnz     .hex
+    mov     eax, r8d
+    cmp     r8d, 0x80
+    jb      .put
+    cmp     r8d, 0x800
+    jb      .two
+    shr     eax, 12
+    or      al, 0xe0
+    call    put_byte
+    mov     eax, r8d
+    shr     eax, 6
+    and     al, 0x3f
+    or      al, 0x80
+    jmp     .last_two
+.two:
+    shr     eax, 6
+    or      al, 0xc0
+.last_two:
+    call    put_byte
+    mov     eax, r8d
+    and     al, 0x3f
+    or      al, 0x80
+    jmp     .put
+
+; json_number: a whole number below 2^63  ->  rax
+json_number:
+    call    json_peek
+    jc      .return
+    xor     eax, eax
+    mov     rsi, [json_at]
+    mov     r8, rsi
+.digit:
+    cmp     rsi, [json_end]
+    jae     .end
+    movzx   ecx, byte [rsi]
+    sub     ecx, '0'
+    cmp     ecx, 9
+    ja      .end
+    mov     r9d, 10
+    mul     r9
+    jc      .return
+    add     rax, rcx
+    js      .bad
+    inc     rsi
+    jmp     .digit
+.end:
+    mov     [json_at], rsi
+    cmp     r8, rsi                     ; CF where there was a digit
+    cmc
+.return:
+    ret
+.bad:
+    stc
+    ret
+
+; json_skip: any value
+json_skip:
+    push    rbx
+    xor     ebx, ebx                    ; how many brackets are open
+.value:
+    call    json_peek
+    jc      .return
+    cmp     al, '"'
+    je      .string
+    cmp     al, '{'
+    je      .open
+    cmp     al, '['
+    je      .open
+    cmp     al, '}'
+    je      .close
+    cmp     al, ']'
+    je      .close
+    cmp     al, ','
+    je      .between
+    cmp     al, ':'
+    je      .between
+.word:                                  ; a number, true, false or null: up to the next delimiter
+    inc     qword [json_at]
+    mov     rsi, [json_at]
+    cmp     rsi, [json_end]
+    jae     .after
+    mov     al, [rsi]
+    cmp     al, ' '
+    jbe     .after
+    cmp     al, ','
+    je      .after
+    cmp     al, ':'
+    je      .after
+    or      al, 0x20                    ; ] and } are one bit apart
+    cmp     al, '}'
+    je      .after
+    jmp     .word
+.string:
+    call    json_string
+    jc      .return
+    jmp     .after
+.open:
+    inc     ebx
+    inc     qword [json_at]
+    jmp     .value
+.between:
+    test    ebx, ebx
+    jz      .bad
+    inc     qword [json_at]
+    jmp     .value
+.close:
+    dec     ebx
+    js      .bad
+    inc     qword [json_at]
+.after:
+    test    ebx, ebx
+    jnz     .value
+    clc
+.return:
+    pop     rbx
+    ret
+.bad:
+    stc
+    jmp     .return
+
+section .rodata
+escapes:            db '""', '\\', '//', 'b', 8, 'f', 12, 'n', 10, 'r', 13, 't', 9, 0

@@ -1,0 +1,89 @@
+; log.asm: --log FILE: one line of comma-separated values an epoch, for a spreadsheet or a plot.
+
+%include "common.inc"
+%include "print.inc"
+%include "model.inc"
+%include "score.inc"
+
+extern opt_log, training, evaluation, epoch, epoch_nanoseconds, learning_rate
+
+global log_open, log_epoch
+
+O_WRONLY            equ 1
+O_CREAT             equ 0x40
+O_TRUNC             equ 0x200
+O_CLOEXEC           equ 0x80000
+
+section .rodata
+align 8
+to_seconds:         dq 1.0e9
+
+section .bss
+log_fd:             resq 1
+
+section .text
+
+log_open:
+    mov     rdi, [opt_log]
+    test    rdi, rdi
+    jz      .return
+    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC
+    mov     edx, 0o666
+    SYSCALL SYS_open
+    test    rax, rax
+    js      log_failed
+    mov     [log_fd], rax
+    FORMAT  `epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s\n`
+    jmp     log_flush
+.return:
+    ret
+
+log_flush:
+    mov     edi, [log_fd]
+    call    print_flush
+    test    rax, rax
+    js      log_failed
+    ret
+
+log_failed:
+    FAIL    EXIT_FAILED, "cannot write the log %s: %e", [opt_log], rax
+
+; log_epoch: the line of `epoch`; val_acc is that of the test set where the model has no validation split
+log_epoch:
+    cmp     qword [opt_log], 0
+    je      .return
+    mov     rax, [epoch]
+    inc     rax
+    FORMAT  "%u,", rax
+    movsd   xmm0, [training + score.loss]
+    cvtsi2sd xmm1, qword [training + score.seen]
+    call    quotient
+    lea     rax, [training]
+    call    accuracy
+    lea     rax, [evaluation]
+    call    accuracy
+    FORMAT  "%g,", [learning_rate]
+    cvtsi2sd xmm0, qword [epoch_nanoseconds]
+    movsd   xmm1, [to_seconds]
+    call    quotient
+    cvtsi2sd xmm0, qword [training + score.seen]
+    mulsd   xmm0, [to_seconds]
+    cvtsi2sd xmm1, qword [epoch_nanoseconds]
+    divsd   xmm0, xmm1
+    movq    rax, xmm0
+    FORMAT  `%g\n`, rax
+    jmp     log_flush
+.return:
+    ret
+
+; accuracy: rax -> score
+accuracy:
+    cvtsi2sd xmm0, qword [rax + score.right]
+    cvtsi2sd xmm1, qword [rax + score.seen]
+
+; quotient: xmm0 / xmm1 and a comma
+quotient:
+    divsd   xmm0, xmm1
+    movq    rax, xmm0
+    FORMAT  "%g,", rax
+    ret

@@ -1,0 +1,68 @@
+; start.asm: the entry point, and the order in which a trainer does its work.
+
+%include "common.inc"
+%include "print.inc"
+
+extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, tensors_init
+extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, report_summary, train, test_report
+extern opt_load, opt_save, opt_eval, signal_number, output_failed, interrupted_report
+
+global _start, process_stack, process_exit
+
+MXCSR_FTZ_DAZ       equ 0x9fc0          ; the default 0x1f80 (exceptions masked, round to nearest), denormals are zero
+
+section .bss
+process_stack:      resq 1              ; -> argc, argv[argc], 0, environment, 0
+
+section .text
+_start:
+    mov     [process_stack], rsp
+    xor     ebp, ebp
+    and     rsp, -16
+    push    qword MXCSR_FTZ_DAZ
+    ldmxcsr [rsp]
+    pop     rax
+
+    call    signals_install
+    call    args_parse
+    call    cpu_check
+    call    report_open
+    call    checkpoint_check_path
+    call    dataset_open
+    call    arena_open
+    call    log_open
+
+    call    tensors_init
+    cmp     qword [opt_load], 0
+    je      .ready
+    call    checkpoint_load
+.ready:
+    call    step_derive
+    call    report_summary
+
+    cmp     qword [opt_eval], 0
+    jne     .trained
+    call    train
+.trained:
+    cmp     qword [opt_save], 0
+    je      .saved
+    call    checkpoint_save
+.saved:
+    cmp     dword [signal_number], 0
+    jne     interrupted_report
+    call    test_report
+    cmp     dword [signal_number], 0
+    jne     interrupted_report
+    xor     edi, edi
+
+; process_exit: edi = exit code. An incomplete report turns success into failure.
+process_exit:
+    test    edi, edi
+    jnz     .exit
+    mov     rax, [output_failed]
+    test    rax, rax
+    jz      .exit
+    mov     qword [output_failed], 0
+    FAIL    EXIT_FAILED, "cannot write the report: %e", rax
+.exit:
+    SYSCALL SYS_exit_group
