@@ -103,9 +103,9 @@ class Machine:
         return losses.copy(), block[preds : preds + 4 * batch].view(np.uint32).copy()
 
     def run(self, *phases: str) -> None:
-        """Execute the entries of these phases in order."""
-        for entry in self.plan.entries:
-            if entry.phase in phases:
+        """Execute the entries of these phases, phase after phase as they are named."""
+        for phase in phases:
+            for entry in self.plan.phase(phase):
                 self.execute(entry)
 
     def execute(self, entry: Entry) -> None:

@@ -21,7 +21,7 @@ def initial_parameters(model: Model) -> dict[str, Array]:
     for stream, parameter in enumerate(model_parameters(infer_shapes(model))):
         kind, scale = parameter.init.init_for(parameter.fan_in, parameter.fan_out)
         count = math.prod(parameter.shape)
-        values = read_initial(parameter)
+        values: Array | None = read_initial(parameter)
         if values is None and kind == "uniform":
             values = uniform(model.seed, stream, count, scale, model.dtype)
         elif values is None and kind == "normal":

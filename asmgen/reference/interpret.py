@@ -58,9 +58,9 @@ class Interpreter:
         return lr, lr / (1 - spec.beta1**self._n_steps), 1 / np.sqrt(1 - spec.beta2**self._n_steps)
 
     def run(self, *phases: str) -> None:
-        """Execute the entries of these phases in order."""
-        for entry in self.plan.entries:
-            if entry.phase in phases:
+        """Execute the entries of these phases, phase after phase as they are named."""
+        for phase in phases:
+            for entry in self.plan.phase(phase):
                 self.execute(entry)
 
     def execute(self, entry: Entry) -> None:

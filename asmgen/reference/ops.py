@@ -41,8 +41,10 @@ def activate(act: Activation, z: Array) -> Array:
     return z
 
 
-def slope(act: Activation, y: Array) -> Array:
-    """f'(z), seen from the output y = f(z)."""
+def slope(act: Activation, y: Array | None) -> Array:
+    """f'(z), seen from the output y = f(z); without an activation, 1, and y may be None."""
+    if y is None:
+        return np.ones(())
     if act.kind == "relu":
         return np.where(y > 0, 1.0, 0.0)
     if act.kind == "leaky_relu":

@@ -1,0 +1,150 @@
+"""The interpreter of the plan against PyTorch (float64) and against finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asmgen import (
+    SGD,
+    Adam,
+    AdamW,
+    AvgPool2D,
+    BinaryCrossEntropy,
+    Conv2D,
+    Dataset,
+    Dense,
+    Flatten,
+    LeakyReLU,
+    MaxPool2D,
+    MeanSquaredError,
+    Model,
+    Momentum,
+    Nesterov,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
+from asmgen.model.params import model_parameters
+from asmgen.model.shapes import classes_of, infer_shapes
+from asmgen.plan.build import build_plan
+from asmgen.reference.interpret import Interpreter
+
+# Each list is one network's layers before its dense output; together they hold every fusion the planner knows.
+NETWORKS = {
+    "mlp": ([Flatten(), Dense(7), ReLU(), Dense(5), Sigmoid(), Dense(6), LeakyReLU(0.1), Dense(4), Tanh()], 4),
+    "conv_relu_maxpool": ([Conv2D(5, 3, padding="same"), ReLU(), MaxPool2D(2), Flatten()], 4),
+    "conv_maxpool_relu": ([Conv2D(5, 3, padding=1), MaxPool2D(2), ReLU(), Conv2D(3, 2), MaxPool2D(3), Flatten()], 3),
+    "conv_relu_avgpool": ([Conv2D(5, 3), LeakyReLU(0.2), AvgPool2D(2), Conv2D(4, 3, padding=1), Flatten()], 1),
+    "conv_tanh_maxpool": ([Conv2D(3, 5, padding=2), Tanh(), MaxPool2D(2), Conv2D(4, 3), Sigmoid(), Flatten()], 2),
+    "conv_sigmoid_avgpool": ([Conv2D(3, 3), Sigmoid(), AvgPool2D(2), Flatten()], 2),
+    "overlapping_pools": ([Conv2D(4, 3), ReLU(), MaxPool2D(3, 2), Conv2D(3, 2), AvgPool2D(2, 1), Flatten()], 2),
+    "strides": (
+        [Conv2D(4, 3, stride=2, padding=1), ReLU(), Conv2D(5, (3, 2), stride=(2, 1), bias=False), ReLU(), Flatten()],
+        3,
+    ),
+    "conv_conv": ([Conv2D(4, 3, padding="same"), Conv2D(3, 1), Conv2D(4, (1, 3), padding=(0, 1)), Flatten()], 2),
+    "big_windows": ([Conv2D(4, 3), ReLU(), AvgPool2D(3), Conv2D(2, 1), MaxPool2D(2), Flatten()], 2),
+}
+LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
+
+
+def make(layers, outputs, loss="mse", optimizer=None, softmax=False):
+    return Model(
+        name="net", input=(2, 11, 10), layers=[*layers, Dense(outputs), *([Softmax()] if softmax else [])],
+        loss=LOSSES[loss], optimizer=optimizer or SGD(lr=0.1), batch_size=6, dtype="float64",
+        data=Dataset("none", scale=1 / 200, mean=(0.4, 0.5), std=(0.6, 0.5)),
+    )  # fmt: skip
+
+
+def draw(model, rng):
+    """Random parameters (biases too) and a batch."""
+    parameters = {}
+    for parameter in model_parameters(infer_shapes(model)):
+        parameters[parameter.name] = rng.uniform(-1, 1, parameter.shape) * np.sqrt(3 / parameter.fan_in)
+    images = rng.integers(0, 256, (model.batch_size, *model.input)).astype(np.uint8)
+    return parameters, images, rng.integers(0, classes_of(model), model.batch_size)
+
+
+def begin(reference, images, labels, present, lr):
+    reference.begin_step(images, np.arange(len(images)), labels, present, lr)
+    reference.run("derive", "forward", "backward")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_gradients_are_finite_differences(network):
+    layers, outputs = NETWORKS[network]
+    model = make(layers, outputs)
+    rng = np.random.default_rng(3)
+    parameters, images, labels = draw(model, rng)
+    plan = build_plan(model, 4)
+    present = model.batch_size - 1
+
+    def loss(values):
+        reference = Interpreter(plan, values)
+        begin(reference, images, labels, present, 0.1)
+        return reference.values["loss"][0].sum() / present, reference
+
+    _, reference = loss(parameters)
+    checked = 0
+    for name, gradient in reference.gradients().items():
+        for index in rng.integers(0, gradient.size, 4):
+            sides = []
+            for sign in (1, -1):
+                moved = {key: value.copy() for key, value in parameters.items()}
+                moved[name].reshape(-1)[index] += sign * 1e-6
+                sides.append(loss(moved)[0])
+            numeric = (sides[0] - sides[1]) / 2e-6
+            # A step across a kink of ReLU or max changes the difference by at most the kink's share of one sample.
+            assert gradient.reshape(-1)[index] == pytest.approx(numeric, rel=1e-4, abs=1e-6), (name, index)
+            checked += 1
+    assert checked >= 8
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_steps_are_pytorchs(network, loss):
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
+    layers, outputs = NETWORKS[network]
+    outputs = max(outputs, 2) if loss == "softmax_ce" else outputs
+    _compare_with_torch(make(layers, outputs, loss, Momentum(0.05, 0.9), softmax=loss == "softmax_ce"))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(0.1, weight_decay=0.01),
+        Momentum(0.1, 0.8, weight_decay=0.01),
+        Nesterov(0.1, 0.8, weight_decay=0.01),
+        Adam(0.01, 0.8, 0.95, 1e-7, weight_decay=0.01),
+        AdamW(0.01, 0.8, 0.95, 1e-7, weight_decay=0.1),
+    ],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_optimizers_are_pytorchs(optimizer):
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
+    _compare_with_torch(make([Flatten(), Dense(5), Tanh()], 3, "softmax_ce", optimizer))
+
+
+def _compare_with_torch(model, n_steps=4):
+    import torch
+
+    from asmgen.bench.torch_peer import TorchPeer
+
+    rng = np.random.default_rng(5)
+    parameters, images, labels = draw(model, rng)
+    peer = TorchPeer(model, parameters)
+    reference = Interpreter(build_plan(model, 4), parameters)
+    for step in range(n_steps):
+        present = model.batch_size - (step == 2)
+        begin(reference, images, labels, present, model.optimizer.lr)
+        loss = peer.step(peer.inputs(images[:present]), torch.from_numpy(labels[:present]))
+        assert reference.values["loss"][0].sum() / present == pytest.approx(float(loss), rel=1e-12)
+        for name, gradient in peer.gradients().items():
+            scale = np.abs(gradient).max() + 1e-300
+            assert np.abs(reference.gradients()[name] - gradient).max() <= 1e-11 * scale, name
+        reference.run("update")
+        for name, value in peer.parameters().items():
+            np.testing.assert_allclose(reference.parameters()[name], value, rtol=1e-10, atol=1e-13, err_msg=name)
