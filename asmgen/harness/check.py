@@ -53,7 +53,7 @@ def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | N
     Raises KernelError with everything that was wrong with the first failing case.
     """
     isa = ISAS[isa] if isinstance(isa, str) else isa
-    listing = (emit or _registered)(spec, isa)
+    listing = (emit or registered_emitter)(spec, isa)
     kernel = _Kernel(listing, spec.slice_units())
     n_values, worst, max_error, max_relative = 0, 0.0, 0.0, 0.0
     for data in DATA:
@@ -79,7 +79,8 @@ def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | N
     return Report(listing.symbol, n_values, worst, max_error, max_relative)
 
 
-def _registered(spec: KernelSpec, isa: Isa) -> Listing:
+def registered_emitter(spec: KernelSpec, isa: Isa) -> Listing:
+    """The kernel registry's emit_kernel."""
     from asmgen.kernels.registry import emit_kernel  # late: authors check one emitter while others are missing
 
     return emit_kernel(spec, isa)
@@ -221,11 +222,16 @@ def _failure(symbol: str, data: str, case: Case, problems: list[str], spec: Kern
     return f'{symbol} ({title}):\n  {lines}\nrerun: python -m asmgen.harness.check "{spec!r}" {isa.name} {seed}'
 
 
+def parse_spec(text: str) -> KernelSpec:
+    """A spec from its repr."""
+    spec = eval(text, {**vars(specs), **vars(layout)})
+    assert isinstance(spec, KernelSpec)
+    return spec
+
+
 def main() -> None:
     """Repeat the check that a failure printed."""
-    names = {**vars(specs), **vars(layout)}
-    spec = eval(sys.argv[1], names)
-    print(check_kernel(spec, sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0))
+    print(check_kernel(parse_spec(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0))
 
 
 if __name__ == "__main__":

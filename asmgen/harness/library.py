@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from asmgen.asm.listing import Listing
-from asmgen.errors import ToolError
-from asmgen.toolchain.tools import find_program
+from asmgen.toolchain.link import link_shared
+from asmgen.toolchain.nasm import Source, assemble_all
 
 
 def cache_dir() -> Path:
@@ -36,15 +36,13 @@ def build_library(texts: Sequence[str]) -> Path:
     target = _cache() / f"{digest}.so"
     if target.exists():
         return target
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        objects = []
-        for index, text in enumerate(texts):
-            source = Path(folder) / f"{index}.asm"
-            source.write_text(text)
-            objects.append(source.with_suffix(".o"))
-            _call("nasm", "-f", "elf64", "-w+error=all", str(source), "-o", str(objects[-1]))
-        library = Path(folder) / "library.so"
-        _call("ld", "-shared", "-z", "noexecstack", "-o", str(library), *map(str, objects))
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        folder = Path(name)
+        sources = [Source(folder / f"{index}.asm", folder / f"{index}.o") for index in range(len(texts))]
+        for source, text in zip(sources, texts, strict=True):
+            source.asm.write_text(text)
+        library = folder / target.name
+        link_shared(assemble_all(sources), library)
         os.replace(library, target)
     return target
 
@@ -90,9 +88,3 @@ def _load(path: Path) -> ctypes.CDLL:
 def load_library(texts: Sequence[str]) -> ctypes.CDLL:
     """Build and load."""
     return _load(build_library(texts))
-
-
-def _call(program: str, *args: str) -> None:
-    done = subprocess.run([find_program(program), *args], capture_output=True, text=True)
-    if done.returncode:
-        raise ToolError(f"{program} failed: {(done.stderr or done.stdout).strip()}")
