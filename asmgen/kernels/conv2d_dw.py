@@ -16,8 +16,10 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeights
-from asmgen.tile.conv2d_dw import Tile, choose_tile, parts
+from asmgen.tile.conv2d_dw import Tile, choose_tile
+from asmgen.tile.split import parts
 
 _BIAS_CHAINS = 4  # independent sums per oc vector: hides the latency of the addition
 _BIAS_COLUMNS = 8
@@ -67,7 +69,7 @@ class _Kernel:
         asm.comment("the slice's first output-channel block")
         x86.IMUL(temp, self.begin, self.dz.plane_bytes)
         x86.LEA(self.dz_part, [self.dz_part + temp * 1 + self.dz.offset_bytes()])
-        _add(self.x_part, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
+        add(self.x_part, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
         if self.conv.bias:
             self.db_slice = asm.gp.alloc("db of the slice")
             x86.IMUL(self.db_slice, self.begin, self.weights.tap_bytes)
@@ -113,11 +115,11 @@ class _Kernel:
             with asm.loop("band", self.n_bands, on_stack=True):
                 self.rows.next()
                 self._sum_part()
-                _add(self.x_part, tile.band_rows * conv.sh * self.x.row_bytes)
-                _add(self.dz_part, tile.band_rows * self.dz.row_bytes)
+                add(self.x_part, tile.band_rows * conv.sh * self.x.row_bytes)
+                add(self.dz_part, tile.band_rows * self.dz.row_bytes)
             seen_rows = self.n_bands * tile.band_rows
-            _add(self.x_part, tile.samples * self.x.sample_bytes - seen_rows * conv.sh * self.x.row_bytes)
-            _add(self.dz_part, tile.samples * self.dz.sample_bytes - seen_rows * self.dz.row_bytes)
+            add(self.x_part, tile.samples * self.x.sample_bytes - seen_rows * conv.sh * self.x.row_bytes)
+            add(self.dz_part, tile.samples * self.dz.sample_bytes - seen_rows * self.dz.row_bytes)
 
     def _sum_part(self) -> None:
         """All tiles of the slice over one part."""
@@ -150,22 +152,22 @@ class _Kernel:
 
         def channels(n_channels: int) -> None:
             self._groups("i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
-            _add(self.x_tap, -weights.kh * x.row_bytes)
-            _add(self.dw, (n_channels - 1) * weights.channel_bytes)
+            add(self.x_tap, -weights.kh * x.row_bytes)
+            add(self.dw, (n_channels - 1) * weights.channel_bytes)
             self._next_channels(n_channels)
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
             self._groups("j", weights.kw, tile.kernel_cols, lambda n_cols: columns(n_channels, n_rows, n_cols))
-            _add(self.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
-            _add(self.dw, (n_rows - 1) * weights.kw * weights.tap_bytes)
+            add(self.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
+            add(self.dw, (n_rows - 1) * weights.kw * weights.tap_bytes)
 
         def columns(n_channels: int, n_rows: int, n_cols: int) -> None:
             self._sum_tile(oc_vectors, n_channels, n_rows, n_cols)
-            _add(self.x_tap, n_cols * x.pixel_bytes)
-            _add(self.dw, n_cols * weights.tap_bytes)
+            add(self.x_tap, n_cols * x.pixel_bytes)
+            add(self.dw, n_cols * weights.tap_bytes)
 
         self._groups("c", weights.c, tile.channels, channels)
-        _add(self.dw, (oc_vectors - 1) * weights.oc_block_bytes)
+        add(self.dw, (oc_vectors - 1) * weights.oc_block_bytes)
 
     def _groups(self, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
         """A loop over the full groups, then the remainder."""
@@ -177,15 +179,15 @@ class _Kernel:
         """Advance x to the next group of channels: inside its block, to the next block, or by whole blocks."""
         x = self.x
         if n_channels % x.block == 0:
-            _add(self.x_tap, n_channels // x.block * x.plane_bytes)
+            add(self.x_tap, n_channels // x.block * x.plane_bytes)
             return
-        _add(self.x_tap, n_channels * x.element_bytes)
+        add(self.x_tap, n_channels * x.element_bytes)
         if x.n_c_blocks > 1 and x.block % n_channels == 0:
             same_block = self.asm.label("same_block")
             x86.TEST(self.x_tap, x.pixel_bytes - 1)
             self.asm.note("pixels are aligned to their size: at lane 0 again, the block is through")
             x86.JNZ(same_block)
-            _add(self.x_tap, x.plane_bytes - x.pixel_bytes)
+            add(self.x_tap, x.plane_bytes - x.pixel_bytes)
             self.asm.place(same_block)
 
     # one tile over one part ----------------------------------------------------------------------------------------
@@ -194,7 +196,11 @@ class _Kernel:
         """Load the accumulators, add this part's products, store them."""
         asm, tile, weights = self.asm, self.tile, self.weights
         places = [
-            (o, c, i, j) for o in range(oc_vectors) for c in range(n_channels) for i in range(n_rows) for j in range(n_cols)
+            (o, c, i, j)
+            for o in range(oc_vectors)
+            for c in range(n_channels)
+            for i in range(n_rows)
+            for j in range(n_cols)
         ]
         acc = {place: asm.vec.alloc("acc[oc {}][c {}][tap {},{}]".format(*place)) for place in places}
         window: list[list[Any]] = []
@@ -211,7 +217,9 @@ class _Kernel:
             asm.v.load(register, [self.dw + weights.offset_bytes(o * weights.block, c, i, j)])
         self._walk(
             tile.columns,
-            lambda n_columns: self._multiply(acc, window, broadcast, n_columns, (oc_vectors, n_channels, n_rows, n_cols)),
+            lambda n_columns: self._multiply(
+                acc, window, broadcast, n_columns, (oc_vectors, n_channels, n_rows, n_cols)
+            ),
             with_x=True,
         )
         for (o, c, i, j), register in acc.items():
@@ -232,15 +240,20 @@ class _Kernel:
                     with asm.loop("column", count):
                         columns(n_columns)
                         for pointer, _, _, sw, image in moving:
-                            _add(pointer, n_columns * sw * image.pixel_bytes)
+                            add(pointer, n_columns * sw * image.pixel_bytes)
                 for pointer, _, sh, sw, image in moving:
-                    _add(pointer, sh * image.row_bytes - conv.ow * sw * image.pixel_bytes)
+                    add(pointer, sh * image.row_bytes - conv.ow * sw * image.pixel_bytes)
             if self.tile.samples > 1:
                 for pointer, _, sh, _, image in moving:
-                    _add(pointer, image.sample_bytes - conv.oh * sh * image.row_bytes)
+                    add(pointer, image.sample_bytes - conv.oh * sh * image.row_bytes)
 
     def _multiply(
-        self, acc: dict[Any, Any], window: list[list[Any]], broadcast: list[Any], n_columns: int, extents: tuple[int, ...]
+        self,
+        acc: dict[Any, Any],
+        window: list[list[Any]],
+        broadcast: list[Any],
+        n_columns: int,
+        extents: tuple[int, ...],
     ) -> None:
         """acc += dz * x for n_columns output columns, in the order of the columns of x: each is broadcast once.
 
@@ -310,20 +323,23 @@ class _Kernel:
     def _facts(self) -> Facts:
         conv, x, dz, weights, tile = self.conv, self.x, self.dz, self.weights, self.tile
         ctype = "f32" if dz.dtype == "float32" else "f64"
-        formula = [
-            f"dw[{weights.oc},{weights.c},{weights.kh},{weights.kw}][oc,c,i,j] = sum over n<{x.n}, oh<{conv.oh}, ow<{conv.ow}"
-            f" of dz[n,oc,oh,ow] * x[n,c,{_position('oh', conv.sh, 'i', conv.pt)},{_position('ow', conv.sw, 'j', conv.pl)}]"
-        ]
+        over = f"n<{x.n}, oh<{conv.oh}, ow<{conv.ow}"
+        row, column = _position("oh", conv.sh, "i", conv.pt), _position("ow", conv.sw, "j", conv.pl)
+        shape = f"{weights.oc},{weights.c},{weights.kh},{weights.kw}"
+        formula = [f"dw[{shape}][oc,c,i,j] = sum over {over} of dz[n,oc,oh,ow] * x[n,c,{row},{column}]"]
         if conv.bias:
             formula.append(f"db[{weights.oc}][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]")
         return Facts(
-            title=f"convolution, gradient of the weights: {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}, kernel {weights.kh}x{weights.kw}",
+            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights:"
+            f" {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}",
             source="asmgen/kernels/conv2d_dw.py",
             formula=tuple(formula),
             arguments=(
                 Argument("rdi", "x", ctype, str(x), "in", "halo is zero"),
                 Argument("rsi", "dz", ctype, str(dz), "in", "pad lanes are zero"),
-                Argument("rdx", "dw", ctype, str(weights) if conv.bias else str(weights).removesuffix(" + bias"), "out"),
+                Argument(
+                    "rdx", "dw", ctype, str(weights) if conv.bias else str(weights).removesuffix(" + bias"), "out"
+                ),
             ),
             slice_unit=f"blocks of {weights.block} output channels, of {weights.n_oc_blocks}",
             flops=self.spec.flops(),
@@ -369,14 +385,6 @@ class _Share:
             return self._asm.loop(name, self._size, on_stack=on_stack)
         x86.MOV(self._temp, self._now)
         return self._asm.loop(name, f"{self._size} or fewer", self._temp, on_stack=True)
-
-
-def _add(register: Any, amount: int) -> None:
-    """register += amount, if it is not zero."""
-    if amount > 0:
-        x86.ADD(register, amount)
-    elif amount < 0:
-        x86.SUB(register, -amount)
 
 
 def _position(name: str, stride: int, tap: str, pad: int) -> str:

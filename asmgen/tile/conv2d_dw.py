@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Conv2dBackwardWeights
+from asmgen.tile.split import parts
 
 L1_BYTES = 32 * 1024
 CODE_BYTES = 14 * 1024
@@ -65,26 +66,14 @@ def _candidates(spec: Conv2dBackwardWeights, isa: Isa) -> Iterator[Tile]:
                     if channels * kernel_rows * kernel_cols * oc_vectors > budget:
                         break
                     for columns in range(1, min(MAX_UNROLL, conv.ow) + 1):
-                        tile = Tile(
-                            oc_vectors, channels, kernel_rows, kernel_cols, columns, 1, 1, window, in_registers
-                        )
+                        tile = Tile(oc_vectors, channels, kernel_rows, kernel_cols, columns, 1, 1, window, in_registers)
                         if columns == 1 or _code_bytes(spec, isa, tile) <= CODE_BYTES:
                             yield tile
 
 
 def _channel_groups(x: Image) -> list[int]:
     """Group sizes whose addresses advance evenly: inside one channel block, or whole blocks together."""
-    return [
-        size
-        for size in range(1, min(x.c, 16) + 1)
-        if x.c <= x.block or x.block % size == 0 or size % x.block == 0
-    ]
-
-
-def parts(total: int, size: int) -> list[tuple[int, int]]:
-    """(how many, of which size): `total` split into full groups and a remainder."""
-    full, tail = divmod(total, size)
-    return [(count, extent) for count, extent in ((full, size), (1 if tail else 0, tail)) if count]
+    return [size for size in range(1, min(x.c, 16) + 1) if x.c <= x.block or x.block % size == 0 or size % x.block == 0]
 
 
 def _bodies(spec: Conv2dBackwardWeights, tile: Tile) -> Iterator[tuple[int, tuple[int, int, int, int, int]]]:
