@@ -1,0 +1,201 @@
+"""The reference itself: forward ops against definitions written as loops, gradients against finite differences,
+losses and optimizers against PyTorch where it is installed."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from asmgen.plan import specs
+from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
+from asmgen.plan.specs import Activation, Conv, Pool
+from asmgen.reference import conv, ops
+
+F64 = "float64"
+STEP = 1e-6
+
+
+def geometry(
+    c: int, oc: int, h: int, w: int, kh: int, kw: int, stride: int = 1, pad: int = 0, pool: Pool | None = None
+) -> Conv:
+    """A convolution of 2 samples; z is cropped to what the pool reads."""
+    ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
+    oh, ow = (h + 2 * pad - kh) // stride + 1, (w + 2 * pad - kw) // stride + 1
+    x = Image(2, c, h, w, 8, F64, Halo(pad, pad, pad, pad))
+    weights = ConvWeights(oc, c, kh, kw, 8, F64)
+    return Conv(x, weights, oh // ph * ph, ow // pw * pw, stride, stride, pad, pad, True)
+
+
+GEOMETRIES = [
+    geometry(3, 4, 6, 5, 3, 3, pad=1),
+    geometry(2, 3, 9, 8, 5, 3, stride=2, pad=2),
+    geometry(1, 2, 7, 7, 1, 1, stride=3),
+    geometry(2, 1, 7, 9, 3, 3, pad=1, pool=Pool("max", 2, 2, 2, 2)),
+]
+
+
+@pytest.mark.parametrize("c", GEOMETRIES)
+def test_convolution_is_its_definition(c: Conv) -> None:
+    rng = np.random.default_rng(0)
+    weights = c.weights
+    x, w, b = (
+        rng.normal(size=(2, c.x.c, c.x.h, c.x.w)),
+        rng.normal(size=(weights.oc, weights.c, weights.kh, weights.kw)),
+        rng.normal(size=weights.oc),
+    )
+    z = np.zeros((2, weights.oc, c.oh, c.ow)) + b[:, None, None]
+    for oh, ow, i, j in product(range(c.oh), range(c.ow), range(weights.kh), range(weights.kw)):
+        row, col = oh * c.sh + i - c.pt, ow * c.sw + j - c.pl
+        if 0 <= row < c.x.h and 0 <= col < c.x.w:
+            z[:, :, oh, ow] += x[:, :, row, col] @ w[:, :, i, j].T
+    np.testing.assert_allclose(conv.forward(c, x, w, b), z, rtol=1e-13, atol=1e-13)
+
+
+def slope_along(f: object, at: np.ndarray, direction: np.ndarray) -> float:
+    """The derivative of a scalar function along a direction, by central differences."""
+    return (f(at + STEP * direction) - f(at - STEP * direction)) / (2 * STEP)  # type: ignore[operator]
+
+
+def assert_gradient(f: object, at: np.ndarray, gradient: np.ndarray) -> None:
+    direction = np.random.default_rng(9).normal(size=at.shape)
+    assert slope_along(f, at, direction) == pytest.approx(float((gradient * direction).sum()), rel=1e-5, abs=1e-8)
+
+
+ACTIVATIONS = [Activation(), Activation("relu"), Activation("leaky_relu", 0.1)]
+POOLS = [None, Pool("max", 2, 2, 2, 2), Pool("avg", 2, 2, 2, 2), Pool("max", 3, 2, 3, 2), Pool("avg", 1, 3, 1, 3)]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_fused_convolution_gradients(act: Activation, pool: Pool | None) -> None:
+    rng = np.random.default_rng(1)
+    c = geometry(2, 3, 8, 9, 3, 3, pad=1, pool=pool)
+    ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
+    y_image = Image(2, 3, c.oh // ph, c.ow // pw, 8, F64)
+    dz_image = Image(2, 3, c.oh, c.ow, 8, F64)
+    has_codes = pool is not None and (pool.kind == "max" or bool(act))
+    forward = specs.Conv2dForward(c, y_image, act, pool, has_codes)
+    forward.check()
+    x, w, b = rng.normal(size=(2, 2, 8, 9)), rng.normal(size=(3, 2, 3, 3)), rng.normal(size=3)
+    y, codes = ops.run(forward, x, w, b)
+    dy = rng.normal(size=y.shape)
+    (dz,) = ops.run(specs.Conv2dUnpool(y_image, y_image, dz_image, act, pool), dy, y, codes)
+    (dx,) = ops.run(specs.Conv2dBackwardInput(c, dz_image, c.x), dz, w)
+    dw, db = ops.run(specs.Conv2dBackwardWeights(c, dz_image), x, dz)
+    assert_gradient(lambda v: (dy * ops.run(forward, v, w, b)[0]).sum(), x, dx)
+    assert_gradient(lambda v: (dy * ops.run(forward, x, v, b)[0]).sum(), w, dw)
+    assert_gradient(lambda v: (dy * ops.run(forward, x, w, v)[0]).sum(), b, db)
+
+
+@pytest.mark.parametrize("pool", [Pool("max", 3, 3, 2, 2), Pool("avg", 2, 3, 1, 2), Pool("max", 2, 2, 3, 3)])
+def test_pool_gradients(pool: Pool) -> None:
+    x_image = Image(2, 3, 7, 8, 8, F64)
+    y_image = Image(2, 3, (7 - pool.ph) // pool.sh + 1, (8 - pool.pw) // pool.sw + 1, 8, F64)
+    x = np.random.default_rng(2).normal(size=(2, 3, 7, 8))
+    forward = specs.PoolForward(x_image, y_image, pool)
+    y, codes = ops.run(forward, x)
+    dy = np.random.default_rng(3).normal(size=y.shape)
+    (dx,) = ops.run(specs.PoolBackward(y_image, x_image, pool), dy, codes)
+    assert_gradient(lambda v: (dy * ops.run(forward, v)[0]).sum(), x, dx)
+
+
+def test_argmax_of_ties_is_the_first_in_row_major_order() -> None:
+    pool = Pool("max", 2, 2, 2, 2)
+    x = np.array([[[[1.0, 5, 0, 0], [5, 5, 0, 0]]]])
+    _, codes = ops.run(specs.PoolForward(Image(1, 1, 2, 4, 8, F64), Image(1, 1, 1, 2, 8, F64), pool), x)
+    assert codes.tolist() == [[[[1, 0]]]]
+
+
+@pytest.mark.parametrize("act", [*ACTIVATIONS[1:], Activation("sigmoid"), Activation("tanh")])
+def test_activation_gradients(act: Activation) -> None:
+    rows = Rows(3, 5, 8, F64)
+    x, dy = np.random.default_rng(4).normal(size=(2, 3, 5))
+    (y,) = ops.run(specs.ActForward(rows, rows, act), x)
+    (dx,) = ops.run(specs.ActBackward(rows, rows, rows, act), dy, y)
+    assert_gradient(lambda v: (dy * ops.run(specs.ActForward(rows, rows, act), v)[0]).sum(), x, dx)
+
+
+def test_dense_gradients() -> None:
+    rng = np.random.default_rng(5)
+    x_rows, y_rows = Rows(4, 7, 8, F64), Rows(4, 3, 8, F64)
+    weights = DenseWeights(3, x_rows, 8, F64)
+    forward = specs.DenseForward(x_rows, weights, y_rows, True, Activation())
+    x, w, b, dy = (rng.normal(size=size) for size in ((4, 7), (3, 7), 3, (4, 3)))
+    (dx,) = ops.run(specs.DenseBackwardInput(y_rows, weights, x_rows), dy, w)
+    dw, db = ops.run(specs.DenseBackwardWeights(x_rows, y_rows, weights, True), x, dy)
+    assert_gradient(lambda v: (dy * ops.run(forward, v, w, b)[0]).sum(), x, dx)
+    assert_gradient(lambda v: (dy * ops.run(forward, x, v, b)[0]).sum(), w, dw)
+    assert_gradient(lambda v: (dy * ops.run(forward, x, w, v)[0]).sum(), b, db)
+
+
+LOSSES = [("softmax_ce", 4), ("bce", 1), ("bce", 3), ("mse", 1), ("mse", 3)]
+
+
+@pytest.mark.parametrize(("kind", "outputs"), LOSSES)
+@pytest.mark.parametrize("present", [5, 3])
+def test_loss_gradients_and_absent_samples(kind: str, outputs: int, present: int) -> None:
+    rng = np.random.default_rng(6)
+    spec = specs.Loss(kind, Rows(5, outputs, 8, F64))
+    z, labels = rng.normal(size=(5, outputs)), rng.integers(0, max(outputs, 2), 5)
+    dz, losses, preds = ops.run(spec, z, labels, present)
+    assert_gradient(lambda v: ops.run(spec, v, labels, present)[1].sum() / present, z, dz)
+    assert not dz[present:].any()
+    assert not losses[present:].any()
+    assert not preds[present:].any()
+
+
+@pytest.mark.parametrize(("kind", "outputs"), LOSSES)
+def test_losses_are_pytorchs(kind: str, outputs: int) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    z, labels = rng.normal(size=(6, outputs)) * 20, rng.integers(0, max(outputs, 2), 6)
+    one_hot = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[labels]
+    target = torch.tensor(labels if kind == "softmax_ce" else one_hot)
+    criterion = {
+        "softmax_ce": torch.nn.CrossEntropyLoss,
+        "bce": torch.nn.BCEWithLogitsLoss,
+        "mse": torch.nn.MSELoss,
+    }[kind]()
+    logits = torch.tensor(z, requires_grad=True)
+    value = criterion(logits, target)
+    value.backward()
+    dz, losses, _ = ops.run(specs.Loss(kind, Rows(6, outputs, 8, F64)), z, labels, 6)
+    assert losses.mean() == pytest.approx(value.item(), rel=1e-12)
+    np.testing.assert_allclose(dz, logits.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "momentum", "nesterov", "adam", "adamw"])
+def test_optimizers_are_pytorchs(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    lr, decay, momentum, betas, eps = 0.05, 0.01, 0.9, (0.9, 0.999), 1e-7
+    rng = np.random.default_rng(8)
+    params, gradients = rng.normal(size=8), rng.normal(size=(4, 8))
+    spec = specs.Update(kind, F64, 8, 1, momentum, *betas, eps, decay)
+    parameter = torch.nn.Parameter(torch.tensor(params))
+    if kind in ("adam", "adamw"):
+        maker = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+        optimizer = maker([parameter], lr=lr, betas=betas, eps=eps, weight_decay=decay)
+    else:
+        optimizer = torch.optim.SGD(
+            [parameter],
+            lr=lr,
+            momentum=0 if kind == "sgd" else momentum,
+            nesterov=kind == "nesterov",
+            weight_decay=decay,
+        )
+    states = np.zeros((spec.n_states, 8))
+    for t, gradient in enumerate(gradients, 1):
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+        hyper = np.array([lr, lr / (1 - betas[0] ** t), 1 / np.sqrt(1 - betas[1] ** t)])
+        params, states = ops.run(spec, params, gradient, states, hyper)
+    np.testing.assert_allclose(params, parameter.detach().numpy(), rtol=1e-12)
+
+
+def test_load_input_is_affine_per_channel() -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(3, 2, 2, 2)
+    spec = specs.LoadInput(2, 2, 2, Rows(2, 8, 8, F64), (0.5, 2.0), (1.0, 0.0))
+    (dst,) = ops.run(spec, images, np.array([2, 0], np.uint32))
+    assert dst.tolist() == [[9, 9.5, 10, 10.5, 40, 42, 44, 46], [1, 1.5, 2, 2.5, 8, 10, 12, 14]]
