@@ -1,0 +1,179 @@
+"""The reduction that forward convolution and input gradient share: a register tile summed over channels and taps.
+
+    acc[r][q][g] += src[c, r*row_step + k*row_direction, q*step + offset_j] * w[g][c][row_k][j]      for all c, k, j
+
+A source element is broadcast once and multiplied with every weight vector that meets it in this tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import peachpy.x86_64 as x86
+
+from asmgen.asm.assembler import Assembler
+from asmgen.plan.layout import ConvWeights, Image
+from asmgen.tile.conv2d import RegisterTile
+
+Accumulators = list[list[list[Any]]]  # [row][column][vector]
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Which source pixel meets which weight.
+
+    n_rows: row taps k = 0..n_rows-1, or None where the kernel counts them at run time (in a stack slot).
+    row_direction: source rows from a row tap to the next. weight_rows: weight rows from a row tap to the next.
+    row_step, step: source rows and columns from an output pixel to the next. cols: (source column, weight column).
+    """
+
+    n_rows: int | None
+    row_direction: int
+    weight_rows: int
+    row_step: int
+    step: int
+    cols: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One convolution's reduction: the layouts, and how far it is unrolled (`channels` per iteration)."""
+
+    source: Image
+    weights: ConvWeights
+    unroll_rows: bool
+    channels: int
+
+
+def alloc_accumulators(asm: Assembler, tile: RegisterTile) -> Accumulators:
+    return [
+        [[asm.vec.alloc(f"acc[{r}][{q}][{g}]") for g in range(tile.vectors)] for q in range(tile.cols)]
+        for r in range(tile.rows)
+    ]
+
+
+def free_accumulators(asm: Assembler, acc: Accumulators) -> None:
+    asm.vec.free(*(register for row in acc for pixel in row for register in pixel))
+
+
+def accumulate(
+    asm: Assembler,
+    reduction: Reduction,
+    taps: Taps,
+    tile: RegisterTile,
+    acc: Accumulators,
+    src: Any,
+    w: Any,
+    row_count: Any = None,
+) -> None:
+    """Add the tile's products. src, w: registers at source pixel (0, 0) of the tile and at its first weights; kept.
+
+    row_count: the stack slot with the number of row taps, where taps.n_rows is None.
+    """
+    source, weights = reduction.source, reduction.weights
+    src_at, w_at = asm.gp.alloc("src at channel"), asm.gp.alloc("w at channel")
+    x86.MOV(src_at, src)
+    x86.MOV(w_at, w)
+    body = _Body(asm, reduction, taps, tile, acc)
+    with _channels(asm, reduction, src_at):
+        if reduction.unroll_rows:
+            assert taps.n_rows is not None
+            for u in range(reduction.channels):
+                for k in range(taps.n_rows):
+                    if taps.n_rows > 1:
+                        asm.comment(f"row tap {k}" + (f", channel {u}" if reduction.channels > 1 else ""))
+                    row = k * taps.row_direction * source.row_bytes + u * source.element_bytes
+                    body.row(src_at, row, w_at, u * weights.channel_bytes + k * taps.weight_rows * weights.row_bytes)
+        else:
+            src_row, w_row, left = asm.gp.alloc("src at row tap"), asm.gp.alloc("w at row tap"), asm.gp.alloc("kh left")
+            x86.MOV(src_row, src_at)
+            x86.MOV(w_row, w_at)
+            if taps.n_rows is None:
+                x86.MOV(left, row_count)
+            with asm.loop("kh", "row taps" if taps.n_rows is None else taps.n_rows, left):
+                body.row(src_row, 0, w_row, 0)
+                x86.ADD(src_row, taps.row_direction * source.row_bytes)
+                x86.ADD(w_row, taps.weight_rows * weights.row_bytes)
+            asm.gp.free(src_row, w_row, left)
+        x86.ADD(w_at, reduction.channels * weights.channel_bytes)
+    body.free()
+    asm.gp.free(src_at, w_at)
+
+
+@contextmanager
+def _channels(asm: Assembler, reduction: Reduction, src_at: Any) -> Iterator[None]:
+    """Loops over channel blocks and channels of a block that move src_at; the last block has its own trip count."""
+    source, unroll = reduction.source, reduction.channels
+    assert gcd(source.block, source.c_tail) % unroll == 0
+    full, tail, n_blocks = source.block // unroll, source.c_tail // unroll, source.n_c_blocks
+    if full == 1:
+        with asm.loop("c", n_blocks):
+            yield
+            if n_blocks > 1:
+                x86.ADD(src_at, source.plane_bytes)
+        return
+    ragged = n_blocks > 1 and tail != full
+    with asm.loop("cb", n_blocks) as blocks_left:
+        trips: int | str = tail if n_blocks == 1 else full
+        left = asm.gp.alloc("channels left")
+        if ragged:
+            whole = asm.label("whole_block")
+            x86.MOV(left, full)
+            x86.CMP(blocks_left, 1)
+            x86.JNE(whole)
+            x86.MOV(left, tail)
+            asm.place(whole)
+            trips = f"{full}, last block {tail}"
+        with asm.loop("c", trips, left):
+            yield
+            x86.ADD(src_at, unroll * source.element_bytes)
+        asm.gp.free(left)
+        if n_blocks > 1:
+            x86.ADD(src_at, source.plane_bytes - source.block * source.element_bytes)
+
+
+class _Body:
+    """One row of taps over one tile."""
+
+    def __init__(self, asm: Assembler, reduction: Reduction, taps: Taps, tile: RegisterTile, acc: Accumulators) -> None:
+        self.asm, self.reduction, self.taps, self.tile, self.acc = asm, reduction, taps, tile, acc
+        self.held = [asm.vec.alloc(f"w {i}") for i in range(tile.n_weights)]
+        self.pixel = asm.vec.alloc("src")
+
+    def free(self) -> None:
+        self.asm.vec.free(*self.held, self.pixel)
+
+    def row(self, src: Any, src_offset: int, w: Any, w_offset: int) -> None:
+        """acc += the taps of one row, `chunk` at a time; src + src_offset is source column 0 of the tile's first row."""
+        cols = self.taps.cols
+        for first in range(0, len(cols), self.tile.chunk):
+            self._chunk(cols[first : first + self.tile.chunk], src, src_offset, w, w_offset)
+
+    def _chunk(self, cols: tuple[tuple[int, int], ...], src: Any, src_offset: int, w: Any, w_offset: int) -> None:
+        asm, source, weights, taps, tile = self.asm, self.reduction.source, self.reduction.weights, self.taps, self.tile
+        w_operands: list[list[Any]] = []
+        for t, (_, j) in enumerate(cols):
+            at = [w_offset + g * weights.oc_block_bytes + j * weights.tap_bytes for g in range(tile.vectors)]
+            w_operands.append([[w + offset] for offset in at])
+            if tile.weights_in_registers:
+                registers = self.held[t * tile.vectors : (t + 1) * tile.vectors]
+                for g, register in enumerate(registers):
+                    asm.v.load(register, w_operands[t][g])
+                    asm.note(f"w[{g}][{j}]")
+                w_operands[t] = registers
+        meets: dict[int, list[tuple[int, int]]] = {}  # source column -> (tile column, tap) pairs
+        for q in range(tile.cols):
+            for t, (offset, _) in enumerate(cols):
+                meets.setdefault(q * taps.step + offset, []).append((q, t))
+        for r in range(tile.rows):
+            for column in sorted(meets):
+                offset = src_offset + r * taps.row_step * source.row_bytes + column * source.pixel_bytes
+                asm.v.broadcast(self.pixel, [src + offset])
+                asm.note(f"src[{r * taps.row_step}][{column}]")
+                for q, t in meets[column]:
+                    for g in range(tile.vectors):
+                        asm.v.fma(self.acc[r][q][g], self.pixel, w_operands[t][g])

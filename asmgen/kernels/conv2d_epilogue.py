@@ -1,0 +1,110 @@
+"""What happens to a convolution's sums before they are stored: pooling over windows of a tile, and the activation.
+
+    max     y = f(max of the window), code = first position of the maximum in row-major order
+    mean    y = mean of f(z) over the window, code = bit per position, set where z > 0
+    none    y = f(z)
+
+The activations fused here are monotone, so f(max z) = max f(z) needs only one f.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from asmgen.asm.assembler import Assembler
+from asmgen.kernels.conv2d_body import Accumulators
+from asmgen.plan.layout import Image
+from asmgen.plan.specs import Activation, Pool
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """Pools, activates and stores tiles of sums into y, and codes where has_codes."""
+
+    asm: Assembler
+    y: Image
+    act: Activation
+    pool: Pool | None
+    has_codes: bool
+
+    def store(self, acc: Accumulators, y: Any, codes: Any) -> None:
+        """y, codes: registers at the tile's first pooled pixel and channel block. Overwrites the sums."""
+        ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
+        self.asm.comment(self._phase())
+        for g in range(len(acc[0][0])):
+            for h in range(len(acc) // ph):
+                for w in range(len(acc[0]) // pw):
+                    window = [acc[h * ph + r][w * pw + s][g] for r in range(ph) for s in range(pw)]
+                    at = g * self.y.plane_bytes + h * self.y.row_bytes + w * self.y.pixel_bytes
+                    pixel = (g * self.y.h + h) * self.y.w + w
+                    self._store_window(window, [y + at], codes and codes + pixel * self.y.code_pixel_bytes)
+        self.asm.v.release_scratch()
+
+    def _phase(self) -> str:
+        steps = [f"{self.pool.kind} over {self.pool.ph} x {self.pool.pw}"] if self.pool else []
+        if self.act:
+            steps.insert(1 if self.pool and self.pool.kind == "max" else 0, self.act.kind)
+        return ", ".join([*steps, "store"])
+
+    def _store_window(self, window: list[Any], y: Any, codes: Any) -> None:
+        v, asm = self.asm.v, self.asm
+        spare = asm.vec.alloc("activated")
+        code = asm.vec.alloc("code") if self.has_codes else None
+        if code is not None:
+            v.zero(code)
+        if self.pool and self.pool.kind == "avg":
+            result = self._mean(window, code, spare)
+        else:
+            result = self._activate(self._maximum(window, code), spare)
+        v.store(y, result)
+        if code is not None:
+            v.store_bytes(codes, code)
+            asm.vec.free(code)
+        asm.vec.free(spare)
+
+    def _maximum(self, window: list[Any], code: Any) -> Any:
+        """The maximum, in the window's last register; a tie keeps the first position."""
+        v, best = self.asm.v, window[0]
+        for position, value in enumerate(window[1:], 1):
+            if code is not None:
+                larger = v.mask_alloc("larger")
+                v.less(larger, best, value)
+                v.select(code, larger, self.asm.integer_constant(f"position_{position}", position), code)
+                v.mask_free(larger)
+            v.max(value, value, best)
+            best = value
+        return best
+
+    def _mean(self, window: list[Any], code: Any, spare: Any) -> Any:
+        """The mean of the activated values, in the window's first register, and the live bits in code."""
+        v, asm = self.asm.v, self.asm
+        for position, value in enumerate(window):
+            if code is not None:
+                live = v.mask_alloc("live")
+                v.zero(spare)
+                v.less(live, spare, value)
+                v.load(spare, asm.integer_constant(f"bit_{position}", 1 << position))
+                v.keep(spare, live, spare)
+                v.or_(code, code, spare)
+                v.mask_free(live)
+            activated = self._activate(value, spare)
+            if position:
+                v.add(window[0], window[0], activated)
+            else:
+                v.mov(window[0], activated)
+        v.mul(window[0], window[0], asm.vector_constant("share", 1 / len(window), f"1 / {len(window)}"))
+        return window[0]
+
+    def _activate(self, value: Any, spare: Any) -> Any:
+        """The register that holds f(value); a NaN stays one (max and min give their last operand then)."""
+        v = self.asm.v
+        if not self.act:
+            return value
+        if self.act.kind == "relu":
+            v.zero(spare)
+        else:
+            v.mul(spare, value, self.asm.vector_constant("alpha", self.act.alpha))
+        larger = self.act.kind == "relu" or self.act.alpha <= 1  # which of z and alpha z is f(z)
+        (v.max if larger else v.min)(spare, spare, value)
+        return spare
