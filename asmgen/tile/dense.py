@@ -1,0 +1,134 @@
+"""Register tiles and cache blocks of the dense kernels: pure decisions, no emission."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.asm.isa import Isa
+from asmgen.plan.layout import DENSE_ROW_GROUP
+from asmgen.plan.specs import DenseBackwardInput, DenseBackwardWeights, DenseForward
+from asmgen.tile.split import parts
+
+UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
+BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
+X_BLOCK_BYTES = 24 * 1024  # inputs of all samples that the weight gradient keeps in L1
+MAX_SAMPLES, MAX_VECTORS = 8, 8
+FMA_LATENCY = 4
+STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
+
+
+@dataclass(frozen=True)
+class ForwardTile:
+    """`samples` x 4 outputs, lanes along the inputs; inputs in blocks of `block_vectors` with partial sums kept in y.
+
+    holds_x: the tile's inputs are in registers and each weight vector is loaded as it is used; else each weight
+    vector is in a register and the inputs are memory operands (two-operand code copies the weights anyway).
+    """
+
+    samples: int
+    n_w_registers: int
+    holds_x: bool
+    block_vectors: int
+    unroll: int
+
+    def check(self, isa: Isa) -> None:
+        """Raise ValueError when the registers do not suffice."""
+        n = self.n_accumulators + self.n_w_registers + (self.samples if self.holds_x else 0) + (not isa.has_fma)
+        _require_registers(n, isa, self)
+
+    @property
+    def n_accumulators(self) -> int:
+        return self.samples * DENSE_ROW_GROUP * self.phases(self.samples)
+
+    @staticmethod
+    def phases(samples: int) -> int:
+        """Sets of accumulators: two for one sample, whose four would leave the FMA units waiting for each other."""
+        return 2 if samples == 1 else 1
+
+
+@dataclass(frozen=True)
+class BackwardInputTile:
+    """`samples` x `vectors` of inputs, summed over the outputs; then single vectors where the slice leaves some."""
+
+    samples: int
+    vectors: int
+    holds_w: bool  # weight vectors in registers; else memory operands
+    unroll: int
+
+
+@dataclass(frozen=True)
+class BackwardWeightsTile:
+    """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` tiles of inputs stay in L1 for all outputs."""
+
+    vectors: int
+    holds_x: bool  # input vectors in registers; else memory operands
+    block_tiles: int
+    unroll: int
+
+
+def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:
+    """As many samples as the registers take, at most the batch."""
+    scratch = int(not isa.has_fma)
+    holds_x = isa.has_fma
+    per_sample = DENSE_ROW_GROUP + int(holds_x)
+    samples = min((isa.n_vregs - scratch - 1) // per_sample, spec.x.n)
+    accumulators = samples * DENSE_ROW_GROUP * ForwardTile.phases(samples)
+    free = isa.n_vregs - scratch - accumulators - (samples if holds_x else 0)
+    row_bytes = spec.x.n_vectors * isa.vector_bytes
+    n_blocks = 1 if row_bytes <= UNSPLIT_ROW_BYTES else -(-row_bytes // BLOCK_ROW_BYTES)
+    unroll = 2
+    block_vectors = -(-spec.x.n_vectors // (n_blocks * unroll)) * unroll
+    tile = ForwardTile(samples, min(free, DENSE_ROW_GROUP), holds_x, min(block_vectors, spec.x.n_vectors), unroll)
+    tile.check(isa)
+    return tile
+
+
+def choose_input_tile(spec: DenseBackwardInput, isa: Isa) -> BackwardInputTile:
+    """The samples x vectors that cost the fewest estimated cycles over the whole batch and row."""
+    candidates = [
+        BackwardInputTile(samples, vectors, isa.has_fma, unroll=2)
+        for vectors in range(1, min(MAX_VECTORS, spec.dx.n_vectors) + 1)
+        for samples in range(1, min(MAX_SAMPLES, spec.dx.n) + 1)
+        if _n_registers(samples, vectors, isa) <= isa.n_vregs
+    ]
+
+    def cycles(tile: BackwardInputTile) -> float:
+        n_tiles, n_singles = divmod(spec.dx.n_vectors, tile.vectors)
+        return sum(
+            count * (n_tiles * _step_cycles(samples, tile.vectors) + n_singles * _step_cycles(samples, 1))
+            for count, samples in parts(spec.dx.n, tile.samples)
+        )
+
+    return min(candidates, key=cycles)
+
+
+def choose_weights_tile(spec: DenseBackwardWeights, isa: Isa) -> BackwardWeightsTile:
+    """The vectors that cost the fewest estimated cycles over a row, and as many such tiles as keep x in L1."""
+    n_vectors = spec.x.n_vectors
+    candidates = [
+        vectors
+        for vectors in range(1, min(MAX_VECTORS, n_vectors) + 1)
+        if _n_registers(DENSE_ROW_GROUP, vectors, isa) <= isa.n_vregs
+    ]
+
+    def cycles(vectors: int) -> float:
+        return sum(count * _step_cycles(DENSE_ROW_GROUP, extent) for count, extent in parts(n_vectors, vectors))
+
+    vectors = min(candidates, key=cycles)
+    block_tiles = max(1, X_BLOCK_BYTES // (spec.x.n * vectors * isa.vector_bytes))
+    return BackwardWeightsTile(vectors, isa.has_fma, min(block_tiles, n_vectors // vectors), unroll=2)
+
+
+def _n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:
+    """Registers of a broadcasts x vectors tile: accumulators, one broadcast, and with FMA the vectors (without: scratch)."""
+    return broadcasts * vectors + 1 + (vectors if isa.has_fma else 1)
+
+
+def _step_cycles(broadcasts: int, vectors: int) -> float:
+    """Of one step of a broadcasts x vectors tile: two multiply-adds or loads a cycle, no chain faster than its latency."""
+    return max(broadcasts * vectors / 2, (broadcasts + vectors) / 2, FMA_LATENCY) + STEP_OVERHEAD
+
+
+def _require_registers(n: int, isa: Isa, tile: object) -> None:
+    if n > isa.n_vregs:
+        raise ValueError(f"{tile} needs {n} vector registers, {isa.name} has {isa.n_vregs}")
