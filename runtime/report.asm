@@ -6,7 +6,7 @@
 %include "split.inc"
 %include "score.inc"
 
-extern opt_quiet, opt_epochs, opt_save, signal_number, clock_now, process_exit, evaluate, evaluation
+extern opt_quiet, opt_epochs, opt_eval, opt_save, signal_number, clock_now, process_exit, evaluate, evaluation
 extern train_split, test_split, train_count, validation_split, validation_begin, validation_end
 extern training, epoch, steps, epoch_steps, epoch_nanoseconds, tested, class_names, class_width
 
@@ -208,7 +208,7 @@ test_report:
     FORMAT  "class "
     cmp     qword [class_width], 0
     je      .number
-    FORMAT  "%l", rbp, [class_width]
+    FORMAT  "%l", [class_width], rbp
     jmp     .accuracy
 .number:
     mov     rax, [model_classes]
@@ -239,15 +239,25 @@ test_report:
 interrupted_report:
     call    progress_clear
     mov     ebx, [signal_number]
+    FORMAT  "trainer: stopped by signal %u ", rbx
     mov     rax, [epoch]
+    cmp     rax, [opt_epochs]
+    jae     .testing
+    cmp     qword [opt_eval], 0
+    jne     .testing
     inc     rax
-    mov     rcx, [opt_save]
-    test    rcx, rcx
+    FORMAT  "in epoch %u after step %u; ", rax, [steps]
+    jmp     .saved
+.testing:
+    FORMAT  "while testing; "
+.saved:
+    mov     rax, [opt_save]
+    test    rax, rax
     jz      .not_saved
-    FORMAT  `trainer: stopped by signal %u in epoch %u after step %u; the weights are in %s\n`, rbx, rax, [steps], rcx
+    FORMAT  `the weights are in %s\n`, rax
     jmp     .exit
 .not_saved:
-    FORMAT  `trainer: stopped by signal %u in epoch %u after step %u; nothing was saved\n`, rbx, rax, [steps]
+    FORMAT  `nothing was saved\n`
 .exit:
     mov     edi, STDERR
     call    print_flush

@@ -56,8 +56,8 @@ def render_trainer(model: TrainerModel) -> str:
         model=model,
         arena=_arena(model),
         steps=_steps(model),
-        texts=_texts(model),
-        numbers=_numbers(model, sum(map(len, header))),
+        texts=_aligned(_texts(model)),
+        numbers=_aligned(_numbers(model, sum(map(len, header)))),
         tensors=_tensors(model),
         header=header,
         header_size=sum(map(len, header)),
@@ -131,6 +131,12 @@ def _operands(call: Call) -> str:
     return ", ".join([*args, *["-"] * (4 - len(args)), str(call.units)])
 
 
+def _aligned(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Labels with their comma, padded to a column."""
+    width = max(len(label) for label, _ in facts) + 1
+    return [(f"{label},".ljust(width), value) for label, value in facts]
+
+
 def _texts(model: TrainerModel) -> list[tuple[str, str]]:
     return [
         ("model_name", model.name),
@@ -141,10 +147,10 @@ def _texts(model: TrainerModel) -> list[tuple[str, str]]:
     ]
 
 
-def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str, str]]:
+def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str]]:
     _, element_bytes = DTYPES[model.dtype]
-    losses = model.offsets["loss"] + LOSS_HEAD_BYTES
-    preds = -(-(losses + model.batch * element_bytes) // ALIGNMENT) * ALIGNMENT
+    loss = model.offsets["loss"]
+    preds = loss + -(-(LOSS_HEAD_BYTES + model.batch * element_bytes) // ALIGNMENT) * ALIGNMENT
     parameters = sum(math.prod(tensor.shape) for tensor in model.params)
     validation = model.validation
     whole: list[tuple[str, int | str]] = [
@@ -162,7 +168,7 @@ def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str, str
         ("model_validation_end", validation.end if validation else 0),
         ("model_arena_bytes", model.arena_bytes),
         *((f"model_{name}", f"a.{name}") for name in REQUIRED_TENSORS),
-        ("model_losses", losses),
+        ("model_losses", loss + LOSS_HEAD_BYTES),
         ("model_preds", preds),
         ("model_cpu_feature_count", len(model.cpu_features)),
         ("model_tensor_count", len(model.params)),
@@ -175,8 +181,8 @@ def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str, str
         ("model_beta1", model.beta1),
         ("model_beta2", model.beta2),
     ]
-    return [(label, str(value), "") for label, value in whole] + [
-        (label, _float64_bits(value), repr(value)) for label, value in real
+    return [(label, str(value)) for label, value in whole] + [
+        (label, f"{_float64_bits(value)}    ; {value!r}") for label, value in real
     ]
 
 

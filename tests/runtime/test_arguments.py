@@ -1,0 +1,67 @@
+"""The command line of a trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.linear import run
+
+LIST = "; --help lists the options"
+
+
+def whole(name: str, low: int, high: int, got: str) -> str:
+    return f"{name} needs a whole number from {low} to {high}, got {got}"
+
+
+def real(got: str) -> str:
+    return f"--lr needs a number above 0 and at most 1000, got {got}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bogus"], f"unknown option --bogus{LIST}"),
+        (["--epoch", "3"], f"unknown option --epoch{LIST}"),
+        (["--epochss=3"], f"unknown option --epochss=3{LIST}"),
+        (["-q"], f"unknown option -q{LIST}"),
+        (["data"], f"unexpected argument data{LIST}"),
+        (["--data"], f"--data needs a value{LIST}"),
+        (["--save="], f"--save needs a value{LIST}"),
+        (["--epochs", ""], f"--epochs needs a value{LIST}"),
+        (["--eval=1"], "--eval takes no value, got --eval=1"),
+        (["--epochs", "ten"], whole("--epochs", 0, 1000000, "ten")),
+        (["--epochs=-1"], whole("--epochs", 0, 1000000, "-1")),
+        (["--epochs", "1000001"], whole("--epochs", 0, 1000000, "1000001")),
+        (["--epochs", "3x"], whole("--epochs", 0, 1000000, "3x")),
+        (["--batch-limit", "0"], whole("--batch-limit", 1, 1000000000, "0")),
+        (["--seed", str(2**64)], whole("--seed", 0, 2**64 - 1, str(2**64))),
+        (["--seed", "99999999999999999999999"], whole("--seed", 0, 2**64 - 1, "99999999999999999999999")),
+        (["--threads", "0"], whole("--threads", 1, 1024, "0")),
+        (["--threads", "2"], "--threads 2: this trainer runs on one thread; use --threads 1"),
+        *((["--lr", text], real(text)) for text in ("0", "0e5", "1001", "-0.1", "nan", "1e", "1e-", ".", "e3", "0x1", "1.5.2")),
+        (["--lr", "1e100"], real("1e100")),
+    ],
+    ids=str,
+)
+def test_wrong(arguments: list[str], message: str, trainer: Path) -> None:
+    said = run(trainer, *arguments)
+    assert (said.returncode, said.stdout, said.stderr) == (2, "", f"trainer: {message}\n")
+
+
+def test_help(trainer: Path) -> None:
+    said = run(trainer, "--help")
+    assert (said.returncode, said.stderr) == (0, "")
+    options = "--data --epochs --lr --seed --threads --batch-limit --save --load --eval --log --quiet --help".split()
+    assert [line.split()[0] for line in said.stdout.splitlines() if line.startswith("  --")] == options
+    for default in ("$ASMGEN_DATA/dots, else ./data/dots", "(default: 3)", "(default: 0.05)", f"(default: {2**40 + 7})"):
+        assert default in said.stdout
+    assert run(trainer, "-h").stdout == said.stdout
+    assert run(trainer, "--epochs", "ten").returncode == 2
+
+
+def test_both_spellings_and_the_last_wins(trainer: Path, data: Path) -> None:
+    said = run(trainer, f"--data={data}", "--epochs=5", "--epochs", "2", "--threads=1", "--lr=1e-3", "--seed=18446744073709551615")
+    assert said.returncode == 0
+    assert [line[:9] for line in said.stdout.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]

@@ -1,0 +1,103 @@
+"""Data sets that are not what the model needs: each gets its line, exit code 1, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asmgen.emit.trainer_model import Split
+from tests.runtime.conftest import Build
+from tests.runtime.linear import Data, Linear, run, write_idx
+
+IMAGES = "train-images-idx4-ubyte"
+LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "test-images-idx4-ubyte"
+
+
+def keep(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes())) and None
+
+
+def images(name: str, *shape: int, magic: int | None = None) -> Callable[[Path], None]:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return lambda folder: write_idx(folder / name, shape, bytes(size), magic)
+
+
+def compress(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+        (folder / name).unlink()
+
+    return change
+
+
+CASES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no directory": (lambda folder: folder.rename(f"{folder}.gone") and None,
+        "cannot open the data directory {0}: no such file or directory; give --data DIR, or fetch the data with `asmgen data`"),
+    "images missing": (lambda folder: (folder / IMAGES).unlink(),
+        "{0} has no train-images-idx4-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
+    "test labels missing": (lambda folder: (folder / "test-labels-idx1-ubyte").unlink(),
+        "{0} has no test-labels-idx1-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
+    "only compressed": (compress(IMAGES), "{0}/train-images-idx4-ubyte.gz is compressed: unpack it (gunzip), or run `asmgen data import`"),
+    "compressed inside": (keep(IMAGES, gzip.compress), "{0}/train-images-idx4-ubyte is compressed with gzip: unpack it (gunzip), or run `asmgen data import`"),
+    "empty": (keep(IMAGES, lambda _: b""), "{0}/train-images-idx4-ubyte has 0 bytes: too short for an IDX file, it is truncated"),
+    "header cut": (keep(IMAGES, lambda content: content[:19]), "{0}/train-images-idx4-ubyte has 19 bytes: too short for an IDX file, it is truncated"),
+    "image cut": (keep(IMAGES, lambda content: content[:-1]), "{0}/train-images-idx4-ubyte has 289 bytes, but its header announces 290: it is truncated"),
+    "label cut": (keep(LABELS, lambda content: content[:-2]), "{0}/train-labels-idx1-ubyte has 51 bytes, but its header announces 53: it is truncated"),
+    "too long": (keep(TEST_IMAGES, lambda content: content + b"x"), "{0}/test-images-idx4-ubyte has 147 bytes, but its header announces 146: they must be equal"),
+    "size overflows": (keep(IMAGES, lambda content: content[:4] + b"\xff" * 16),
+        "{0}/train-images-idx4-ubyte has 20 bytes, but its header announces 18446744073709551615: it is truncated"),
+    "wrong magic": (keep(IMAGES, lambda content: b"PNG!" + content[4:]),
+        "{0}/train-images-idx4-ubyte starts with 0x504e4721: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)"),
+    "floats": (images(IMAGES, 45, 1, 2, 3, magic=0x0D04),
+        "{0}/train-images-idx4-ubyte starts with 0x00000d04: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)"),
+    "rank of images": (images(IMAGES, 45, 6), "{0}/train-images-idx4-ubyte has rank 2: images are [n][h][w] or [n][c][h][w]"),
+    "rank of labels": (images(LABELS, 45, 1), "{0}/train-labels-idx1-ubyte has rank 2: labels have rank 1"),
+    "image size": (images(IMAGES, 45, 1, 3, 2),
+        "{0}/train-images-idx4-ubyte holds images of 1 x 3 x 2, but linear takes 1 x 2 x 3 (channels x height x width)"),
+    "channels": (images(IMAGES, 45, 3, 2, 3),
+        "{0}/train-images-idx4-ubyte holds images of 3 x 2 x 3, but linear takes 1 x 2 x 3 (channels x height x width)"),
+    "test image size": (images(TEST_IMAGES, 21, 28, 28),
+        "{0}/test-images-idx4-ubyte holds images of 1 x 28 x 28, but linear takes 1 x 2 x 3 (channels x height x width)"),
+    "no images": (images(IMAGES, 0, 1, 2, 3), "{0}/train-images-idx4-ubyte holds no images"),
+    "counts differ": (images(LABELS, 44), "{0}/train-labels-idx1-ubyte holds 44 labels, but {0}/train-images-idx4-ubyte holds 45 images: they must be equal"),
+    "label out of range": (keep(LABELS, lambda content: content[:-3] + b"\x03" + content[-2:]),
+        "{0}/train-labels-idx1-ubyte: label 3 of sample 42 is not a class of linear, whose classes are 0 to 2"),
+    "a directory": (lambda folder: (folder / IMAGES).unlink() or (folder / IMAGES).mkdir(),
+        "cannot read {0}/train-images-idx4-ubyte: is a directory"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), CASES.values(), ids=CASES.keys())
+def test_wrong_data(change: Callable[[Path], None], message: str, trainer: Path, tmp_path: Path) -> None:
+    folder = Data.make(Linear()).write(tmp_path / "data")
+    change(folder)
+    said = run(trainer, "--data", folder, "--save", tmp_path / "w.safetensors")
+    assert (said.returncode, said.stdout, said.stderr) == (1, "", f"trainer: {message.format(folder)}\n")
+    assert not list(tmp_path.glob("w.*"))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (Split("train", 40, 46), "samples 40 to 46 (exclusive) of linear do not exist: the train images in {0} are 45"),
+        (Split("test", 21, -1), "samples 21 to 21 (exclusive) of linear do not exist: the test images in {0} are 21"),
+        (Split("train", 0, -1), "samples of linear are all 45 training images in {0}: none is left to train on"),
+    ],
+    ids=["beyond the end", "empty", "everything"],
+)
+def test_wrong_validation(split: Split, message: str, build: Build, data: Path) -> None:
+    said = run(build(Linear(validation=split)), "--data", data)
+    assert (said.returncode, said.stderr) == (1, f"trainer: the validation {message.format(data)}\n")
+
+
+def test_path_that_is_too_long(trainer: Path) -> None:
+    said = run(trainer, "--data", "d" * 100_000)
+    assert said.returncode == 1
+    assert re.search(r"d{4000,}: path is too long", said.stderr)
