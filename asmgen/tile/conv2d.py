@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import gcd
 
 from asmgen.asm.isa import Isa
+from asmgen.plan.layout import Image
 
 MAX_VECTORS = 8  # vectors of channels in a tile; more would only serve images one pixel wide
 CODE_BYTES = 12 * 1024  # unrolled taps of a kernel; loops, prologues and epilogues come on top
@@ -145,6 +147,11 @@ def fits_unrolled(isa: Isa, tiles: list[RegisterTile], n_taps: int) -> bool:
     """Whether the taps of all these tile bodies may be written out."""
     bytes_per_mac = 8 if isa.has_vex else 16
     return sum(tile.n_accumulators for tile in tiles) * n_taps * bytes_per_mac <= CODE_BYTES
+
+
+def trips_divisor(source: Image) -> int:
+    """What a number of channels per iteration must divide: every channel block's count, the last one's too."""
+    return gcd(source.block, source.c_tail)
 
 
 def channel_unroll(isa: Isa, tiles: list[RegisterTile], n_taps: int, trips: int) -> int:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dForward
-from asmgen.tile.conv2d import MAX_VECTORS, RegisterTile, Run, Strip, best_runs, channel_unroll, fits_unrolled, splits
+from asmgen.tile.conv2d import (
+    MAX_VECTORS,
+    RegisterTile,
+    Run,
+    Strip,
+    best_runs,
+    channel_unroll,
+    fits_unrolled,
+    splits,
+    trips_divisor,
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,6 @@ def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
         raise ValueError(f"a pooling window of {rows} x {unit} does not fit the {isa.n_vregs} registers of {isa.name}")
     tiles: list[RegisterTile] = [run.tile for group in best[1] for run in group.runs]
     unroll_rows = fits_unrolled(isa, tiles, weights.kh * weights.kw)
-    trips = gcd(conv.x.block, conv.x.c_tail)
-    channels = channel_unroll(isa, tiles, weights.kh * weights.kw, trips) if unroll_rows else 1
+    n_taps, trips = weights.kh * weights.kw, trips_divisor(conv.x)
+    channels = channel_unroll(isa, tiles, n_taps, trips) if unroll_rows else 1
     return ForwardTile(best[1], unroll_rows, channels)
