@@ -39,7 +39,7 @@ OUT = click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
-    help="Where to generate.  [default: generated/ in the current directory's checkout]",
+    help="Folder that <model>/<isa>/ is made in.  [default: generated/]",
 )
 
 
@@ -52,8 +52,8 @@ def resolve_out(out: Path | None) -> Path:
     return out if out is not None else GENERATED_DIR
 
 
-def load(model_path: str, settings: tuple[str, ...]) -> Model:
-    """The model of a command line: MODEL and its --set options."""
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
+    """--set KEY=VALUE options as a dictionary."""
     options: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -62,4 +62,9 @@ def load(model_path: str, settings: tuple[str, ...]) -> Model:
         if key in options:
             raise UsageError(f"--set {key}: given twice, as {options[key]} and {value}; keep one")
         options[key] = value
-    return load_model(model_path, options)
+    return options
+
+
+def load(model_path: str, settings: tuple[str, ...]) -> Model:
+    """The model of a command line: MODEL and its --set options."""
+    return load_model(model_path, parse_settings(settings))

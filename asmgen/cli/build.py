@@ -1,0 +1,63 @@
+"""`asmgen build`: a model file becomes assembly and a trainer."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from asmgen.asm.isa import Isa
+from asmgen.cli.console import say
+from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, parse_settings, resolve_isa, resolve_out
+from asmgen.model.network import Model
+from asmgen.toolchain.stamp import STAMP_FILE, digest, is_current
+
+
+@click.command()
+@MODEL
+@isa_option(multiple=True)
+@OUT
+@SET
+@click.option("--emit-only", is_flag=True, help="Write the sources; do not assemble.")
+def build(
+    model_path: str, isa_names: tuple[str, ...], out: Path | None, settings: tuple[str, ...], emit_only: bool
+) -> None:
+    """Generate the assembly of MODEL, assemble it and link the trainer: OUT/<model>/<isa>/trainer.
+
+    ASMGEN_DEBUG prints more: 1 the plan, 2 the kernels, 3 the memory map, 4 the assembly, 5 NASM's listings.
+    """
+    model = load(model_path, settings)
+    for name in isa_names:
+        isa = resolve_isa(name)
+        if emit_only:
+            from asmgen.emit.generate import generate
+
+            generated = generate(model, isa, resolve_out(out))
+            click.echo(f"{generated.folder}: {len(generated.listings)} kernels, trainer.asm, manifest.json")
+        else:
+            click.echo(build_if_stale(model, model_path, settings, isa, resolve_out(out)))
+
+
+def build_if_stale(model: Model, model_path: str, settings: tuple[str, ...], isa: Isa, out: Path) -> Path:
+    """The path of the trainer, built unless nothing changed since it was."""
+    from asmgen.cli.debug import debug_level, print_generated
+
+    folder = out / model.name / isa.name
+    key = digest(model, Path(model_path), parse_settings(settings), isa.name)
+    if is_current(folder, key) and debug_level() == 0:
+        say(f"{folder}: nothing changed", level=1)
+        return folder / "trainer"
+    from asmgen.emit.generate import generate
+    from asmgen.toolchain.build import build_trainer
+
+    started = time.perf_counter()
+    (folder / STAMP_FILE).unlink(missing_ok=True)
+    generated = generate(model, isa, out)
+    trainer = build_trainer(generated.folder, generated.sources)
+    (folder / STAMP_FILE).write_text(key)
+    print_generated(generated, debug_level())
+    seconds = time.perf_counter() - started
+    arena = generated.plan.arena_bytes / 1e6
+    say(f"{model.name} for {isa.name}: {len(generated.listings)} kernels, arena {arena:.1f} MB, {seconds:.1f} s")
+    return trainer

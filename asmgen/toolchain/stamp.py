@@ -1,0 +1,41 @@
+"""Knows whether a build is still what its inputs give, without generating anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from asmgen.model.init import FromFile
+from asmgen.model.network import Model
+from asmgen.model.params import model_parameters
+from asmgen.model.shapes import infer_shapes
+from asmgen.paths import RUNTIME_DIR, TEMPLATES_DIR
+
+STAMP_FILE = ".stamp"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def digest(model: Model, model_path: Path, settings: Mapping[str, str], isa_name: str) -> str:
+    """Of everything a build reads: asmgen itself, the model file, its options and the files it starts from."""
+    whole = hashlib.sha256(repr((isa_name, sorted(settings.items()))).encode())
+    for path in (model_path, *_initial_files(model), *_own_files()):
+        content = path.read_bytes()
+        whole.update(f"\n{path.name} {len(content)}\n".encode() + content)
+    return whole.hexdigest()
+
+
+def is_current(folder: Path, key: str) -> bool:
+    """Whether `folder` holds the finished build of this digest."""
+    stamp = folder / STAMP_FILE
+    return (folder / "trainer").exists() and stamp.exists() and stamp.read_text() == key
+
+
+def _initial_files(model: Model) -> Iterator[Path]:
+    for parameter in model_parameters(infer_shapes(model)):
+        if isinstance(parameter.init, FromFile):
+            yield Path(parameter.init.resolved_path)
+
+
+def _own_files() -> list[Path]:
+    return [*sorted(_PACKAGE.rglob("*.py")), *sorted(TEMPLATES_DIR.iterdir()), *sorted(RUNTIME_DIR.iterdir())]
