@@ -13,6 +13,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.plan.layout import LINE_BYTES
 from asmgen.plan.specs import DenseBackwardInput, dtype_tag
 from asmgen.tile.dense import BackwardInputTile, choose_input_tile
 from asmgen.tile.split import parts
@@ -121,6 +122,11 @@ class _Body:
             v.broadcast(broadcast, [dy + n * spec.dy.sample_bytes + o * asm.element_bytes])
             for k, register in enumerate(row):
                 v.fma(register, broadcast, w_vec[k] if w_vec else operands[k])
+        tile_bytes = len(acc[0]) * asm.isa.vector_bytes
+        if self.tile.prefetches and len(acc[0]) == self.tile.vectors:
+            for line in range(0, tile_bytes, LINE_BYTES):
+                x86.PREFETCHT1([w + o * spec.weights.row_bytes + tile_bytes + line])
+                asm.note("w[o] of the next tile")
 
 
 def _unrolled(count: int, unroll: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseBackwardInput, DenseBackwardWeights, DenseForward
+from asmgen.tile.cost import L2_BYTES
 from asmgen.tile.split import parts
 
 UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
@@ -54,6 +55,7 @@ class BackwardInputTile:
     vectors: int
     holds_w: bool  # weight vectors in registers; else memory operands
     unroll: int
+    prefetches: bool  # the next tile's weights, where they come from beyond L2 (in steps that hardware does not guess)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:
 def choose_input_tile(spec: DenseBackwardInput, isa: Isa) -> BackwardInputTile:
     """The samples x vectors that cost the fewest estimated cycles over the whole batch and row."""
     candidates = [
-        BackwardInputTile(samples, vectors, isa.has_fma, unroll=2)
+        BackwardInputTile(samples, vectors, isa.has_fma, 2, spec.weights.bias_offset_bytes > L2_BYTES)
         for vectors in range(1, min(MAX_VECTORS, spec.dx.n_vectors) + 1)
         for samples in range(1, min(MAX_SAMPLES, spec.dx.n) + 1)
         if _n_registers(samples, vectors, isa) <= isa.n_vregs
