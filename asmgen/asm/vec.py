@@ -133,6 +133,45 @@ class Vec:
         else:
             x86.PEXTRW([address], low, 0)
 
+    # conversions ---------------------------------------------------------------------------------------------------
+
+    def from_u8(self, dst: Any, mem: Any) -> None:
+        """Lane i of dst = the unsigned byte i at mem, converted; reads as many bytes as dst (a full register, or the
+        ymm or xmm view of one) has lanes."""
+        if self._suffix == "PS":
+            self._op("PMOVZXBD")(dst, mem)
+            self._op("CVTDQ2PS")(dst, dst)
+            return
+        half = dst.as_ymm if dst.size == 64 else dst.as_xmm
+        if dst.size == 16:
+            self._op("PMOVZXBQ")(dst, mem)
+            self._op("PSHUFD")(dst, dst, 0b1000)
+        else:
+            self._op("PMOVZXBD")(half, mem)
+        self._op("CVTDQ2PD")(dst, half)
+
+    def from_u8_scalar(self, dst: Any, mem: Any) -> None:
+        """Lane 0 of dst (an xmm view) = the unsigned byte at mem, converted; the other lanes 0."""
+        self._op("PXOR")(*([dst] * (3 if self._isa.has_vex else 2)))
+        self._op("PINSRB")(*([dst] * (2 if self._isa.has_vex else 1)), mem, 0)
+        self._op(f"CVTDQ2{self._suffix}")(dst, dst)
+
+    def broadcast_u32(self, dst: Any, mem: Any) -> None:
+        """dst = the u32 at mem (below 2^31), as a number of the dtype, in every lane."""
+        half = dst
+        if self._suffix == "PD":
+            half = dst.as_ymm if dst.size == 64 else dst.as_xmm
+        if self._isa.has_vex:
+            x86.VPBROADCASTD(half, mem)
+        else:
+            x86.MOVD(dst, mem)
+            x86.PSHUFD(dst, dst, 0)
+        self._op(f"CVTDQ2{self._suffix}")(dst, half)
+
+    def to_integer(self, dst: Any, src: Any) -> None:
+        """The 32-bit general-purpose register dst = lane 0 of src, truncated."""
+        self._op(f"CVTT{self._scalar}2SI")(dst, src.as_xmm)
+
     # arithmetic ----------------------------------------------------------------------------------------------------
 
     def _binary(self, name: str, dst: Any, a: Any, b: Any, *, plain: bool = False) -> None:
@@ -188,6 +227,14 @@ class Vec:
             return
         self.mul(self.scratch(), a, b)
         self.sub(acc, acc, self.scratch())
+
+    def mul_add(self, acc: Any, a: Any, b: Any) -> None:
+        """acc = acc * a + b, the step of Horner's scheme; one rounding with FMA, two without."""
+        if self._isa.has_fma:
+            getattr(x86, f"VFMADD213{self._suffix}")(acc, a, b)
+            return
+        self.mul(acc, acc, a)
+        self.add(acc, acc, b)
 
     # shuffles ------------------------------------------------------------------------------------------------------
 
