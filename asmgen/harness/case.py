@@ -152,7 +152,7 @@ def pack_codes(image: Image, codes: Array, pad: Array) -> Array:
     """[n, c, h, w] codes -> flat u8; pad lanes get the values of `pad` (flat)."""
     layout = code_layout(image)
     real = layout.pack(np.ones(codes.shape)) == 1
-    return np.where(real, layout.pack(codes.astype(np.float64)).astype(np.uint8), pad[: real.size]).astype(np.uint8)
+    return np.where(real, layout.pack(codes.astype(np.float64)).astype(np.uint8), pad).astype(np.uint8)
 
 
 def unpack_codes(image: Image, flat: Array) -> Array:
@@ -162,5 +162,4 @@ def unpack_codes(image: Image, flat: Array) -> Array:
 
 def n_codes(image: Image) -> int:
     """Bytes of the code buffer of a pooled image."""
-    layout = code_layout(image)
-    return layout.size_bytes // layout.element_bytes
+    return image.n * image.code_sample_bytes

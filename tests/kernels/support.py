@@ -1,19 +1,90 @@
-"""What every kernel test starts from."""
+"""Small networks that together hold every op and fusion the planner knows: the shapes that all kernels are tried on."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+from functools import cache
 
-from asmgen.asm.isa import ISAS, Isa
-from asmgen.harness import check
-from asmgen.harness.check import Emit, Report
+from asmgen import (
+    SGD,
+    Adam,
+    AdamW,
+    AvgPool2D,
+    BinaryCrossEntropy,
+    Conv2D,
+    Dataset,
+    Dense,
+    Flatten,
+    LeakyReLU,
+    MaxPool2D,
+    MeanSquaredError,
+    Model,
+    Momentum,
+    Nesterov,
+    ReLU,
+    Sigmoid,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
+from asmgen.asm.isa import ISAS
+from asmgen.plan.build import build_plan
 from asmgen.plan.specs import KernelSpec
-from asmgen.toolchain.cpu import cpu_features, missing_features
+
+_DATA = Dataset("none", scale=1 / 255)
+_LOSS, _OPTIMIZER = MeanSquaredError(), SGD(lr=0.1)
+
+NETWORKS = (
+    Model(
+        name="fused_max", input=(3, 12, 12), batch_size=3, data=_DATA,
+        layers=[
+            Conv2D(9, 3, padding="same"), ReLU(), MaxPool2D(2),
+            Conv2D(17, 3, padding="same"), LeakyReLU(0.1), MaxPool2D(2),
+            Conv2D(5, 2), MaxPool2D(2),
+            Flatten(), Dense(21), ReLU(), Dense(10),
+        ],
+        loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.1, momentum=0.9, weight_decay=0.01),
+    ),
+    Model(
+        name="fused_average", input=(1, 17, 18), batch_size=2, data=_DATA,
+        layers=[
+            Conv2D(6, 5), ReLU(), AvgPool2D(2),
+            Conv2D(20, 3), LeakyReLU(0.1), AvgPool2D(2),
+            Conv2D(3, 1), AvgPool2D(2),
+            Flatten(), Dense(1),
+        ],
+        loss=BinaryCrossEntropy(), optimizer=Adam(lr=0.01),
+    ),
+    Model(
+        name="strides", input=(2, 15, 14), batch_size=2, data=_DATA,
+        layers=[
+            Conv2D(18, 5, stride=2, padding=2), LeakyReLU(0.1),
+            Conv2D(33, (3, 2), stride=(2, 1), bias=False), ReLU(),
+            Conv2D(4, 1), Tanh(), Flatten(), Dense(3, bias=False),
+        ],
+        loss=_LOSS, optimizer=Nesterov(lr=0.1, momentum=0.9),
+    ),
+    Model(
+        name="pools", input=(5, 13, 15), batch_size=2, data=_DATA,
+        layers=[
+            Conv2D(7, 3, padding=1), Sigmoid(), MaxPool2D(3, 2), Tanh(),
+            Conv2D(16, 3, padding=1), AvgPool2D(2, 1), ReLU(),
+            Flatten(), Dense(2),
+        ],
+        loss=BinaryCrossEntropy(), optimizer=AdamW(lr=0.01, weight_decay=0.1),
+    ),
+    Model(
+        name="mlp", input=(1, 5, 7), batch_size=5, data=_DATA,
+        layers=[
+            Flatten(), Dense(37), LeakyReLU(0.1), Dense(64), Sigmoid(), Dense(8), Tanh(), Dense(16), ReLU(), Dense(1),
+        ],
+        loss=_LOSS, optimizer=_OPTIMIZER,
+    ),
+)  # fmt: skip
 
 
-def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | None = None) -> Report:
-    """asmgen.harness.check.check_kernel, skipped (visibly) where this CPU lacks the level."""
-    isa = ISAS[isa] if isinstance(isa, str) else isa
-    if missing := missing_features(isa.name, cpu_features()):
-        pytest.skip(f"this CPU lacks {', '.join(missing)}")
-    return check.check_kernel(spec, isa, seed, emit)
+@cache
+def every_spec(isa: str, dtype: str) -> tuple[KernelSpec, ...]:
+    """The distinct kernels of all NETWORKS for one level and dtype."""
+    lanes = ISAS[isa].lanes(dtype)
+    plans = [build_plan(replace(network, dtype=dtype), lanes) for network in NETWORKS]
+    return tuple(dict.fromkeys(spec for plan in plans for spec in plan.specs()))

@@ -1,0 +1,21 @@
+"""Every kernel of the small networks, for every level and dtype; every op must occur."""
+
+from __future__ import annotations
+
+import pytest
+
+from asmgen.harness.check import check_kernel
+from asmgen.plan import specs
+from tests.kernels.support import every_spec
+
+
+OPS = sorted(specs.KernelSpec.__subclasses__(), key=lambda op: op.__name__)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", OPS)
+def test_every_kernel(isa: str, dtype: str, op: type[specs.KernelSpec]) -> None:
+    kernels = [spec for spec in every_spec(isa, dtype) if type(spec) is op]
+    assert kernels
+    for spec in kernels:
+        check_kernel(spec, isa)
