@@ -4,68 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from networks import LOSSES, NETWORKS, draw, make
 
-from asmgen import (
-    SGD,
-    Adam,
-    AdamW,
-    AvgPool2D,
-    BinaryCrossEntropy,
-    Conv2D,
-    Dataset,
-    Dense,
-    Flatten,
-    LeakyReLU,
-    MaxPool2D,
-    MeanSquaredError,
-    Model,
-    Momentum,
-    Nesterov,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    SoftmaxCrossEntropy,
-    Tanh,
-)
-from asmgen.model.params import model_parameters
-from asmgen.model.shapes import classes_of, infer_shapes
+from asmgen import SGD, Adam, AdamW, Dense, Flatten, Momentum, Nesterov, Tanh
 from asmgen.plan.build import build_plan
 from asmgen.reference.interpret import Interpreter
-
-# Each list is one network's layers before its dense output; together they hold every fusion the planner knows.
-NETWORKS = {
-    "mlp": ([Flatten(), Dense(7), ReLU(), Dense(5), Sigmoid(), Dense(6), LeakyReLU(0.1), Dense(4), Tanh()], 4),
-    "conv_relu_maxpool": ([Conv2D(5, 3, padding="same"), ReLU(), MaxPool2D(2), Flatten()], 4),
-    "conv_maxpool_relu": ([Conv2D(5, 3, padding=1), MaxPool2D(2), ReLU(), Conv2D(3, 2), MaxPool2D(3), Flatten()], 3),
-    "conv_relu_avgpool": ([Conv2D(5, 3), LeakyReLU(0.2), AvgPool2D(2), Conv2D(4, 3, padding=1), Flatten()], 1),
-    "conv_tanh_maxpool": ([Conv2D(3, 5, padding=2), Tanh(), MaxPool2D(2), Conv2D(4, 3), Sigmoid(), Flatten()], 2),
-    "conv_sigmoid_avgpool": ([Conv2D(3, 3), Sigmoid(), AvgPool2D(2), Flatten()], 2),
-    "overlapping_pools": ([Conv2D(4, 3), ReLU(), MaxPool2D(3, 2), Conv2D(3, 2), AvgPool2D(2, 1), Flatten()], 2),
-    "strides": (
-        [Conv2D(4, 3, stride=2, padding=1), ReLU(), Conv2D(5, (3, 2), stride=(2, 1), bias=False), ReLU(), Flatten()],
-        3,
-    ),
-    "conv_conv": ([Conv2D(4, 3, padding="same"), Conv2D(3, 1), Conv2D(4, (1, 3), padding=(0, 1)), Flatten()], 2),
-    "big_windows": ([Conv2D(4, 3), ReLU(), AvgPool2D(3), Conv2D(2, 1), MaxPool2D(2), Flatten()], 2),
-}
-LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
-
-
-def make(layers, outputs, loss="mse", optimizer=None, softmax=False):
-    return Model(
-        name="net", input=(2, 11, 10), layers=[*layers, Dense(outputs), *([Softmax()] if softmax else [])],
-        loss=LOSSES[loss], optimizer=optimizer or SGD(lr=0.1), batch_size=6, dtype="float64",
-        data=Dataset("none", scale=1 / 200, mean=(0.4, 0.5), std=(0.6, 0.5)),
-    )  # fmt: skip
-
-
-def draw(model, rng):
-    """Random parameters (biases too) and a batch."""
-    parameters = {}
-    for parameter in model_parameters(infer_shapes(model)):
-        parameters[parameter.name] = rng.uniform(-1, 1, parameter.shape) * np.sqrt(3 / parameter.fan_in)
-    images = rng.integers(0, 256, (model.batch_size, *model.input)).astype(np.uint8)
-    return parameters, images, rng.integers(0, classes_of(model), model.batch_size)
 
 
 def begin(reference, images, labels, present, lr):

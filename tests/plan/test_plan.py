@@ -1,0 +1,85 @@
+"""Plans hold together for any vector width; memory is shared only between tensors that never meet."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+from networks import NETWORKS, make
+
+from asmgen import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from asmgen.errors import UnsupportedError
+from asmgen.model.load import load_model
+from asmgen.plan.build import build_plan
+from asmgen.plan.fuse import fuse
+
+MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
+
+
+def plans():
+    for name in MODELS:
+        yield name, load_model(f"models/{name}.py")
+    for name, (layers, outputs) in NETWORKS.items():
+        yield name, make(layers, outputs)
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+@pytest.mark.parametrize(("name", "model"), list(plans()), ids=lambda value: value if isinstance(value, str) else "")
+def test_plan_checks_and_shares_memory_safely(name, model, lanes):
+    plan = build_plan(model, lanes)  # runs Plan.check
+    # Independently of Plan.check: follow who wrote each byte range last, and who reads it.
+    holder: dict[str, str] = {}
+    spans = {t.name: (plan.offsets[t.name], plan.offsets[t.name] + t.size_bytes) for t in plan.tensors}
+    for entry in plan.entries:
+        for name_ in entry.inputs:
+            assert holder.get(name_, name_) == name_, f"{entry.text} reads {name_}, overwritten by {holder[name_]}"
+        for name_ in entry.outputs:
+            holder[name_] = name_
+            for other, (begin, end) in spans.items():
+                if other != name_ and begin < spans[name_][1] and spans[name_][0] < end:
+                    inside = {name_, other} & {"params", "grads"}
+                    holder[other] = other if inside else name_
+
+
+def test_owned_tensors_share_with_nobody():
+    plan = build_plan(load_model("models/catdog.py"), 16)
+    owned = sorted((plan.offsets[t.name], t.size_bytes, t.name) for t in plan.tensors if t.owned)
+    apart = [t for t in owned if not t[2].startswith(("w", "dw")) or t[2].startswith("wdx")]
+    for (begin, size, name), (following, _, other) in pairwise(apart):
+        assert begin + size <= following, (name, other)
+
+
+def test_check_finds_a_tensor_read_before_it_is_written():
+    plan = build_plan(load_model("models/mnist_mlp.py"), 8)
+    entries = [entry for entry in plan.entries if "dy1" not in entry.outputs or entry.text != "dense_dx"]
+    broken = dataclasses.replace(
+        plan,
+        entries=tuple(entries),
+        tensors=tuple(dataclasses.replace(t, owned=t.owned and t.name != "dy1") for t in plan.tensors),
+    )
+    with pytest.raises(ValueError, match="reads dy1 before anything wrote it"):
+        broken.check()
+
+
+def test_catdog_is_the_documented_plan():
+    texts = [entry.text for entry in build_plan(load_model("models/catdog.py"), 16).phase("forward")]
+    fused = "conv2d+bias+relu+maxpool2"
+    assert texts == ["load_input", fused, fused, fused, "dense+bias+relu", "dense+bias", "bce"]
+
+
+def test_no_gradient_below_the_first_weights():
+    plan = build_plan(load_model("models/catdog.py"), 16)
+    assert "dx0" not in plan.offsets
+    assert sum(entry.text == "conv2d_dx" for entry in plan.entries) == 2
+
+
+def test_max_pool_then_relu_is_the_same_fusion():
+    before = fuse(make([Conv2D(3, 3), ReLU(), MaxPool2D(2), Flatten()], 2))[0]
+    behind = fuse(make([Conv2D(3, 3), MaxPool2D(2), ReLU(), Flatten()], 2))[0]
+    assert (before.act, before.pool) == (behind.act, behind.pool)
+
+
+def test_a_pool_on_the_raw_input_is_refused_with_its_line():
+    with pytest.raises(UnsupportedError, match=r"test_plan\.py:\d+: pool1: works on the raw input"):
+        build_plan(make([MaxPool2D(2), Flatten(), Dense(3)], 2), 8)
