@@ -152,7 +152,7 @@ class SplitWriter:
 def _check_counts(summary: Summary) -> None:
     for name, train, test in zip(summary.classes, summary.train, summary.test, strict=True):
         if not train + test:
-            example = next(iter(r for r in summary.rejects if r.path.rpartition("/")[0].endswith(name)))
+            example = next(reject for reject in summary.rejects if f"/{name}/" in f"/{reject.path}")
             raise DataError(
                 f"class {name!r} has no usable image: all of its files were rejected (e.g. {example.path}: "
                 f"{example.reason}); remove the folder or repair its images"

@@ -29,7 +29,7 @@ def draw_catdog(label: int, size: int, random: np.random.RandomState) -> NDArray
     canvas = Canvas(size)
     _background(canvas, random)
     coat = _Coat.choose(random)
-    scale = random.uniform(0.17, 0.27)
+    scale = random.uniform(0.19, 0.27)
     frame = Frame(
         random.uniform(0.36, 0.64), random.uniform(0.36, 0.52), scale, random.normal(0, 0.10), bool(random.randint(2))
     )
@@ -62,8 +62,8 @@ def _colour(values: NDArray[np.float64]) -> Colour:
 
 
 def _background(canvas: Canvas, random: np.random.RandomState) -> None:
-    """A smooth random texture of two colours, often with a floor and some round shapes."""
-    first, second = random.uniform(20, 235, (2, 3))
+    """A smooth random texture of two muted colours, often with a floor and some round shapes."""
+    first, second = _muted(random), _muted(random)
     cells = random.randint(2, 7)
     blend = random.uniform(0, 1, (cells, cells, 1))
     canvas.paste((first + (second - first) * blend).astype(np.uint8))
@@ -71,16 +71,20 @@ def _background(canvas: Canvas, random: np.random.RandomState) -> None:
     if random.randint(2):
         floor = random.uniform(0.6, 0.85)
         corners = np.array([(0, floor), (1, floor + random.normal(0, 0.04)), (1, 1), (0, 1)])
-        canvas.fill(picture, corners, _colour(random.uniform(20, 235, 3)))
-    for _ in range(random.randint(4)):
+        canvas.fill(picture, corners, _colour(_muted(random)))
+    for _ in range(random.randint(3)):
         x, y, rx, ry = random.uniform((0, 0, 0.03, 0.03), (1, 1, 0.15, 0.15))
-        canvas.fill(picture, ellipse(x, y, rx, ry, random.uniform(0, 3)), _colour(random.uniform(20, 235, 3)))
+        canvas.fill(picture, ellipse(x, y, rx, ry, random.uniform(0, 3)), _colour(_muted(random)))
+
+
+def _muted(random: np.random.RandomState) -> NDArray[np.float64]:
+    return np.clip(random.uniform(30, 170) + random.normal(0, 22, 3), 0, 255)
 
 
 def _photograph(picture: NDArray[np.float32], random: np.random.RandomState) -> NDArray[np.uint8]:
     """Light, contrast, colour cast and sensor noise -> ubyte `[3][h][w]`."""
     gain = random.uniform(0.75, 1.15) * random.uniform(0.93, 1.07, 3)
-    noise = random.standard_normal(picture.shape) * random.uniform(2, 10)
+    noise = random.standard_normal(picture.shape) * random.uniform(2, 8)
     exposed = picture * gain + random.uniform(-12, 12) + noise
     return np.ascontiguousarray(np.clip(exposed, 0, 255).astype(np.uint8).transpose(2, 0, 1))
 
