@@ -5,7 +5,7 @@
 %include "print.inc"
 %include "model.inc"
 
-extern process_stack, process_exit, decimal_parse, print_flush
+extern process_stack, process_exit, decimal_parse
 
 global args_parse
 global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt_save, opt_load, opt_eval, opt_log, opt_quiet

@@ -1,4 +1,4 @@
-"""Writes `trainer.asm`: the step as a flat list of kernel calls, and the model's facts as data that `runtime/` reads."""
+"""Writes `trainer.asm`: the step as a flat list of kernel calls, and the model's facts for `runtime/` to read."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ DTYPES = {"float32": ("F32", 4), "float64": ("F64", 8)}
 VALIDATION_SOURCES = {None: "VALIDATION_NONE", "train": "VALIDATION_TRAIN", "test": "VALIDATION_TEST"}
 INIT_KINDS = {"zeros": "INIT_ZEROS", "uniform": "INIT_UNIFORM", "normal": "INIT_NORMAL", "data": "INIT_DATA"}
 # Rows of runtime/cpu.asm.
-CPU_FEATURES = frozenset(
-    "sse3 ssse3 sse4_1 sse4_2 popcnt avx f16c fma avx2 bmi1 bmi2 avx512f avx512dq avx512cd avx512bw avx512vl".split()
-)
+_SSE_FEATURES = ("sse3", "ssse3", "sse4_1", "sse4_2", "popcnt")
+_AVX_FEATURES = ("avx", "f16c", "fma", "avx2", "bmi1", "bmi2")
+_AVX512_FEATURES = ("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl")
+CPU_FEATURES = frozenset((*_SSE_FEATURES, *_AVX_FEATURES, *_AVX512_FEATURES))
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def check(model: TrainerModel) -> None:
         need(re.fullmatch(r"[\w.-]+", tensor.name) is not None, f"tensor name {tensor.name!r} is not plain")
         need(len(tensor.shape) <= MAX_RANK, f"{tensor.name} has rank {len(tensor.shape)}, at most {MAX_RANK}")
         need(elements > 0, f"{tensor.name} is empty")
-        need(math.prod(dim.extent for dim in tensor.dims) == elements, f"{tensor.name}: the dims do not cover the shape")
+        covered = math.prod(dim.extent for dim in tensor.dims)
+        need(covered == elements, f"{tensor.name}: the dims hold {covered} elements, the shape {elements}")
         need(tensor.init.kind in INIT_KINDS, f"{tensor.name}: unknown initialiser {tensor.init.kind!r}")
         need((tensor.init.kind == "data") == bool(tensor.init.data), f"{tensor.name}: a data file needs kind 'data'")
 
@@ -116,14 +118,11 @@ def _steps(model: TrainerModel) -> list[tuple[str, str, list[str]]]:
     calls = [call for _, _, step in lists for call in step]
     symbol_width = max((len(call.symbol) for call in calls), default=0) + 1
     operand_width = max((len(_operands(call)) for call in calls), default=0)
-    return [
-        (
-            label,
-            comment,
-            [f"KERNEL {call.symbol + ',':<{symbol_width}} {_operands(call):<{operand_width}} ; {call.comment}" for call in step],
-        )
-        for label, comment, step in lists
-    ]
+
+    def line(call: Call) -> str:
+        return f"KERNEL {call.symbol + ',':<{symbol_width}} {_operands(call):<{operand_width}} ; {call.comment}"
+
+    return [(label, comment, [line(call) for call in step]) for label, comment, step in lists]
 
 
 def _operands(call: Call) -> str:
@@ -243,7 +242,7 @@ def _data_bytes(model: TrainerModel, tensor: ParamTensor) -> int:
 
 
 def _header_lines(model: TrainerModel) -> list[str]:
-    """The JSON header of the checkpoint, one tensor a line of the source, padded so that the data starts at a multiple of 8."""
+    """The JSON header of the checkpoint, a tensor a line, padded so that the data starts at a multiple of 8."""
     lines = ['{"__metadata__":{"format":"pt"}']
     for tensor, begin in zip(model.params, _file_offsets(model), strict=True):
         entry = {

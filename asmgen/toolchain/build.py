@@ -14,7 +14,7 @@ TRAINER_SOURCE = "trainer.asm"
 
 
 def build_trainer(folder: Path, sources: Sequence[Path]) -> Path:
-    """Assembles `sources` (kernels and trainer.asm, all in `folder`) and the runtime; links `folder`/trainer and kernels.so.
+    """Assembles `sources` (kernels and trainer.asm) and the runtime; links `folder`/trainer and `folder`/kernels.so.
 
     Returns the trainer. Raises ToolError.
     """

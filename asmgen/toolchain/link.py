@@ -20,8 +20,9 @@ def link_trainer(objects: Sequence[Path], out: Path) -> None:
 
 
 def link_shared(objects: Sequence[Path], out: Path) -> None:
-    """A shared library; its code must be position-independent."""
-    _link(["-shared", "-z", "text", "-z", "now", "-z", "relro", "-soname", out.name, *COMMON], objects, out)
+    """A shared library whose calls to itself stay in it; its code must be position-independent."""
+    flags = ["-shared", "-Bsymbolic", "-z", "text", "-z", "now", "-z", "relro", "-soname", out.name]
+    _link([*flags, *COMMON], objects, out)
 
 
 def _link(flags: list[str], objects: Sequence[Path], out: Path) -> None:
@@ -31,6 +32,7 @@ def _link(flags: list[str], objects: Sequence[Path], out: Path) -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     if said.returncode != 0:
         beside.unlink(missing_ok=True)
-        lines = said.stderr.splitlines() or ["no message"]
-        raise ToolError(f"ld cannot link {out}: {lines[0].strip()}" + (f" (and {len(lines) - 1} more)" if lines[1:] else ""))
+        lines = [line for line in said.stderr.splitlines() if "in function" not in line] or ["no message"]
+        more = f" (and {len(lines) - 1} more)" if lines[1:] else ""
+        raise ToolError(f"ld cannot link {out}: {lines[0].strip()}{more}")
     os.replace(beside, out)

@@ -1,6 +1,6 @@
 """Assembles NASM sources to ELF objects, in parallel, and only those whose text (or whose includes) changed.
 
-An object depends on nothing but the bytes of its sources: NASM is given file names without folders, so none is recorded.
+An object depends only on the bytes of its sources: NASM gets file names without folders, so none is recorded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from asmgen.errors import ToolError
 from asmgen.toolchain.tools import TOOLS, find_program
 
-FLAGS = ("-f", "elf64", "-w+all")
+# A step names its kernels `extern` at every call: said once more is not a warning.
+FLAGS = ("-f", "elf64", "-w+all", "-w-label-redef")
 _INCLUDE = re.compile(rb'^\s*(?:[\w.]+:\s*)?(?:%include|incbin)\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -31,16 +32,16 @@ class Source:
     include_dirs: tuple[Path, ...] = ()
 
 
-def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = ()) -> None:
+def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = (), flags: Sequence[str] = ()) -> None:
     """`asm` -> `obj`, unless `obj` is already what this text gives. Raises ToolError with NASM's own words."""
     source = Source(asm, obj, tuple(include_dirs))
     stamp = obj.with_suffix(".stamp")
-    key = _key(source)
+    key = _key(source, flags)
     if obj.exists() and stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
     folders = [flag for folder in source.include_dirs for flag in ("-i", f"{folder.resolve()}/")]
-    command = [find_program("nasm"), *FLAGS, *folders, "-o", str(obj.resolve()), asm.name]
+    command = [find_program("nasm"), *FLAGS, *flags, *folders, "-o", str(obj.resolve()), asm.name]
     said = subprocess.run(command, cwd=asm.resolve().parent, capture_output=True, text=True, check=False)
     if said.returncode != 0:
         raise ToolError(f"nasm cannot assemble {asm}: {_trimmed(said.stderr)}")
@@ -59,9 +60,9 @@ def _version() -> str | None:
     return next(tool for tool in TOOLS if tool.name == "nasm").find()
 
 
-def _key(source: Source) -> str:
+def _key(source: Source, flags: Sequence[str]) -> str:
     """A digest of the assembler, its flags and every byte that goes in."""
-    digest = hashlib.sha256(f"{_version()} {FLAGS}".encode())
+    digest = hashlib.sha256(f"{_version()} {FLAGS} {list(flags)}".encode())
     for path in _inputs(source.asm, source.include_dirs):
         content = path.read_bytes()
         digest.update(f"\n{path.name} {len(content)}\n".encode() + content)

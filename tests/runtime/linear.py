@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import struct
 import subprocess
@@ -19,6 +18,7 @@ from asmgen.reference import random
 from asmgen.toolchain.build import build_trainer
 
 KERNELS = Path(__file__).with_name("linear.asm").read_text()
+UNIFORM, NORMAL = Init("uniform", 0.3), Init("normal", 0.1)
 Array = npt.NDArray[np.floating]
 
 
@@ -39,8 +39,8 @@ class Linear:
     betas: tuple[float, float] = (0.0, 0.0)
     hyper: int = 0
     validation: Split | None = None
-    init: Init = Init("uniform", 0.3)
-    bias_init: Init = Init("normal", 0.1)
+    init: Init = UNIFORM
+    bias_init: Init = NORMAL
     cpu_features: tuple[str, ...] = ("sse4_1",)
     isa: str = "sse41"
 
@@ -142,7 +142,7 @@ class Linear:
         predictions = (y[:, 0] > 0.5).astype(int) if self.outputs == 1 else y.argmax(axis=1)
         return ((y - target) ** 2).sum(axis=1), predictions, 2 * (y - target)
 
-    def train(self, data: Data, epochs: int | None = None, batch_limit: int = 10**9) -> tuple[Array, Array, list[dict[str, float]]]:
+    def train(self, data: Data, batch_limit: int = 10**9) -> tuple[Array, Array, list[dict[str, float]]]:
         """The final parameters, and what every epoch reports."""
         weight, bias = (values.astype(np.float64) for values in self.first_weights())
         validation = self.validation
@@ -152,7 +152,7 @@ class Linear:
         if validation and validation.source == "train":
             samples = np.delete(samples, judged)
         log, lr, step = [], self.lr, 0
-        for epoch in range(self.epochs if epochs is None else epochs):
+        for epoch in range(self.epochs):
             order = random.shuffled(self.seed, epoch, samples)
             batches = [order[at : at + self.batch] for at in range(0, len(order), self.batch)][:batch_limit]
             losses, right = [], 0
@@ -202,7 +202,7 @@ class Data:
         for name, count in (("train", train), ("test", test)):
             labels = rng.integers(0, model.classes, count).astype(np.uint8)
             images = rng.integers(0, 60, (count, model.channels, model.height, model.width)).astype(np.uint8)
-            images.reshape(count, -1)[np.arange(count), labels % model.inputs] += 150  # something to learn
+            images.reshape(count, -1)[np.arange(count), labels.astype(int) % model.inputs] += 150  # something to learn
             splits[name] = (images, labels)
         return Data(splits)
 
@@ -225,10 +225,5 @@ def write_idx(path: Path, shape: tuple[int, ...], content: bytes, magic: int | N
 def run(trainer: Path, *args: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Runs a trainer; `env` adds to an environment without ASMGEN_DATA."""
     env = {key: value for key, value in os.environ.items() if key != "ASMGEN_DATA"} | dict(options.pop("env", {}))
-    return subprocess.run(
-        [str(trainer), *map(str, args)], capture_output=True, text=True, timeout=60, check=False, env=env, **options
-    )
-
-
-def variant(**changes: object) -> Linear:
-    return dataclasses.replace(Linear(), **changes)
+    defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": 60}
+    return subprocess.run([str(trainer), *map(str, args)], check=False, env=env, **(defaults | options))

@@ -39,38 +39,48 @@ def compress(name: str) -> Callable[[Path], None]:
 
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no directory": (lambda folder: folder.rename(f"{folder}.gone") and None,
-        "cannot open the data directory {0}: no such file or directory; give --data DIR, or fetch the data with `asmgen data`"),
+        "cannot open the data directory {0}: no such file or directory; "
+        "give --data DIR, or fetch the data with `asmgen data`"),
     "images missing": (lambda folder: (folder / IMAGES).unlink(),
         "{0} has no train-images-idx4-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
     "test labels missing": (lambda folder: (folder / "test-labels-idx1-ubyte").unlink(),
         "{0} has no test-labels-idx1-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
-    "only compressed": (compress(IMAGES), "{0}/train-images-idx4-ubyte.gz is compressed: unpack it (gunzip), or run `asmgen data import`"),
-    "compressed inside": (keep(IMAGES, gzip.compress), "{0}/train-images-idx4-ubyte is compressed with gzip: unpack it (gunzip), or run `asmgen data import`"),
-    "empty": (keep(IMAGES, lambda _: b""), "{0}/train-images-idx4-ubyte has 0 bytes: too short for an IDX file, it is truncated"),
-    "header cut": (keep(IMAGES, lambda content: content[:19]), "{0}/train-images-idx4-ubyte has 19 bytes: too short for an IDX file, it is truncated"),
-    "image cut": (keep(IMAGES, lambda content: content[:-1]), "{0}/train-images-idx4-ubyte has 289 bytes, but its header announces 290: it is truncated"),
-    "label cut": (keep(LABELS, lambda content: content[:-2]), "{0}/train-labels-idx1-ubyte has 51 bytes, but its header announces 53: it is truncated"),
-    "too long": (keep(TEST_IMAGES, lambda content: content + b"x"), "{0}/test-images-idx4-ubyte has 147 bytes, but its header announces 146: they must be equal"),
+    "only compressed": (compress(IMAGES),
+        "{0}/train-images-idx4-ubyte.gz is compressed: unpack it (gunzip), or run `asmgen data import`"),
+    "compressed inside": (keep(IMAGES, gzip.compress),
+        "{images} is compressed with gzip: unpack it (gunzip), or run `asmgen data import`"),
+    "empty": (keep(IMAGES, lambda _: b""), "{images} has 0 bytes: too short for an IDX file, it is truncated"),
+    "header cut": (keep(IMAGES, lambda content: content[:19]),
+        "{images} has 19 bytes: too short for an IDX file, it is truncated"),
+    "image cut": (keep(IMAGES, lambda content: content[:-1]),
+        "{images} has 289 bytes, but its header announces 290: it is truncated"),
+    "label cut": (keep(LABELS, lambda content: content[:-2]),
+        "{labels} has 51 bytes, but its header announces 53: it is truncated"),
+    "too long": (keep(TEST_IMAGES, lambda content: content + b"x"),
+        "{test_images} has 147 bytes, but its header announces 146: they must be equal"),
     "size overflows": (keep(IMAGES, lambda content: content[:4] + b"\xff" * 16),
-        "{0}/train-images-idx4-ubyte has 20 bytes, but its header announces 18446744073709551615: it is truncated"),
+        "{images} has 20 bytes, but its header announces 18446744073709551615: it is truncated"),
     "wrong magic": (keep(IMAGES, lambda content: b"PNG!" + content[4:]),
-        "{0}/train-images-idx4-ubyte starts with 0x504e4721: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)"),
+        "{images} starts with 0x504e4721: not an IDX file of unsigned bytes "
+        "(0x00000801, 0x00000803 or 0x00000804)"),
     "floats": (images(IMAGES, 45, 1, 2, 3, magic=0x0D04),
-        "{0}/train-images-idx4-ubyte starts with 0x00000d04: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)"),
-    "rank of images": (images(IMAGES, 45, 6), "{0}/train-images-idx4-ubyte has rank 2: images are [n][h][w] or [n][c][h][w]"),
-    "rank of labels": (images(LABELS, 45, 1), "{0}/train-labels-idx1-ubyte has rank 2: labels have rank 1"),
+        "{images} starts with 0x00000d04: not an IDX file of unsigned bytes "
+        "(0x00000801, 0x00000803 or 0x00000804)"),
+    "rank of images": (images(IMAGES, 45, 6), "{images} has rank 2: images are [n][h][w] or [n][c][h][w]"),
+    "rank of labels": (images(LABELS, 45, 1), "{labels} has rank 2: labels have rank 1"),
     "image size": (images(IMAGES, 45, 1, 3, 2),
-        "{0}/train-images-idx4-ubyte holds images of 1 x 3 x 2, but linear takes 1 x 2 x 3 (channels x height x width)"),
+        "{images} holds images of 1 x 3 x 2, but linear takes 1 x 2 x 3 (channels x height x width)"),
     "channels": (images(IMAGES, 45, 3, 2, 3),
-        "{0}/train-images-idx4-ubyte holds images of 3 x 2 x 3, but linear takes 1 x 2 x 3 (channels x height x width)"),
+        "{images} holds images of 3 x 2 x 3, but linear takes 1 x 2 x 3 (channels x height x width)"),
     "test image size": (images(TEST_IMAGES, 21, 28, 28),
-        "{0}/test-images-idx4-ubyte holds images of 1 x 28 x 28, but linear takes 1 x 2 x 3 (channels x height x width)"),
-    "no images": (images(IMAGES, 0, 1, 2, 3), "{0}/train-images-idx4-ubyte holds no images"),
-    "counts differ": (images(LABELS, 44), "{0}/train-labels-idx1-ubyte holds 44 labels, but {0}/train-images-idx4-ubyte holds 45 images: they must be equal"),
+        "{test_images} holds images of 1 x 28 x 28, but linear takes 1 x 2 x 3 (channels x height x width)"),
+    "no images": (images(IMAGES, 0, 1, 2, 3), "{images} holds no images"),
+    "counts differ": (images(LABELS, 44),
+        "{labels} holds 44 labels, but {images} holds 45 images: they must be equal"),
     "label out of range": (keep(LABELS, lambda content: content[:-3] + b"\x03" + content[-2:]),
-        "{0}/train-labels-idx1-ubyte: label 3 of sample 42 is not a class of linear, whose classes are 0 to 2"),
+        "{labels}: label 3 of sample 42 is not a class of linear, whose classes are 0 to 2"),
     "a directory": (lambda folder: (folder / IMAGES).unlink() or (folder / IMAGES).mkdir(),
-        "cannot read {0}/train-images-idx4-ubyte: is a directory"),
+        "cannot read {images}: is a directory"),
 }  # fmt: skip
 
 
@@ -79,7 +89,9 @@ def test_wrong_data(change: Callable[[Path], None], message: str, trainer: Path,
     folder = Data.make(Linear()).write(tmp_path / "data")
     change(folder)
     said = run(trainer, "--data", folder, "--save", tmp_path / "w.safetensors")
-    assert (said.returncode, said.stdout, said.stderr) == (1, "", f"trainer: {message.format(folder)}\n")
+    files = {"images": folder / IMAGES, "labels": folder / LABELS, "test_images": folder / TEST_IMAGES}
+    expected = message.format(folder, **files)
+    assert (said.returncode, said.stdout, said.stderr) == (1, "", f"trainer: {expected}\n")
     assert not list(tmp_path.glob("w.*"))
 
 

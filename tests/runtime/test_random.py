@@ -60,7 +60,8 @@ def test_first_weights(dtype: str, init: Init, bias_init: Init, seed: int, build
     """Bit for bit, in a tensor that spans many blocks of a stream and has a ragged last group of inputs."""
     model = Linear(dtype=dtype, height=19, width=7, outputs=11, init=init, bias_init=bias_init)
     saved = tmp_path / "weights.safetensors"
-    said = run(build(model), "--data", Data.make(model).write(tmp_path / "data"), "--epochs=0", "--seed", seed, "--save", saved)
+    data = Data.make(model).write(tmp_path / "data")
+    said = run(build(model), "--data", data, "--epochs=0", "--seed", seed, "--save", saved)
     assert said.returncode == 0
     tensors = load_file(saved)
     weight, bias = model.first_weights(seed)

@@ -14,6 +14,7 @@ from asmgen.emit.trainer_model import Split
 from tests.runtime.conftest import Build
 from tests.runtime.linear import Data, Linear, run
 
+
 def last_line(said: str) -> str:
     return said.splitlines()[-1]
 

@@ -1,0 +1,80 @@
+"""Stopping a trainer from outside, and what a terminal sees."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from tests.runtime.conftest import Build
+from tests.runtime.linear import Data, Linear
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("save", [True, False])
+def test_signal(number: int, code: int, save: bool, trainer: Path, data: Path, tmp_path: Path) -> None:
+    """The step ends, the weights are saved, nothing is half done."""
+    saved = tmp_path / "weights"
+    options = ["--save", str(saved)] if save else []
+    arguments = [str(trainer), "--data", str(data), "--epochs", "1000000", *options]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while not process.stdout.readline().startswith("epoch"):
+            pass
+        process.send_signal(number)
+        rest, said = process.stdout.read(), process.stderr.read()
+    assert process.returncode == code
+    where = f"the weights are in {saved}" if save else "nothing was saved"
+    assert re.fullmatch(rf"trainer: stopped by signal {number} in epoch \d+ after step \d; {where}\n", said), said
+    assert "test accuracy" not in rest
+    assert os.listdir(tmp_path) == (["weights"] if save else [])
+    if save:
+        assert set(load_file(saved)) == {"1.weight", "1.bias"}
+
+
+def test_data_that_shrinks(build: Build, tmp_path: Path) -> None:
+    model = Linear(height=40, width=40)
+    folder = Data.make(model).write(tmp_path / "data")
+    arguments = [str(build(model)), "--data", str(folder), "--epochs", "1000000"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while not process.stdout.readline().startswith("epoch"):
+            pass
+        os.truncate(folder / "train-images-idx4-ubyte", 100)
+        process.stdout.read()
+        said = process.stderr.read()
+    assert process.returncode == 1
+    assert said == "trainer: a data file changed or became unreadable while it was in use\n"
+
+
+def test_progress_on_a_terminal(build: Build, tmp_path: Path) -> None:
+    """Within a long epoch a line that is written over, gone before the epoch's own line; at most five a second."""
+    model = Linear(channels=3, height=32, width=32, outputs=10, epochs=1, lr=1e-4)
+    folder = Data.make(model, train=15000).write(tmp_path / "data")
+    ours, theirs = pty.openpty()
+    start = time.monotonic()
+    with subprocess.Popen([str(build(model)), "--data", str(folder)], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                seen += os.read(ours, 65536)
+            except OSError:  # the trainer has closed its end
+                break
+    seconds = time.monotonic() - start
+    os.close(ours)
+    assert process.returncode == 0
+    lines = re.findall(r"\repoch 1/1  step +(\d+)/1875  loss \d+\.\d{4}  \d+ samples/s\x1b\[K", seen.decode())
+    assert 1 <= len(lines) <= seconds / 0.2 + 1
+    assert [int(step) for step in lines] == sorted(int(step) for step in lines)
+    assert seen.decode().count("\r\x1b[Kepoch 1/1  loss ") == 1
