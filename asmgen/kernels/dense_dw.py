@@ -15,7 +15,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseBackwardWeights, dtype_tag
-from asmgen.tile.dense import BackwardWeightsTile, choose_weights_tile
+from asmgen.tile.dense import choose_weights_tile
 from asmgen.tile.split import parts
 
 _DB_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other

@@ -113,9 +113,7 @@ class _Body:
     def _multiply(self, acc: list[list[Any]], w_vec: list[Any], broadcast: Any, dy: Any, w: Any, o: int) -> None:
         """One output: acc[n][k] += dy[n][o] * w[o][k]."""
         asm, spec, v = self.asm, self.spec, self.asm.v
-        operands: list[Any] = [
-            [w + o * spec.weights.row_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))
-        ]
+        operands: list[Any] = [[w + o * spec.weights.row_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
         for register, operand in zip(w_vec, operands, strict=False):
             v.load(register, operand)
         for n, row in enumerate(acc):

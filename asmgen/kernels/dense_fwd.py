@@ -18,7 +18,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseForward, dtype_tag
-from asmgen.tile.dense import ForwardTile, choose_forward_tile
+from asmgen.tile.dense import choose_forward_tile
 
 
 def emit(spec: DenseForward, isa: Isa) -> Listing:
@@ -151,8 +151,10 @@ class _Forward:
         asm = self.asm
         phases = self.tile.phases(samples)
         acc = [
-            [[asm.vec.alloc(f"acc[{n}][{o}]" + (f" phase {p}" if p else "")) for o in range(DENSE_ROW_GROUP)]
-             for n in range(samples)]
+            [
+                [asm.vec.alloc(f"acc[{n}][{o}]" + (f" phase {p}" if p else "")) for o in range(DENSE_ROW_GROUP)]
+                for n in range(samples)
+            ]
             for p in range(phases)
         ]
         for register in (r for phase in acc for row in phase for r in row):
@@ -284,21 +286,28 @@ class _Forward:
         spec, tile = self.spec, self.tile
         x, w, y = spec.x, spec.weights, spec.y
         ctype = dtype_tag(x.dtype)
-        bias = "b[o] + " if spec.bias else ""
-        total = f"{bias}sum_k x[n,k] * w[o,k]"
-        act = {"none": "{}", "relu": "max(0, {})", "leaky_relu": f"leaky({spec.act.alpha}, {{}})"}[spec.act.kind]
+        total = f"{'b[o] + ' if spec.bias else ''}sum_k x[n,k] * w[o,k]"
+        alpha = spec.act.alpha
+        act = {"none": "{}", "relu": "max(0, {})", "leaky_relu": f"leaky_relu({{}}, {alpha})"}[spec.act.kind]
+        notes = (f"y lanes {w.n_rows}..{y.stride - 1} are cleared by the last slice",) if y.stride > w.n_rows else ()
+        if self.is_split:
+            notes = (
+                *notes,
+                f"rows of x are summed in blocks of {tile.block_vectors} vectors; y holds the partial sums",
+            )
         return Facts(
             title=f"dense_fwd  {x.n} x {x.features} -> {y.n} x {y.features}",
             source="asmgen/kernels/dense_fwd.py",
-            formula=(f"y[n,o] = {act.format(total)}",),
+            formula=(f"y[n,o] = {act.format(total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
             arguments=(
-                Argument("rdi", "x", ctype, str(x), "in", "rows 64-byte aligned"),
-                Argument("rsi", "w", ctype, str(w), "in", ""),
-                Argument("rdx", "y", ctype, str(y), "out", "overwritten"),
+                Argument("rdi", "x", ctype, str(x), "in", "64-byte aligned"),
+                Argument("rsi", "w", ctype, str(w), "in", "64-byte aligned; lanes are inputs"),
+                Argument("rdx", "y", ctype, str(y), "out", "64-byte aligned; overwritten"),
             ),
             slice_unit=f"groups of {DENSE_ROW_GROUP} outputs, 0..{spec.slice_units()}",
             flops=spec.flops(),
-            bytes_read=x.size_bytes + w.size_bytes,
+            bytes_read=x.size_bytes + (w.size_bytes if spec.bias else w.bias_offset_bytes),
             bytes_written=y.size_bytes,
-            tile=f"{tile}",
+            tile=str(tile),
+            notes=notes,
         )

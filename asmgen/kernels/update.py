@@ -100,6 +100,10 @@ class _Update:
         """Weight decay acts on the weights directly (AdamW), not through the gradient."""
         return self.spec.kind == "adamw" and self.spec.weight_decay != 0
 
+    @property
+    def _decays_gradient(self) -> bool:
+        return self.spec.kind != "adamw" and self.spec.weight_decay != 0
+
     def _loop(self, name: str, trips: str, count: Any, vectors: int, step: Callable[[int], None]) -> None:
         with self.asm.loop(name, trips, count):
             step(vectors)
@@ -127,10 +131,16 @@ class _Update:
         for i in range(count):
             op(*(vector[i] if isinstance(vector, list) else vector for vector in vectors))
 
+    def _phase(self, count: int, text: str) -> None:
+        """A comment, once: in the unrolled loop."""
+        if count > 1:
+            self.asm.comment(text)
+
     def _gradient(self, count: int) -> list[Any]:
         """g, with the weight decay that acts through the gradient."""
+        self._phase(count, "g" + (" += weight_decay * w" if self._decays_gradient else ""))
         g = self._load("g", self._operands(self.grads, count))
-        if self.spec.weight_decay and self.spec.kind != "adamw":
+        if self._decays_gradient:
             w = self._load("w", self._operands(self.params, count))
             self._each(self.v.fma, g, w, self.asm.vector_constant("weight_decay", self.spec.weight_decay))
             self.asm.vec.free(*w)
@@ -138,6 +148,7 @@ class _Update:
 
     def _sgd(self, count: int) -> None:
         g = self._gradient(count)
+        self._phase(count, "w -= lr * g")
         at = self._operands(self.params, count)
         w = self._load("w", at)
         self._each(self.v.fnma, w, g, self.scalars["lr"])
@@ -148,12 +159,15 @@ class _Update:
         v = self.v
         mu = self.asm.vector_constant("mu", self.spec.momentum)
         g = self._gradient(count)
+        self._phase(count, "v = mu * v + g")
         at = self._operands(self.states[0], count)
         velocity = self._load("v", at)
         self._each(v.mul, velocity, velocity, mu)
         self._each(v.add, velocity, velocity, g)
         self._store(at, velocity)
-        if self.spec.kind == "nesterov":
+        is_nesterov = self.spec.kind == "nesterov"
+        self._phase(count, "w -= lr * (g + mu * v)" if is_nesterov else "w -= lr * v")
+        if is_nesterov:
             self._each(v.fma, g, velocity, mu)
             change, other = g, velocity
         else:
@@ -168,22 +182,26 @@ class _Update:
     def _adam(self, count: int) -> None:
         v, spec, constant = self.v, self.spec, self.asm.vector_constant
         g = self._gradient(count)
+        self._phase(count, "m = beta1 * m + (1 - beta1) * g")
         at = self._operands(self.states[0], count)
         m = self._load("m", at)
         self._each(v.mul, m, m, constant("beta1", spec.beta1))
         self._each(v.fma, m, g, constant("one_minus_beta1", 1 - spec.beta1))
         self._store(at, m)
+        self._phase(count, "v = beta2 * v + (1 - beta2) * g^2")
         at = self._operands(self.states[1], count)
         self._each(v.mul, g, g, g)
         second = self._load("v", at)
         self._each(v.mul, second, second, constant("beta2", spec.beta2))
         self._each(v.fma, second, g, constant("one_minus_beta2", 1 - spec.beta2))
         self._store(at, second)
+        self._phase(count, "m / (sqrt(v) * inv_sqrt + eps)")
         self._each(v.sqrt, second, second)
         self._each(v.mul, second, second, self.scalars["inv_sqrt"])
         self._each(v.add, second, second, constant("eps", spec.eps))
         self._each(v.div, m, m, second)
         self.asm.vec.free(*g, *second)
+        self._phase(count, ("w -= lr * weight_decay * w, then " if self._decays_weights else "") + "w -= step * that")
         at = self._operands(self.params, count)
         w = self._load("w", at)
         if self._decays_weights:
@@ -199,7 +217,8 @@ class _Update:
             formula = ("w -= lr * weight_decay * w" if spec.kind == "adamw" else "g += weight_decay * w", *formula)
         ctype = dtype_tag(spec.dtype)
         shape = f"[{spec.n_vectors}][{spec.block}]"
-        state = Argument("rdx", "state", ctype, f"[{spec.n_states}]{shape}", "in/out", "v" if spec.n_states == 1 else "m, v")
+        states = "v" if spec.n_states == 1 else "m, then v"
+        state = Argument("rdx", "state", ctype, f"[{spec.n_states}]{shape}", "in/out", states)
         return Facts(
             title=f"update_{spec.kind}  {spec.n_vectors * spec.block} parameters",
             source="asmgen/kernels/update.py",

@@ -32,6 +32,12 @@ class ForwardTile:
     block_vectors: int
     unroll: int
 
+    def __str__(self) -> str:
+        text = (
+            f"{self.samples} samples x {DENSE_ROW_GROUP} outputs = {self.n_accumulators} accumulators of partial sums"
+        )
+        return f"{text}; {self.unroll} vectors of inputs an iteration, blocks of {self.block_vectors}"
+
     def check(self, isa: Isa) -> None:
         """Raise ValueError when the registers do not suffice."""
         n = self.n_accumulators + self.n_w_registers + (self.samples if self.holds_x else 0) + (not isa.has_fma)
@@ -57,15 +63,23 @@ class BackwardInputTile:
     unroll: int
     prefetches: bool  # the next tile's weights, where they come from beyond L2 (in steps that hardware does not guess)
 
+    def __str__(self) -> str:
+        text = f"{self.samples} samples x {self.vectors} vectors = {self.samples * self.vectors} accumulators"
+        return f"{text}; {self.unroll} outputs an iteration"
+
 
 @dataclass(frozen=True)
 class BackwardWeightsTile:
-    """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` tiles of inputs stay in L1 for all outputs."""
+    """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` such tiles of x meet all outputs in L1."""
 
     vectors: int
     holds_x: bool  # input vectors in registers; else memory operands
     block_tiles: int
     unroll: int
+
+    def __str__(self) -> str:
+        text = f"{DENSE_ROW_GROUP} outputs x {self.vectors} vectors = {DENSE_ROW_GROUP * self.vectors} accumulators"
+        return f"{text}; {self.unroll} samples an iteration, blocks of {self.block_tiles} tiles"
 
 
 def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:
@@ -122,12 +136,12 @@ def choose_weights_tile(spec: DenseBackwardWeights, isa: Isa) -> BackwardWeights
 
 
 def _n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:
-    """Registers of a broadcasts x vectors tile: accumulators, one broadcast, and with FMA the vectors (without: scratch)."""
+    """Of a broadcasts x vectors tile: accumulators, one broadcast, and with FMA the vectors (without it a scratch)."""
     return broadcasts * vectors + 1 + (vectors if isa.has_fma else 1)
 
 
 def _step_cycles(broadcasts: int, vectors: int) -> float:
-    """Of one step of a broadcasts x vectors tile: two multiply-adds or loads a cycle, no chain faster than its latency."""
+    """Of one step of a broadcasts x vectors tile: two multiply-adds or loads a cycle, each chain at its latency."""
     return max(broadcasts * vectors / 2, (broadcasts + vectors) / 2, FMA_LATENCY) + STEP_OVERHEAD
 
 
