@@ -1,0 +1,146 @@
+"""Registers, loops, labels, constants and the frame that the Assembler puts around a kernel."""
+
+from __future__ import annotations
+
+import struct
+
+import peachpy.x86_64 as x86
+import pytest
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import AVX2, AVX512, SSE41, Isa
+from asmgen.asm.listing import Facts, Listing
+from asmgen.asm.regfile import RegFile
+
+FACTS = Facts("title", "tests", ("y = x",), (), "samples", 0, 0, 0, "none")
+
+
+def assembler(isa: Isa = AVX2, dtype: str = "float32") -> Assembler:
+    return Assembler(isa, dtype, "kernel")
+
+
+def code(listing: Listing) -> list[str]:
+    """The lines without indentation."""
+    return [line.strip() for line in listing.lines]
+
+
+def test_a_full_register_file_names_its_holders() -> None:
+    registers = RegFile("vector", [x86.xmm0, x86.xmm1])
+    registers.alloc("acc[0]")
+    registers.alloc("x")
+    with pytest.raises(RuntimeError, match=r"no vector register left for 'w'; held: xmm0=acc\[0\], xmm1=x"):
+        registers.alloc("w")
+
+
+def test_a_held_register_cannot_be_taken() -> None:
+    registers = RegFile("general-purpose", [x86.rax, x86.rcx])
+    registers.alloc("src")
+    with pytest.raises(RuntimeError, match="register rax wanted for 'count' is held: src"):
+        registers.take(x86.rax, "count")
+
+
+def test_freed_registers_come_back_in_order_and_the_map_keeps_every_name() -> None:
+    registers = RegFile("vector", [x86.xmm0, x86.xmm1, x86.xmm2])
+    first, second = registers.alloc("a"), registers.alloc("b")
+    registers.free(second)
+    registers.free(first)
+    assert registers.n_free() == 3
+    assert registers.alloc("c") == x86.xmm0
+    assert registers.register_map() == [("xmm0", "a / c"), ("xmm1", "b")]
+
+
+@pytest.mark.parametrize(("isa", "count"), [(SSE41, 16), (AVX2, 16), (AVX512, 32)])
+def test_every_vector_register_of_the_level_can_be_held(isa: Isa, count: int) -> None:
+    asm = assembler(isa)
+    assert len({str(asm.vec.alloc(f"v{i}")) for i in range(count)}) == count
+    with pytest.raises(RuntimeError, match=f"v{count - 1}"):
+        asm.vec.alloc("one more")
+
+
+def test_nested_loops_spell_their_nest() -> None:
+    asm = assembler()
+    with asm:
+        for _ in range(2):
+            with asm.loop("oh", 3), asm.loop("ow", 5):
+                x86.ADD(x86.rdi, 4)
+        with asm.loop("once", 1) as counter:
+            assert counter is None
+    listing = asm.finish(FACTS)
+    assert [line for line in code(listing) if line.startswith(".")] == [".oh:", ".oh_ow:", ".oh_2:", ".oh_ow_2:"]
+    assert [(loop.name, loop.trips, loop.depth) for loop in listing.loops] == [
+        ("oh", "3", 0), ("ow", "5", 1), ("oh", "3", 0), ("ow", "5", 1), ("once", "1", 0),
+    ]  # fmt: skip
+    assert code(listing)[:7] == [
+        "mov rax, 3", ".oh:", "mov r10, 5", ".oh_ow:", "add rdi, 4", "sub r10, 1", "jnz .oh_ow",
+    ]  # fmt: skip
+
+
+def test_a_runtime_count_of_zero_skips_the_body() -> None:
+    asm = assembler()
+    with asm, asm.loop("n", "end - begin", asm.argument(5, "left")):
+        x86.ADD(x86.rdi, 4)
+    assert code(asm.finish(FACTS)) == [
+        "test r9, r9", "jz .n_end", ".n:", "add rdi, 4", "sub r9, 1", "jnz .n", ".n_end:", "ret",
+    ]  # fmt: skip
+
+
+def test_a_loop_that_never_runs_is_refused() -> None:
+    asm = assembler()
+    with pytest.raises(ValueError, match="loop ow of kernel would run 0 times"), asm, asm.loop("ow", 0):
+        pass
+
+
+def test_the_frame_saves_what_is_used_and_nothing_else() -> None:
+    asm = assembler()
+    with asm:
+        for name in "abc":  # the scratch registers
+            asm.gp.alloc(name)
+        saved = asm.gp.alloc("d")
+        slot = asm.stack_slot()
+        x86.MOV(slot, saved)
+        asm.v.zero(asm.vec.alloc("zero"))
+    listing = asm.finish(FACTS)
+    assert listing.saved == ("rbx",)
+    assert code(listing) == [
+        "push rbx", "sub rsp, 8", "mov qword [rsp], rbx", "vxorps ymm0, ymm0, ymm0", "add rsp, 8", "pop rbx",
+        "vzeroupper", "ret",
+    ]  # fmt: skip
+
+
+def test_constants_are_words_and_one_name_has_one_value() -> None:
+    asm = assembler(SSE41, "float64")
+    asm.vector_constant("half", 0.5)
+    asm.vector_constant("half", 0.5)
+    asm.integer_constant("minus", -1)
+    with pytest.raises(ValueError, match="two different constants named half in kernel"):
+        asm.vector_constant("half", 0.25)
+    with pytest.raises(ValueError, match="constant odd: 3 values do not fill vectors of 2"):
+        asm.vector_constant("odd", [1.0, 2.0, 3.0])
+    with asm:
+        pass
+    half, minus = asm.finish(FACTS).constants
+    assert half.words == (struct.unpack("<Q", struct.pack("<d", 0.5))[0],) * 2
+    assert minus.words == (2**64 - 1,) * 2
+
+
+def test_comments_and_notes_stand_at_their_instruction() -> None:
+    asm = assembler()
+    with asm:
+        asm.comment("first")
+        x86.ADD(x86.rdi, 4)
+        asm.note("next pixel")
+    lines = asm.finish(FACTS).lines
+    assert lines[0] == "    ; first"
+    assert lines[1].split() == ["add", "rdi,", "4", ";", "next", "pixel"]
+
+
+def test_the_same_listing_gives_the_same_text() -> None:
+    texts = set()
+    for _ in range(2):
+        asm = assembler()
+        with asm, asm.loop("n", 2):
+            x86.ADD(x86.rdi, 4)
+        texts.add(asm.finish(FACTS).text())
+    (text,) = texts
+    assert "global kernel:function" in text
+    assert not any(line != line.rstrip() for line in text.splitlines())
