@@ -141,7 +141,7 @@ def test_import_command(tmp_path: Path) -> None:
     ]
     again = run(*args)
     assert again.exit_code == 1
-    assert again.stderr.endswith("replace it with --force\n")
+    assert again.output.endswith("replace it with --force\n")
     assert run(*args, "--force").exit_code == 0
 
 
@@ -158,8 +158,8 @@ def test_wrong_use(tmp_path: Path) -> None:
     ]:
         result = run(*args)
         assert result.exit_code == 2, result.output
-        assert message in result.stderr
-        assert result.stderr.count("\n") == 1
+        assert message in result.output
+        assert result.output.count("\n") == 1
 
 
 def test_default_output_is_where_the_trainer_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Class folders -> a data set: labels, split, rejects; the same bytes from folder or zip, with any number of workers."""
+"""Class folders -> a data set: labels, split, rejects; the same bytes from folder or zip, with any workers."""
 
 from __future__ import annotations
 
@@ -147,9 +147,7 @@ def test_folders_that_are_no_classes(tmp_path: Path) -> None:
             import_folder(tmp_path / f"case{index}", tmp_path / "out", workers=1)
     fill_folder(tmp_path / "junk", {"a": 4, "b/deep": 0})
     (tmp_path / "junk" / "b" / "deep" / "x.jpg").write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"class 'b' has no usable image: .*b/deep/x.jpg: empty file.*; remove the folder"
-    ):
+    with pytest.raises(DataError, match=r"class 'b' has no usable image: .*b/deep/x.jpg: empty file.*; remove"):
         import_folder(tmp_path / "junk", tmp_path / "out", workers=1)
     (tmp_path / "text").write_text("hello")
     with pytest.raises(DataError, match="is neither a folder nor a zip archive"):

@@ -91,14 +91,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
     command = [sys.executable, "-m", "asmgen.cli.main", "data", "synth", "digits", "--workers=2", "-o", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 30
-    while not any(path.stat().st_size > 100_000 for path in tmp_path.glob(".out.partial-*/train-images*")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, number)  # as Ctrl-C in a terminal: the workers get it too
-    _, errors = process.communicate(timeout=30)  # ends when the last worker has closed its stderr, too
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 30
+        while not any(path.stat().st_size > 100_000 for path in tmp_path.glob(".out.partial-*/train-images*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, number)  # as Ctrl-C in a terminal: the workers get it too
+        _, errors = process.communicate(timeout=30)  # ends when the last worker has closed its stderr, too
     assert process.returncode == code
     assert "Traceback" not in errors
     assert not list(tmp_path.iterdir())
