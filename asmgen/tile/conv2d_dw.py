@@ -1,4 +1,4 @@
-"""Tile of the convolution's weight gradient: which sums live in registers, and how much of dz stays in L1."""
+"""Tile of the convolution's weight gradient: which sums live in registers, and how much of dz is summed at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from asmgen.plan.layout import Image
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.split import parts
 
-L1_BYTES = 32 * 1024
+PART_BYTES = 48 * 1024  # of dz and x: near enough for the next tile, and loading and storing the sums hardly counts
 CODE_BYTES = 14 * 1024
 FMA_LATENCY = 4
-MAX_UNROLL = 12  # output columns
+MAX_UNROLL = 8  # output columns
+STREAM_BYTES_PER_CYCLE = 8  # of dz from beyond L1
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Tile:
     """channels x kernel_rows x kernel_cols taps by oc_vectors accumulators; `columns` output columns are unrolled.
 
     A pass over one part of dz (`samples` whole samples, or `band_rows` output rows of one) adds to one tile; the tiles
-    then take turns on the same part while it is in L1. dz_in_registers: the dz vectors that neighbouring taps share
+    then take turns on the same part while it is in cache. dz_in_registers: the dz vectors that neighbouring taps share
     are kept in `window` x oc_vectors registers; else every multiplication reads them from memory.
     """
 
@@ -93,8 +94,14 @@ def _n_broadcasts(sw: int, extents: tuple[int, int, int, int, int]) -> int:
 
 
 def _cycles(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> float:
-    """Estimated cycles per output row: multiply-add, load and latency bounds of each body."""
+    """Estimated cycles per output row: multiply-add, load and latency bounds of each body.
+
+    A part of dz is read from beyond L1 once, by the first tile that sums over it: a tile must have enough work per
+    vector of dz not to wait.
+    """
+    vector_cycles = isa.vector_bytes / STREAM_BYTES_PER_CYCLE
     total = 0.0
+    first_pass: dict[int, float] = {}  # cycles per column, by oc vectors
     for times, extents in _bodies(spec, tile):
         oc, c, i, j, u = extents
         fmas = oc * c * i * j * u
@@ -104,8 +111,11 @@ def _cycles(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> float:
             arithmetic = fmas / 2 + 0.08 * loads
         else:  # multiply, add and the broadcast's shuffle share three ports
             arithmetic = (2 * fmas + (broadcasts if spec.dz.element_bytes == 4 else 0)) / 3
-        total += times * (max(arithmetic, loads / 2, FMA_LATENCY * u) + 2)
-    return total
+        cycles = max(arithmetic, loads / 2, FMA_LATENCY * u) + 2
+        total += times * cycles
+        first_pass.setdefault(oc, cycles / u)
+    groups = {oc: n for n, oc in parts(spec.conv.weights.n_oc_blocks, tile.oc_vectors)}
+    return total + sum(n * spec.conv.ow * max(0.0, oc * vector_cycles - first_pass[oc]) for oc, n in groups.items())
 
 
 def _code_bytes(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> int:
@@ -121,7 +131,7 @@ def _code_bytes(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> int:
 
 
 def _with_part(spec: Conv2dBackwardWeights, tile: Tile) -> Tile:
-    """Set how many samples or rows a pass covers: as many as leave the parts of dz and x in L1 together."""
+    """Set how many samples or rows a pass covers: as many as leave the parts of dz and x in L2 together."""
     conv, dz = spec.conv, spec.dz
     x_planes = -(-tile.channels // conv.x.block)
 
@@ -129,9 +139,9 @@ def _with_part(spec: Conv2dBackwardWeights, tile: Tile) -> Tile:
         x_rows = (rows - 1) * conv.sh + conv.weights.kh
         return tile.oc_vectors * rows * dz.row_bytes + x_planes * x_rows * conv.x.row_bytes
 
-    if part_bytes(conv.oh) <= L1_BYTES:
-        samples = min(dz.n, L1_BYTES // part_bytes(conv.oh))
+    if part_bytes(conv.oh) <= PART_BYTES:
+        samples = min(dz.n, PART_BYTES // part_bytes(conv.oh))
         samples = -(-dz.n // -(-dz.n // samples))
         return replace(tile, samples=samples, band_rows=conv.oh)
-    rows = max([rows for rows in range(1, conv.oh) if part_bytes(rows) <= L1_BYTES], default=1)
+    rows = max([rows for rows in range(1, conv.oh) if part_bytes(rows) <= PART_BYTES], default=1)
     return replace(tile, band_rows=-(-conv.oh // -(-conv.oh // rows)))
