@@ -5,7 +5,7 @@
 %include "print.inc"
 %include "model.inc"
 
-extern opt_save, file_kind, memory_take, memory_release, tensor_walk
+extern opt_save, file_kind, memory_take, tensor_walk
 
 global checkpoint_save, checkpoint_check_path, temporary_remove
 
@@ -22,11 +22,12 @@ EINTR               equ 4
 section .bss
 temporary:          resb PATH_BYTES     ; FILE.tmp
 temporary_exists:   resq 1              ; 1: it must go where the program ends now
+file_image:         resq 1              ; -> memory for the whole file, taken before the training, too
 gather_target:      resq 1              ; -> where the canonical tensor goes
 
 section .text
 
-; checkpoint_check_path: can FILE be written? Asked before a long training, not after it.
+; checkpoint_check_path: can FILE be written, and is there memory for it? Asked before a long training, not after it.
 checkpoint_check_path:
     mov     rdi, [opt_save]
     test    rdi, rdi
@@ -40,7 +41,10 @@ checkpoint_check_path:
     call    temporary_create
     mov     edi, eax
     SYSCALL SYS_close
-    jmp     temporary_remove
+    call    temporary_remove
+    mov     rdi, [model_checkpoint_bytes]
+    call    memory_take
+    mov     [file_image], rax
 .return:
     ret
 .not_a_file:
@@ -77,10 +81,8 @@ checkpoint_save:
     push    rbp
     push    r12
     push    r13
-    mov     rdi, [model_checkpoint_bytes]
-    call    memory_take
-    mov     rbx, rax
-    mov     rdi, rax
+    mov     rbx, [file_image]
+    mov     rdi, rbx
     lea     rsi, [model_header]
     mov     rcx, [model_header_bytes]
     rep     movsb
@@ -129,9 +131,6 @@ checkpoint_save:
     js      save_failed
     mov     qword [temporary_exists], 0
     call    sync_directory
-    mov     rdi, rbx
-    mov     rsi, [model_checkpoint_bytes]
-    call    memory_release
     pop     r13
     pop     r12
     pop     rbp

@@ -7,7 +7,7 @@
 
 extern opt_log, training, evaluation, epoch, epoch_nanoseconds, learning_rate
 
-global log_open, log_epoch
+global log_open, log_epoch, log_failed
 
 O_WRONLY            equ 1
 O_CREAT             equ 0x40
@@ -20,6 +20,7 @@ to_seconds:         dq 1.0e9
 
 section .bss
 log_fd:             resq 1
+log_failed:         resq 1              ; -errno of the first line that could not be written; no more are tried
 
 section .text
 
@@ -31,27 +32,25 @@ log_open:
     mov     edx, 0o666
     SYSCALL SYS_open
     test    rax, rax
-    js      log_failed
+    js      .failed
     mov     [log_fd], rax
     FORMAT  `epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s\n`
-    jmp     log_flush
-.return:
-    ret
-
-log_flush:
     mov     edi, [log_fd]
     call    print_flush
     test    rax, rax
-    js      log_failed
+    js      .failed
+.return:
     ret
-
-log_failed:
+.failed:
     FAIL    EXIT_FAILED, "cannot write the log %s: %e", [opt_log], rax
 
-; log_epoch: the line of `epoch`; val_acc is that of the test set where the model has no validation split
+; log_epoch: the line of `epoch`; val_acc is that of the test set where the model has no validation split. A full disk does
+; not end the training; process_exit reports it.
 log_epoch:
     cmp     qword [opt_log], 0
     je      .return
+    cmp     qword [log_failed], 0
+    jne     .return
     mov     rax, [epoch]
     inc     rax
     FORMAT  "%u,", rax
@@ -72,7 +71,9 @@ log_epoch:
     divsd   xmm0, xmm1
     movq    rax, xmm0
     FORMAT  `%g\n`, rax
-    jmp     log_flush
+    mov     edi, [log_fd]
+    call    print_flush
+    mov     [log_failed], rax
 .return:
     ret
 

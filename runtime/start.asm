@@ -5,7 +5,7 @@
 
 extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, tensors_init
 extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, report_summary, train, test_report
-extern opt_load, opt_save, opt_eval, signal_number, output_failed, interrupted_report
+extern opt_load, opt_save, opt_eval, opt_log, signal_number, output_failed, log_failed, interrupted_report
 
 global _start, process_stack, process_exit
 
@@ -61,8 +61,13 @@ process_exit:
     jnz     .exit
     mov     rax, [output_failed]
     test    rax, rax
-    jz      .exit
-    mov     qword [output_failed], 0
-    FAIL    EXIT_FAILED, "cannot write the report: %e", rax
+    jnz     .no_report
+    mov     rax, [log_failed]
+    test    rax, rax
+    jnz     .no_log
 .exit:
     SYSCALL SYS_exit_group
+.no_report:
+    FAIL    EXIT_FAILED, "cannot write the report: %e", rax
+.no_log:
+    FAIL    EXIT_FAILED, "cannot write the log %s: %e", [opt_log], rax

@@ -23,6 +23,10 @@ def build_trainer(folder: Path, sources: Sequence[Path]) -> Path:
     runtime = sorted(RUNTIME_DIR.glob("*.asm"))
     jobs = [Source(asm, objects / f"{asm.stem}.o", (RUNTIME_DIR, folder)) for asm in sources]
     jobs += [Source(asm, objects / f"runtime_{asm.stem}.o", (RUNTIME_DIR,)) for asm in runtime]
+    wanted = {job.object.stem for job in jobs}
+    for stale in objects.iterdir():
+        if stale.stem not in wanted:
+            stale.unlink()
     built = assemble_all(jobs)
     kernels = [job.object for job in jobs[: len(sources)] if job.asm.name != TRAINER_SOURCE]
     trainer = folder / "trainer"

@@ -232,6 +232,30 @@ def test_unwritable_log(make: Callable[[Path], None], trainer: Path, data: Path,
     assert said.stderr.startswith(f"trainer: cannot write the log {log}")
 
 
+def test_log_on_a_full_disk(build: Build, data: Path, tmp_path: Path) -> None:
+    """The training goes on, the weights are saved, but the exit code tells."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    log = tmp_path / "log.csv"
+    said = run(
+        build(Linear()), "--data", data, "--epochs", 50, "--log", log, "--save", tmp_path / "w", preexec_fn=limit
+    )
+    assert said.returncode == 1
+    assert said.stderr == f"trainer: cannot write the log {log}: file would be larger than the limit (ulimit -f)\n"
+    assert said.stdout.splitlines()[-1].startswith("test accuracy")
+    assert set(load_file(tmp_path / "w")) == {"1.weight", "1.bias"}
+
+
+def test_no_memory(trainer: Path, data: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
+
+    said = run(trainer, "--data", data, preexec_fn=limit)
+    assert (said.returncode, said.stderr) == (1, "trainer: cannot get 2.1 MB of memory: out of memory\n")
+
+
 def test_report_that_cannot_be_written(trainer: Path, data: Path, tmp_path: Path) -> None:
     """The training goes on, the weights are saved, but the exit code tells."""
     with open("/dev/full", "w") as full:

@@ -56,6 +56,14 @@ def test_same_input_same_bytes(trainer: Path, tmp_path: Path) -> None:
         assert name not in again.read_bytes()
 
 
+def test_objects_of_an_earlier_build_go(tmp_path: Path) -> None:
+    Linear().build(tmp_path)
+    (tmp_path / "objects" / "gone.o").write_bytes(b"")
+    Linear().build(tmp_path)
+    assert not (tmp_path / "objects" / "gone.o").exists()
+    assert (tmp_path / "objects" / "linear.stamp").exists()
+
+
 def test_the_runtime_assembles_without_warnings(tmp_path: Path) -> None:
     for source in RUNTIME_DIR.glob("*.asm"):
         assemble(source, tmp_path / f"{source.stem}.o", (RUNTIME_DIR,), ("-Werror",))
