@@ -15,21 +15,24 @@ if TYPE_CHECKING:
     from asmgen.asm.assembler import Assembler
 
 
-def sum_four(asm: Assembler, acc: list[Any], spare: Any) -> list[Any]:
+def sum_four(asm: Assembler, acc: list[Any], spare: Any, *, notes: bool = True) -> list[Any]:
     """[sum of acc[0]'s lanes, ..., sum of acc[3]'s lanes], as consecutive elements of the registers returned.
 
     float32: one xmm; float64: one ymm, or two xmm where vectors are 16 bytes. The registers returned are views of
-    acc[0] (and acc[2]). Overwrites acc and spare.
+    acc[0] (and acc[2]). Overwrites acc and spare. notes: whether to write lane contents beside the code.
     """
     if asm.element_bytes == 4:
         _merge(asm, "PS", acc[0], acc[1], spare)
-        asm.note("per 128 bits: 0+0 1+1 0+0 1+1 of acc 0, 1")
+        if notes:
+            asm.note("per 128 bits: acc 0, acc 1, acc 0, acc 1")
         _merge(asm, "PS", acc[2], acc[3], spare)
         _merge(asm, "PD", acc[0], acc[2], spare)
-        asm.note("per 128 bits: acc 0, 1, 2, 3")
+        if notes:
+            asm.note("per 128 bits: acc 0, 1, 2, 3")
         return [_fold(asm, acc[0], spare, to_bytes=16)]
     _merge(asm, "PD", acc[0], acc[1], spare)
-    asm.note("per 128 bits: acc 0, 1")
+    if notes:
+        asm.note("per 128 bits: acc 0, 1")
     _merge(asm, "PD", acc[2], acc[3], spare)
     if asm.isa.vector_bytes == 16:
         return [acc[0], acc[2]]
@@ -38,7 +41,8 @@ def sum_four(asm: Assembler, acc: list[Any], spare: Any) -> list[Any]:
     _halves(asm, spare.as_ymm, low, high, upper=False)
     _halves(asm, low, low, high, upper=True)
     asm.v.add(low, low, spare.as_ymm)
-    asm.note("acc 0, 1, 2, 3")
+    if notes:
+        asm.note("acc 0, 1, 2, 3")
     return [low]
 
 

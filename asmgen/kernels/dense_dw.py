@@ -98,16 +98,15 @@ class _BackwardWeights:
         asm, tile = self.asm, self.tile
         n_tiles, tail = divmod(self.spec.x.n_vectors, tile.vectors)
         n_blocks, tiles_left = divmod(n_tiles, tile.block_tiles)
-        block = [(tile.block_tiles, tile.vectors)]
         block_bytes = tile.block_tiles * tile.vectors * asm.isa.vector_bytes
         with asm.loop("block", n_blocks):
-            self._groups(block)
+            self._groups([(tile.block_tiles, tile.vectors)])
             x86.ADD(self.x, block_bytes)
             x86.ADD(self.dw, block_bytes)
-        rest = [(count, vectors) for count, vectors in ((tiles_left, tile.vectors), (int(tail > 0), tail)) if count]
+        rest = parts(tiles_left * tile.vectors + tail, tile.vectors)
         if rest:
             asm.comment("the last inputs")
-            self._groups([(count, vectors) for count, vectors in rest if vectors])
+            self._groups(rest)
 
     def _groups(self, tiles: list[tuple[int, int]]) -> None:
         """Every group of 4 outputs against one block of inputs, given as (tiles, their vectors)."""
@@ -136,17 +135,20 @@ class _BackwardWeights:
         acc = [[asm.vec.alloc(f"acc[{o}][{k}]") for k in range(vectors)] for o in range(DENSE_ROW_GROUP)]
         x_vec = [asm.vec.alloc(f"x[{k}]") for k in range(vectors)] if self.tile.holds_x else []
         broadcast = asm.vec.alloc("dy[n][o]")
+        asm.comment(f"acc[o][k] = 0 for {DENSE_ROW_GROUP} outputs x {vectors} vectors of inputs")
         for register in (register for row in acc for register in row):
             v.zero(register)
         x, dy = asm.gp.alloc("x at n"), asm.gp.alloc("dy at n")
         x86.MOV(x, x_tile)
         x86.MOV(dy, dy_group)
+        asm.comment("acc[o][k] += dy[n][o] * x[n][k..]")
         for trips, unroll in parts(spec.x.n, min(self.tile.unroll, spec.x.n)):
             with asm.loop("n", trips):
                 for u in range(unroll):
                     self._multiply(acc, x_vec, broadcast, x, dy, u)
                 x86.ADD(x, unroll * spec.x.sample_bytes)
                 x86.ADD(dy, unroll * spec.dy.sample_bytes)
+        asm.comment("store")
         for o, row in enumerate(acc):
             for k, register in enumerate(row):
                 v.store([dw_tile + o * spec.weights.row_bytes + k * asm.isa.vector_bytes], register)
@@ -158,8 +160,9 @@ class _BackwardWeights:
         """One sample: acc[o][k] += dy[n][o] * x[n][k]."""
         asm, spec, v = self.asm, self.spec, self.asm.v
         operands: list[Any] = [[x + n * spec.x.sample_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
-        for register, operand in zip(x_vec, operands, strict=False):
-            v.load(register, operand)
+        for k, register in enumerate(x_vec):
+            v.load(register, operands[k])
+            asm.note(f"x[n+{n}], vector {k}")
         for o, row in enumerate(acc):
             v.broadcast(broadcast, [dy + n * spec.dy.sample_bytes + o * asm.element_bytes])
             for k, register in enumerate(row):
@@ -180,7 +183,14 @@ class _BackwardWeights:
             arguments=(
                 Argument("rdi", "x", ctype, str(x), "in", "64-byte aligned"),
                 Argument("rsi", "dy", ctype, str(dy), "in", "64-byte aligned"),
-                Argument("rdx", "dw", ctype, str(w), "out", "64-byte aligned; overwritten"),
+                Argument(
+                    "rdx",
+                    "dw",
+                    ctype,
+                    str(w),
+                    "out",
+                    "64-byte aligned; overwritten" + (", db behind dw" if spec.bias else ""),
+                ),
             ),
             slice_unit=f"groups of {DENSE_ROW_GROUP} outputs, 0..{spec.slice_units()}",
             flops=spec.flops(),

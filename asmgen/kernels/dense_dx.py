@@ -92,17 +92,20 @@ class _Body:
         acc = [[asm.vec.alloc(f"acc[{n}][{k}]") for k in range(vectors)] for n in range(samples)]
         w_vec = [asm.vec.alloc(f"w[{k}]") for k in range(vectors)] if self.tile.holds_w else []
         broadcast = asm.vec.alloc("dy[n][o]")
+        asm.comment(f"acc[n][k] = 0 for {samples} samples x {vectors} vectors of inputs")
         for register in (register for row in acc for register in row):
             v.zero(register)
         dy, w = asm.gp.alloc("dy at o"), asm.gp.alloc("w at o")
         x86.MOV(dy, dy_tile)
         x86.MOV(w, self.w)
-        for trips, unroll in _unrolled(spec.weights.out, self.tile.unroll):
+        asm.comment("acc[n][k] += dy[n][o] * w[o][k..]")
+        for trips, unroll in parts(spec.weights.out, min(self.tile.unroll, spec.weights.out)):
             with asm.loop("o", trips):
                 for u in range(unroll):
                     self._multiply(acc, w_vec, broadcast, dy, w, u)
                 x86.ADD(dy, unroll * asm.element_bytes)
                 x86.ADD(w, unroll * spec.weights.row_bytes)
+        asm.comment("store")
         for n, row in enumerate(acc):
             for k, register in enumerate(row):
                 v.store([dx_tile + n * spec.dx.sample_bytes + k * asm.isa.vector_bytes], register)
@@ -114,8 +117,9 @@ class _Body:
         """One output: acc[n][k] += dy[n][o] * w[o][k]."""
         asm, spec, v = self.asm, self.spec, self.asm.v
         operands: list[Any] = [[w + o * spec.weights.row_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
-        for register, operand in zip(w_vec, operands, strict=False):
-            v.load(register, operand)
+        for k, register in enumerate(w_vec):
+            v.load(register, operands[k])
+            asm.note(f"w[o+{o}], vector {k}")
         for n, row in enumerate(acc):
             v.broadcast(broadcast, [dy + n * spec.dy.sample_bytes + o * asm.element_bytes])
             for k, register in enumerate(row):
@@ -125,11 +129,6 @@ class _Body:
             for line in range(0, tile_bytes, LINE_BYTES):
                 x86.PREFETCHT1([w + o * spec.weights.row_bytes + tile_bytes + line])
                 asm.note("w[o] of the next tile")
-
-
-def _unrolled(count: int, unroll: int) -> list[tuple[int, int]]:
-    """parts(), for a loop body unrolled `unroll` times."""
-    return parts(count, min(unroll, count))
 
 
 def _facts(spec: DenseBackwardInput, tile: BackwardInputTile) -> Facts:

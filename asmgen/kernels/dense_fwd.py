@@ -157,12 +157,14 @@ class _Forward:
             ]
             for p in range(phases)
         ]
+        asm.comment(f"acc[n][o] = 0 for {samples} samples x {DENSE_ROW_GROUP} outputs")
         for register in (r for phase in acc for row in phase for r in row):
             self.v.zero(register)
         x_vec = [asm.vec.alloc(f"x[{n}]") for n in range(samples)] if self.tile.holds_x else []
         w_vec = [asm.vec.alloc("w") for _ in range(self.tile.n_w_registers)]
         unroll = min(self.tile.unroll, vectors)
         step = asm.isa.vector_bytes
+        asm.comment("acc[n][o] += x[n][k..] * w[o][k..], lane by lane")
         with asm.loop("k", vectors // unroll):
             for u in range(unroll):
                 self._multiply(acc[u % phases], x_vec, w_vec, x, w, u * step)
@@ -174,6 +176,8 @@ class _Forward:
         if rest:
             x86.ADD(x, rest * step)
             x86.ADD(w, rest * step)
+        if phases > 1:
+            asm.comment("join the phases")
         for extra in acc[1:]:
             for row, other in zip(acc[0], extra, strict=True):
                 for a, b in zip(row, other, strict=True):
@@ -187,11 +191,13 @@ class _Forward:
         """One vector of inputs: acc[n][o] += x[n] * w[o]."""
         row_bytes, sample_bytes = self.spec.weights.row_bytes, self.spec.x.sample_bytes
         x_operands: list[Any] = [[x + n * sample_bytes + at] for n in range(len(acc))]
-        for register, operand in zip(x_vec, x_operands, strict=False):
-            self.v.load(register, operand)
+        for n, register in enumerate(x_vec):
+            self.v.load(register, x_operands[n])
+            self.asm.note(f"x[{n}][k..]")
         for o in range(DENSE_ROW_GROUP):
             weights = w_vec[o % len(w_vec)]
             self.v.load(weights, [w + o * row_bytes + at])
+            self.asm.note(f"w[{o}][k..]")
             for n, row in enumerate(acc):
                 self.v.fma(row[o], weights, x_vec[n] if x_vec else x_operands[n])
 
@@ -201,7 +207,7 @@ class _Forward:
         asm.comment("sum the lanes of 4 outputs a sample" + ("" if self.is_split else ", bias, activation") + ", store")
         spare = asm.vec.alloc("spare")
         for n, row in enumerate(acc):
-            for i, part in enumerate(sum_four(asm, row, spare)):
+            for i, part in enumerate(sum_four(asm, row, spare, notes=n == 0)):
                 place = [y + n * self.spec.y.sample_bytes + i * self.part_bytes]
                 if self.is_split:
                     self.v.add(part, part, place)

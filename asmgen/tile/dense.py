@@ -70,7 +70,7 @@ class BackwardInputTile:
 
 @dataclass(frozen=True)
 class BackwardWeightsTile:
-    """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` such tiles of x meet all outputs in L1."""
+    """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` tiles of x in L1 meet all outputs."""
 
     vectors: int
     holds_x: bool  # input vectors in registers; else memory operands
