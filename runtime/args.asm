@@ -224,7 +224,8 @@ parse_whole:
 
 help:
     SAY     `usage: trainer [options]\n\nTrains %s (%s, --isa %s) and tests it.\n\n`, model_name, model_dtype, model_isa
-    SAY     `  --data DIR         directory of the IDX files (default: $ASMGEN_DATA/%s, else ./data/%s)\n`, model_dataset, model_dataset
+    SAY     `  --data DIR         directory of the IDX files (default: $ASMGEN_DATA/%s, else ./data/%s)\n`, \
+            model_dataset, model_dataset
     SAY     `  --epochs N         passes over the training samples; 0 trains nothing (default: %u)\n`, [model_epochs]
     SAY     `  --lr F             learning rate of the first epoch (default: %g)\n`, [model_lr]
     SAY     `  --seed N           of the first weights and of the order of the samples (default: %u)\n`, [model_seed]

@@ -107,7 +107,8 @@ find_directory:
     jne     .missing
     ret
 .missing:
-    FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR, or fetch the data with `asmgen data`", data_directory, rax
+    FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR, or fetch the data with `asmgen data`", \
+            data_directory, rax
 
 ; find_file: rdi -> PATH_BYTES, rsi -> names, ends with 0: the first that exists; CF where none does
 find_file:
@@ -154,7 +155,8 @@ find_required:
     jc      .next
     FAIL    EXIT_FAILED, "%s is compressed: unpack it (gunzip), or run `asmgen data import`", candidate
 .missing:
-    FAIL    EXIT_FAILED, "%s has no %s (or its MNIST name); make the data with `asmgen data`, or give --data DIR", data_directory, r12
+    FAIL    EXIT_FAILED, "%s has no %s (or its MNIST name); make the data with `asmgen data`, or give --data DIR", \
+            data_directory, r12
 
 ; split_open: rdi -> split with its name, rsi -> names of the images file, rdx -> names of the labels file
 split_open:
@@ -258,7 +260,8 @@ open_labels:
 .label_out:
     lea     rdx, [rbx + split.label_path]
     dec     r8
-    FAIL    EXIT_FAILED, "%s: label %u of sample %u is not a class of %s, whose classes are 0 to %u", rdx, r9, rcx, model_name, r8
+    FAIL    EXIT_FAILED, "%s: label %u of sample %u is not a class of %s, whose classes are 0 to %u", \
+            rdx, r9, rcx, model_name, r8
 
 ; validation_open: which samples the epochs are judged by, and how many are left to train on
 validation_open:

@@ -70,7 +70,8 @@ idx_map:
 .magic:
     mov     eax, [rbx]
     bswap   eax
-    FAIL    EXIT_FAILED, "%s starts with 0x%x: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)", r12, rax
+    FAIL    EXIT_FAILED, "%s starts with 0x%x: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)", \
+            r12, rax
 .huge:
     mov     rax, -1
 .size:

@@ -29,7 +29,7 @@ process_exit:
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     folder = tmp_path_factory.mktemp("numbers")
     (folder / "stubs.asm").write_text(STUBS)
-    names = ("decimal", "print_real", "print", "errno")
+    names = ("decimal", "print_real", "format", "output", "errno")
     files = [folder / "stubs.asm", *(RUNTIME_DIR / f"{name}.asm" for name in names)]
     objects = assemble_all([Source(file, folder / f"{file.stem}.o", (RUNTIME_DIR,)) for file in files])
     link_shared(objects, folder / "numbers.so")
