@@ -2,7 +2,8 @@
 
     acc[r][q][g] += src[c, r*row_step + k*row_direction, q*step + offset_j] * w[g][c][row_k][j]      for all c, k, j
 
-A source element is broadcast once and multiplied with every weight vector that meets it in this tile.
+A source element is broadcast once and multiplied with every weight vector that meets it in this tile. The order of a
+sum's terms follows from the tile alone: it is the same for every sample.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class _Body:
         self.asm.vec.free(*self.held, self.pixel)
 
     def row(self, src: Any, src_offset: int, w: Any, w_offset: int) -> None:
-        """acc += the taps of one row, `chunk` at a time; src + src_offset is source column 0 of the tile's first row."""
+        """acc += one row of taps, `chunk` at a time; src + src_offset is source column 0 of the tile's first row."""
         cols = self.taps.cols
         for first in range(0, len(cols), self.tile.chunk):
             self._chunk(cols[first : first + self.tile.chunk], src, src_offset, w, w_offset)
@@ -169,8 +170,10 @@ class _Body:
         for q in range(tile.cols):
             for t, (offset, _) in enumerate(cols):
                 meets.setdefault(q * taps.step + offset, []).append((q, t))
-        for r in range(tile.rows):
-            for column in sorted(meets):
+        # Columns a window of taps apart share no accumulator: neighbours in this order do not wait for each other.
+        span = max(offset for offset, _ in cols) - min(offset for offset, _ in cols) + 1
+        for column in sorted(meets, key=lambda column: (column % span, column)):
+            for r in range(tile.rows):
                 offset = src_offset + r * taps.row_step * source.row_bytes + column * source.pixel_bytes
                 asm.v.broadcast(self.pixel, [src + offset])
                 asm.note(f"src[{r * taps.row_step}][{column}]")

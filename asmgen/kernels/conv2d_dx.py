@@ -2,7 +2,7 @@
 
 The sum runs over oc and the taps i, j that divide. Lanes are input channels: every element of dz is broadcast and
 meets vectors of w_dx, the copy of the weights with input channels in lanes. Each pixel of dx gathers its taps, so it is
-written once, as one chain over oc, i and j in ascending order.
+written once, at the end of one chain.
 
 Stride 1: a correlation with mirrored taps. Otherwise the columns of dx fall into sw phases, (w + pl) modulo sw, each a
 correlation of its own with every sw-th column tap; the phase of a row, (h + pt) modulo sh, is tracked at run time.
@@ -21,7 +21,7 @@ from asmgen.kernels.conv2d_body import Reduction, Taps, accumulate, alloc_accumu
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardInput, dtype_tag
 from asmgen.tile.conv2d import RegisterTile
-from asmgen.tile.conv2d_dx import BackwardInputTile, Group, Phase, choose_tile
+from asmgen.tile.conv2d_dx import BackwardInputTile, Phase, choose_tile
 
 
 def emit(spec: Conv2dBackwardInput, isa: Isa) -> Listing:
@@ -157,6 +157,7 @@ class _Kernel:
             f"({o}+{pad}-{tap}){f'/{stride}' if stride > 1 else ''}"
             for o, pad, tap, stride in (("h", conv.pt, "i", conv.sh), ("w", conv.pl, "j", conv.sw))
         )
+        w_text = f"[{w.n_oc_blocks}][{w.c}][{w.kh}][{w.kw}][{w.block}]"
         which = "" if (conv.sh, conv.sw) == (1, 1) else ", where both divide"
         return Facts(
             title=f"conv2d_dx  {dz.n} x c{dz.c} h{dz.h} w{dz.w} -> c{dx.c} h{dx.h} w{dx.w}",
@@ -167,7 +168,7 @@ class _Kernel:
             ),
             arguments=(
                 Argument("rdi", "dz", ctype, str(dz), "in", "halo is 0"),
-                Argument("rsi", "w_dx", ctype, f"[{w.n_oc_blocks}][{w.c}][{w.kh}][{w.kw}][{w.block}]", "in", "by conv2d_pack_dx"),
+                Argument("rsi", "w_dx", ctype, w_text, "in", "by conv2d_pack_dx"),
                 Argument("rdx", "dx", ctype, str(dx), "out", "overwritten but for the halo"),
             ),
             slice_unit=f"samples, 0..{spec.slice_units()}",

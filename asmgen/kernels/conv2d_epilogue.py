@@ -70,7 +70,12 @@ class Epilogue:
             if code is not None:
                 larger = v.mask_alloc("larger")
                 v.less(larger, best, value)
-                v.select(code, larger, self.asm.integer_constant(f"position_{position}", position), code)
+                v.select(
+                    code,
+                    larger,
+                    self.asm.integer_constant(f"position_{position}", position, "code of a position"),
+                    code,
+                )
                 v.mask_free(larger)
             v.max(value, value, best)
             best = value
@@ -84,7 +89,7 @@ class Epilogue:
                 live = v.mask_alloc("live")
                 v.zero(spare)
                 v.less(live, spare, value)
-                v.load(spare, asm.integer_constant(f"bit_{position}", 1 << position))
+                v.load(spare, asm.integer_constant(f"bit_{position}", 1 << position, "live bit of a position"))
                 v.keep(spare, live, spare)
                 v.or_(code, code, spare)
                 v.mask_free(live)

@@ -4,7 +4,7 @@
 
 A tile of pixels (whole pooling windows) x vectors of output channels is summed in registers over all channels and
 taps, so z never reaches memory. The rows of x that a row of tiles reads stay in L1 while the groups of output channels
-pass over them; their weights stream from L2. Every sum is one chain from the bias over c, i and j in ascending order.
+pass over them; their weights stream from L2. Every sum is one chain that starts at the bias.
 """
 
 from __future__ import annotations

@@ -138,6 +138,7 @@ class _Kernel:
     def _facts(self) -> Facts:
         w, dx = self.w_layout, self.dx_layout
         ctype = dtype_tag(w.dtype)
+        dx_text = f"[{dx.n_oc_blocks}][{dx.c}][{dx.kh}][{dx.kw}][{dx.block}]"
         weights_bytes = w.oc * w.c * w.kh * w.kw * w.element_bytes
         return Facts(
             title=f"conv2d_pack_dx  oc{w.oc} c{w.c} {w.kh}x{w.kw}",
@@ -145,7 +146,7 @@ class _Kernel:
             formula=("w_dx[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]",),
             arguments=(
                 Argument("rdi", "w", ctype, str(w), "in", "lanes are output channels"),
-                Argument("rsi", "w_dx", ctype, f"[{dx.n_oc_blocks}][{dx.c}][{dx.kh}][{dx.kw}][{dx.block}]", "out", "overwritten; pad lanes 0"),
+                Argument("rsi", "w_dx", ctype, dx_text, "out", "overwritten; pad lanes 0"),
             ),
             slice_unit=f"blocks of {w.block} input channels, 0..{self.spec.slice_units()}",
             flops=0,

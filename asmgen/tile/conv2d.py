@@ -8,7 +8,7 @@ below pick the tile with the fewest cycles, remainders included. Everything here
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
@@ -24,7 +24,7 @@ _LATENCY = 4  # cycles from an accumulator to its next use
 _ISSUE = 6  # instructions a cycle
 _TILE_CYCLES = 24  # loop control, pointers and the drained pipeline around a tile
 _L1_WEIGHT_BYTES = 32 * 1024  # weights that still lie in L1 when the next tile wants them
-_L2_BYTES_PER_CYCLE = 64  # visible cost of the others; most of it hides behind the arithmetic
+_L2_BYTES_PER_CYCLE = 40  # of the others, beside the arithmetic
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RegisterTile:
 
     def __str__(self) -> str:
         weights = f"{self.n_weights} weight registers" if self.weights_in_registers else "weights from memory"
-        return f"{self.rows} x {self.cols} pixels x {self.vectors} vectors, {weights}"
+        return f"{self.rows} x {self.cols} pixels x {self.vectors} vectors = {self.n_accumulators} sums, {weights}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ class Run:
 
     tile: RegisterTile
     count: int
+
+
+def describe(runs: Iterable[tuple[int, Run]], unroll_rows: bool, channels: int) -> str:
+    """The tiles of a row for a header; runs: (how often, run)."""
+    tiles = "; ".join(f"{times * run.count} of {run.tile}" for times, run in runs)
+    return f"a row: {tiles}; unrolled: {'all' if unroll_rows else 'column'} taps x {channels} channels"
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def _cycles(isa: Isa, strip: Strip, tile: RegisterTile) -> float:
     row = max(arithmetic, (weight_loads + broadcasts) / 2, instructions / _ISSUE, latency)
     weight_bytes = strip.depth * n_taps * tile.vectors * isa.vector_bytes
     stream = weight_bytes / _L2_BYTES_PER_CYCLE if weight_bytes > _L1_WEIGHT_BYTES else 0.0
-    return strip.depth * row + stream + _TILE_CYCLES + 2 * tile.n_accumulators
+    return max(strip.depth * row, stream) + _TILE_CYCLES + 2 * tile.n_accumulators
 
 
 def fits_unrolled(isa: Isa, tiles: list[RegisterTile], n_taps: int) -> bool:

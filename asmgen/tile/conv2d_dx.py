@@ -17,9 +17,10 @@ from asmgen.tile.conv2d import (
     Strip,
     best_runs,
     channel_unroll,
+    describe,
     fits_unrolled,
-    trips_divisor,
     splits,
+    trips_divisor,
 )
 
 _EPILOGUE = 0  # the sums are stored as they are
@@ -55,10 +56,8 @@ class BackwardInputTile:
     channels: int
 
     def __str__(self) -> str:
-        tiles = [
-            f"{group.count * run.count} x ({run.tile})" for group in self.groups for _, runs in group.phases for run in runs
-        ]
-        return "; ".join(tiles) + f"; {'all taps' if self.unroll_rows else 'column taps'} x {self.channels} channels unrolled"
+        runs = ((group.count, run) for group in self.groups for _, phase_runs in group.phases for run in phase_runs)
+        return describe(runs, self.unroll_rows, self.channels)
 
 
 def column_phases(conv: Conv) -> tuple[Phase, ...]:

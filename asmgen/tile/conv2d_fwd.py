@@ -13,6 +13,7 @@ from asmgen.tile.conv2d import (
     Strip,
     best_runs,
     channel_unroll,
+    describe,
     fits_unrolled,
     splits,
     trips_divisor,
@@ -37,9 +38,8 @@ class ForwardTile:
     channels: int
 
     def __str__(self) -> str:
-        return "; ".join(
-            f"{group.count * run.count} x ({run.tile})" for group in self.groups for run in group.runs
-        ) + f"; {'all taps' if self.unroll_rows else 'column taps'} x {self.channels} channels unrolled"
+        runs = ((group.count, run) for group in self.groups for run in group.runs)
+        return describe(runs, self.unroll_rows, self.channels)
 
 
 def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
