@@ -41,7 +41,8 @@ class GuardedBuffer:
         offset = inner - round_up(self.size, align) if flush == "end" else 0
         self._first = PAGE + offset
         self.address = self._base + self._first
-        self._bytes[self._inner] = _GUARD_BYTE
+        self._bytes[PAGE : self._first] = _GUARD_BYTE
+        self._bytes[self._first + self.size : self._inner.stop] = _GUARD_BYTE
         self.bytes[:] = contents.reshape(-1).view(np.uint8)
 
     @property

@@ -26,6 +26,7 @@ from asmgen.plan.specs import KernelSpec
 Emit = Callable[[KernelSpec, Isa], Listing]
 _BAD_POINTER = 0xBAD0_BAD0_BAD0_BAD0
 _MAX_SINGLE_UNITS = 64
+_LARGE_BYTES = 1 << 20  # cases above are cut in fewer places
 
 
 class KernelError(AsmgenError):
@@ -182,7 +183,16 @@ class _Kernel:
 
 
 def _same_bits(a: Array, b: Array) -> bool:
-    return a.tobytes() == np.ascontiguousarray(b).tobytes()
+    return bool(np.array_equal(_words(a), _words(b)))
+
+
+def _size_bytes(case: Case) -> int:
+    return sum(operand.before.nbytes for operand in case.operands if operand)
+
+
+def _words(array: Array) -> Array:
+    """The array's bytes in pieces as large as its element."""
+    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")
 
 
 def _differences(case: Case, a: Sequence[Array], b: Sequence[Array]) -> list[str]:
