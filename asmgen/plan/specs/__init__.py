@@ -1,0 +1,56 @@
+"""KernelSpec: what a kernel computes, for one exact shape. A kernel is emitted once per distinct spec.
+
+Specs are frozen, hashable and printable; layouts inside them fix every stride. `check()` holds the assumptions that
+emitters rely on. Argument order and slice units: docs/architecture.md, Kernel ABI.
+"""
+
+from asmgen.plan.specs.base import (
+    Activation,
+    KernelSpec,
+    Pool,
+    activation_tag,
+    activations_tag,
+    dtype_tag,
+    halo_tag,
+    image_tag,
+    pool_tag,
+)
+from asmgen.plan.specs.conv import (
+    Conv,
+    Conv2dBackwardInput,
+    Conv2dBackwardWeights,
+    Conv2dForward,
+    Conv2dPackInputGradient,
+    Conv2dUnpool,
+)
+from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward
+from asmgen.plan.specs.ends import LoadInput, Loss, Update
+from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
+
+__all__ = [
+    "ActBackward",
+    "ActForward",
+    "Activation",
+    "Conv",
+    "Conv2dBackwardInput",
+    "Conv2dBackwardWeights",
+    "Conv2dForward",
+    "Conv2dPackInputGradient",
+    "Conv2dUnpool",
+    "DenseBackwardInput",
+    "DenseBackwardWeights",
+    "DenseForward",
+    "KernelSpec",
+    "LoadInput",
+    "Loss",
+    "Pool",
+    "PoolBackward",
+    "PoolForward",
+    "Update",
+    "activation_tag",
+    "activations_tag",
+    "dtype_tag",
+    "halo_tag",
+    "image_tag",
+    "pool_tag",
+]

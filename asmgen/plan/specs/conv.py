@@ -1,0 +1,185 @@
+"""Specs of the convolution: forward with fused pool, both gradients, and the copy of the weights for dx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import ConvWeights, Image
+from asmgen.plan.specs.base import (
+    Activation,
+    KernelSpec,
+    Pool,
+    activation_tag,
+    dtype_tag,
+    halo_tag,
+    image_tag,
+    pool_tag,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Geometry shared by the kernels of z[oc,oh,ow] = b[oc] + sum_{c,i,j} x[c, oh*sh+i-pt, ow*sw+j-pl] * w[oc,c,i,j].
+
+    `oh`, `ow` are the rows and columns of z that are computed: with a fused pool, only those the pool reads. x has a
+    halo at least as wide as the taps reach, so x offsets (oh*sh+i-pt) are always inside the buffer.
+    """
+
+    x: Image
+    weights: ConvWeights
+    oh: int
+    ow: int
+    sh: int
+    sw: int
+    pt: int
+    pl: int
+    bias: bool
+
+    @property
+    def macs(self) -> int:
+        w = self.weights
+        return self.x.n * self.oh * self.ow * w.oc * w.c * w.kh * w.kw
+
+    def tag(self) -> tuple[str, str]:
+        """(`conv3s2`, `n16c32h64w64p1_k64`): op and shape parts of a symbol."""
+        w = self.weights
+        kernel = f"{w.kh}" if w.kh == w.kw else f"{w.kh}x{w.kw}"
+        stride = (
+            "" if (self.sh, self.sw) == (1, 1) else f"s{self.sh}" if self.sh == self.sw else f"s{self.sh}x{self.sw}"
+        )
+        pad = f"t{self.pt}l{self.pl}" if (self.pt, self.pl) != (self.x.halo.top, self.x.halo.left) else ""
+        block = "planar" if self.x.block == 1 and w.block != 1 else ""
+        return f"conv{kernel}{stride}{pad}", f"n{self.x.n}{image_tag(self.x)}{block}_k{w.oc}"
+
+
+@dataclass(frozen=True)
+class Conv2dForward(KernelSpec):
+    """y = pool(act(conv(x) + b)), in one kernel; z is never stored.
+
+    pool is None or tiling. With max-pooling the activation (monotone: none, relu, leaky_relu with alpha >= 0) is
+    applied after the maximum. `codes`: whether rcx receives the u8 argmax codes (max) or live bits (average with relu
+    or leaky_relu). y may have a halo (it is not written) and its pad lanes are written with zeros.
+    """
+
+    conv: Conv
+    y: Image
+    act: Activation
+    pool: Pool | None
+    codes: bool
+
+    def slice_units(self) -> int:
+        return self.conv.x.n
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
+        bias = "_bias" if self.conv.bias else ""
+        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}"
+        return f"{op}_fwd_{shape}{out}{fused}_{dtype_tag(self.y.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.conv.macs
+
+    def check(self) -> None:
+        require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
+        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        require(not (self.codes and self.pool is None), self, "codes need a pool")
+        ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
+        require((self.y.h * ph, self.y.w * pw) == (self.conv.oh, self.conv.ow), self, "y does not fit z and pool")
+        require(
+            not (self.pool and self.pool.kind == "avg" and self.codes and ph * pw > 8),
+            self,
+            "live bits need a window of <= 8",
+        )
+
+
+@dataclass(frozen=True)
+class Conv2dUnpool(KernelSpec):
+    """dz from dy: through the pool (argmax codes, or average) and the activation. dz has the halo that dx needs.
+
+    max: dz[position] = (argmax == position) * dy * f'(y), every position of the window is written.
+    avg: dz[position] = dy / (ph*pw) * f'(z) with f' from the live bits. No pool: dz = dy * f'(y).
+    relu: f' = (y > 0); leaky_relu: y > 0 ? 1 : alpha; none: 1. dz's halo is never written.
+    """
+
+    dy: Image
+    y: Image
+    dz: Image
+    act: Activation
+    pool: Pool | None
+
+    def slice_units(self) -> int:
+        return self.dz.n
+
+    def stem(self) -> str:
+        shape = f"n{self.dz.n}{image_tag(self.y)}"
+        d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
+        z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
+        return f"unpool_{shape}{d}{z}{activation_tag(self.act)}{pool_tag(self.pool)}_{dtype_tag(self.dz.dtype)}"
+
+    def flops(self) -> int:
+        return self.dz.n * self.dz.c * self.dz.h * self.dz.w
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardInput(KernelSpec):
+    """dx[c,h,w] = sum_{oc,i,j} dz[oc, (h+pt-i)/sh, (w+pl-j)/sw] * w[oc,c,i,j] over the taps that divide; overwritten.
+
+    w is the copy with lanes = input channels (`conv.weights.input_gradient()`); dz has a halo so that every tap
+    reads inside its buffer. dx may have a halo (not written).
+    """
+
+    conv: Conv
+    dz: Image
+    dx: Image
+
+    def slice_units(self) -> int:
+        return self.dx.n
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        halos = f"_z{halo_tag(self.dz)}" + (f"_d{halo_tag(self.dx)}" if self.dx.halo else "")
+        return f"{op}_dx_{shape}{halos}_{dtype_tag(self.dx.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.conv.macs
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardWeights(KernelSpec):
+    """dw[oc,c,i,j] = sum_{n,oh,ow} dz[n,oc,oh,ow] * x[n,c,oh*sh+i-pt,ow*sw+j-pl]; db[oc] = sum dz. Overwritten.
+
+    Without bias the bias part of dw is not written.
+    """
+
+    conv: Conv
+    dz: Image
+
+    def slice_units(self) -> int:
+        return self.conv.weights.n_oc_blocks
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
+        return f"{op}_dw_{shape}{z}{'_bias' if self.conv.bias else ''}_{dtype_tag(self.dz.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.conv.macs
+
+
+@dataclass(frozen=True)
+class Conv2dPackInputGradient(KernelSpec):
+    """w_dx[c/V][oc][kh][kw][V] = w[oc/V][c][kh][kw][V], transposed; pad lanes zero."""
+
+    weights: ConvWeights
+
+    def slice_units(self) -> int:
+        return self.weights.input_gradient().n_oc_blocks
+
+    def stem(self) -> str:
+        w = self.weights
+        return f"conv{w.kh}x{w.kw}_pack_dx_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+
+    def flops(self) -> int:
+        return 0

@@ -1,0 +1,89 @@
+"""Specs of what begins and ends a step: input, loss, optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import Activations, Image, Rows
+from asmgen.plan.specs.base import KernelSpec, activations_tag, dtype_tag, halo_tag
+
+
+@dataclass(frozen=True)
+class LoadInput(KernelSpec):
+    """dst[n] = u8 image[indices[n]] * scale[c] + shift[c]; images are planar `c h w` u8, one after the other.
+
+    dst is an Image with block 1 (its halo is not written) or Rows without source (features in c, h, w order).
+    """
+
+    c: int
+    h: int
+    w: int
+    dst: Activations
+    scale: tuple[float, ...]  # one per channel
+    shift: tuple[float, ...]
+
+    def slice_units(self) -> int:
+        return self.dst.n
+
+    def stem(self) -> str:
+        kind = "image" if isinstance(self.dst, Image) else "rows"
+        halo = halo_tag(self.dst) if isinstance(self.dst, Image) else ""
+        return f"load_input_n{self.dst.n}c{self.c}h{self.h}w{self.w}{halo}_{kind}_{dtype_tag(self.dst.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.dst.n * self.c * self.h * self.w
+
+
+@dataclass(frozen=True)
+class Loss(KernelSpec):
+    """losses[n], preds[n] and dz from z and labels (docs/architecture.md, Loss block).
+
+    kind: "softmax_ce" -log softmax(z)[label], dz = (softmax - onehot) * inv_count; "bce" mean over outputs of
+    max(z,0) - z*y + log1p(exp(-|z|)), dz = (sigmoid(z) - y) * inv_count / outputs; "mse" mean over outputs of
+    (z - y)^2, dz = 2 (z - y) * inv_count / outputs. Rows of absent samples (n >= present): loss 0, dz 0, pred 0.
+    """
+
+    kind: str
+    z: Rows
+
+    def slice_units(self) -> int:
+        return self.z.n
+
+    def stem(self) -> str:
+        return f"{self.kind}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+
+    def flops(self) -> int:
+        return 10 * self.z.n * self.z.features
+
+
+@dataclass(frozen=True)
+class Update(KernelSpec):
+    """One optimizer step over `n_vectors` vectors of parameters. States lie one after the other, each n_vectors long.
+
+    kind: "sgd" (no state), "momentum", "nesterov" (one), "adam", "adamw" (m, then v). Formulas and the hyper block:
+    docs/architecture.md.
+    """
+
+    kind: str
+    dtype: str
+    block: int
+    n_vectors: int
+    momentum: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    eps: float = 0.0
+    weight_decay: float = 0.0
+
+    @property
+    def n_states(self) -> int:
+        return {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[self.kind]
+
+    def slice_units(self) -> int:
+        return self.n_vectors
+
+    def stem(self) -> str:
+        return f"update_{self.kind}_v{self.n_vectors}_{dtype_tag(self.dtype)}"
+
+    def flops(self) -> int:
+        per_element = {"sgd": 2, "momentum": 4, "nesterov": 6, "adam": 12, "adamw": 14}[self.kind]
+        return per_element * self.n_vectors * self.block

@@ -1,0 +1,104 @@
+"""Specs of pools and activations with kernels of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import Activations, Image
+from asmgen.plan.specs.base import (
+    Activation,
+    KernelSpec,
+    Pool,
+    activation_tag,
+    activations_tag,
+    dtype_tag,
+    halo_tag,
+    image_tag,
+    pool_tag,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class PoolForward(KernelSpec):
+    """y[c,oh,ow] = max or mean of x over a window of any size and stride; max writes u8 codes (r*pw+s, first wins)."""
+
+    x: Image
+    y: Image
+    pool: Pool
+
+    def slice_units(self) -> int:
+        return self.x.n
+
+    def stem(self) -> str:
+        o = f"_o{halo_tag(self.y)}" if self.y.halo else ""
+        return f"pool_fwd_n{self.x.n}{image_tag(self.x)}{o}{pool_tag(self.pool)}_{dtype_tag(self.x.dtype)}"
+
+    def flops(self) -> int:
+        return self.y.n * self.y.c * self.y.h * self.y.w * self.pool.ph * self.pool.pw
+
+    def check(self) -> None:
+        require(self.pool.ph * self.pool.pw <= 256, self, "argmax codes are u8: a window of at most 256")
+
+
+@dataclass(frozen=True)
+class PoolBackward(KernelSpec):
+    """dx of the pool; windows may overlap (contributions add up, in window order). Overwritten, halo untouched."""
+
+    dy: Image
+    dx: Image
+    pool: Pool
+
+    def slice_units(self) -> int:
+        return self.dx.n
+
+    def stem(self) -> str:
+        d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
+        return f"pool_bwd_n{self.dx.n}{image_tag(self.dx)}{d}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+
+    def flops(self) -> int:
+        return self.dy.n * self.dy.c * self.dy.h * self.dy.w * self.pool.ph * self.pool.pw
+
+
+@dataclass(frozen=True)
+class ActForward(KernelSpec):
+    """y = f(x) over a whole tensor (x and y have the same layout but for the halo; y may be x). Pad lanes stay zero."""
+
+    x: Activations
+    y: Activations
+    act: Activation
+
+    def slice_units(self) -> int:
+        return self.x.n
+
+    def stem(self) -> str:
+        o = f"_o{halo_tag(self.y)}" if isinstance(self.y, Image) and self.y.halo else ""
+        return f"act_fwd_{activations_tag(self.x)}{o}{activation_tag(self.act)}_{dtype_tag(self.x.dtype)}"
+
+    def flops(self) -> int:
+        return self.x.size_bytes // self.x.element_bytes
+
+
+@dataclass(frozen=True)
+class ActBackward(KernelSpec):
+    """dx = dy * f'(y): relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2. dx may be dy."""
+
+    dy: Activations
+    y: Activations
+    dx: Activations
+    act: Activation
+
+    def slice_units(self) -> int:
+        return self.dy.n
+
+    def stem(self) -> str:
+        halos = "".join(
+            f"_{name}{halo_tag(t)}"
+            for name, t in (("d", self.dy), ("y", self.y), ("o", self.dx))
+            if isinstance(t, Image) and t.halo
+        )
+        base = activations_tag(self.dy).split("p")[0] if isinstance(self.dy, Image) else activations_tag(self.dy)
+        return f"act_bwd_{base}{halos}{activation_tag(self.act)}_{dtype_tag(self.dy.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.dy.size_bytes // self.dy.element_bytes
