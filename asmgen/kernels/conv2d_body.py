@@ -88,7 +88,8 @@ def accumulate(
                     if taps.n_rows > 1:
                         asm.comment(f"row tap {k}" + (f", channel {u}" if reduction.channels > 1 else ""))
                     row = k * taps.row_direction * source.row_bytes + u * source.element_bytes
-                    body.row(src_at, row, w_at, u * weights.channel_bytes + k * taps.weight_rows * weights.row_bytes)
+                    w_row = u * weights.channel_bytes + k * taps.weight_rows * weights.row_bytes
+                    body.row(src_at + row, w_at + w_row, k)
         else:
             src_row, w_row, left = asm.gp.alloc("src at row tap"), asm.gp.alloc("w at row tap"), asm.gp.alloc("kh left")
             x86.MOV(src_row, src_at)
@@ -96,7 +97,7 @@ def accumulate(
             if taps.n_rows is None:
                 x86.MOV(left, row_count)
             with asm.loop("kh", "row taps" if taps.n_rows is None else taps.n_rows, left):
-                body.row(src_row, 0, w_row, 0)
+                body.row(src_row, w_row, None)
                 x86.ADD(src_row, taps.row_direction * source.row_bytes)
                 x86.ADD(w_row, taps.weight_rows * weights.row_bytes)
             asm.gp.free(src_row, w_row, left)
@@ -137,6 +138,13 @@ def _channels(asm: Assembler, reduction: Reduction, src_at: Any) -> Iterator[Non
             x86.ADD(src_at, source.plane_bytes - source.block * source.element_bytes)
 
 
+#: Explains the notes beside the instructions of a tile.
+NOTES = (
+    "acc[r][q][g]: sum of pixel (r, q) of the tile, vector g of channels",
+    "src[r][q]: one channel of source pixel (r, q), seen from the tile's first; w[g][i][j]: tap (i, j) for vector g",
+)
+
+
 class _Body:
     """One row of taps over one tile."""
 
@@ -148,23 +156,26 @@ class _Body:
     def free(self) -> None:
         self.asm.vec.free(*self.held, self.pixel)
 
-    def row(self, src: Any, src_offset: int, w: Any, w_offset: int) -> None:
-        """acc += one row of taps, `chunk` at a time; src + src_offset is source column 0 of the tile's first row."""
+    def row(self, src: Any, w: Any, k: int | None) -> None:
+        """acc += row tap k (None: of a loop), `chunk` column taps at a time.
+
+        src: the address of source column 0 in the tile's first row; w: of the row's first weight.
+        """
         cols = self.taps.cols
         for first in range(0, len(cols), self.tile.chunk):
-            self._chunk(cols[first : first + self.tile.chunk], src, src_offset, w, w_offset)
+            self._chunk(cols[first : first + self.tile.chunk], src, w, k)
 
-    def _chunk(self, cols: tuple[tuple[int, int], ...], src: Any, src_offset: int, w: Any, w_offset: int) -> None:
+    def _chunk(self, cols: tuple[tuple[int, int], ...], src: Any, w: Any, k: int | None) -> None:
         asm, source, weights, taps, tile = self.asm, self.reduction.source, self.reduction.weights, self.taps, self.tile
         w_operands: list[list[Any]] = []
         for t, (_, j) in enumerate(cols):
-            at = [w_offset + g * weights.oc_block_bytes + j * weights.tap_bytes for g in range(tile.vectors)]
+            at = [g * weights.oc_block_bytes + j * weights.tap_bytes for g in range(tile.vectors)]
             w_operands.append([[w + offset] for offset in at])
             if tile.weights_in_registers:
                 registers = self.held[t * tile.vectors : (t + 1) * tile.vectors]
                 for g, register in enumerate(registers):
                     asm.v.load(register, w_operands[t][g])
-                    asm.note(f"w[{g}][{j}]")
+                    asm.note(f"w[{g}][{'k' if k is None else k * taps.weight_rows}][{j}]")
                 w_operands[t] = registers
         meets: dict[int, list[tuple[int, int]]] = {}  # source column -> (tile column, tap) pairs
         for q in range(tile.cols):
@@ -174,9 +185,10 @@ class _Body:
         span = max(offset for offset, _ in cols) - min(offset for offset, _ in cols) + 1
         for column in sorted(meets, key=lambda column: (column % span, column)):
             for r in range(tile.rows):
-                offset = src_offset + r * taps.row_step * source.row_bytes + column * source.pixel_bytes
-                asm.v.broadcast(self.pixel, [src + offset])
-                asm.note(f"src[{r * taps.row_step}][{column}]")
+                row = r * taps.row_step
+                asm.v.broadcast(self.pixel, [src + (row * source.row_bytes + column * source.pixel_bytes)])
+                sign = "+" if taps.row_direction > 0 else "-"
+                asm.note(f"src[{f'{row}{sign}k' if k is None else row + k * taps.row_direction}][{column}]")
                 for q, t in meets[column]:
                     for g in range(tile.vectors):
                         asm.v.fma(self.acc[r][q][g], self.pixel, w_operands[t][g])

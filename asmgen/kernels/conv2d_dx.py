@@ -17,7 +17,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.conv2d_body import Reduction, Taps, accumulate, alloc_accumulators, free_accumulators
+from asmgen.kernels.conv2d_body import NOTES, Reduction, Taps, accumulate, alloc_accumulators, free_accumulators
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardInput, dtype_tag
 from asmgen.tile.conv2d import RegisterTile
@@ -176,4 +176,5 @@ class _Kernel:
             bytes_read=dz.size_bytes + w.bias_offset_bytes,
             bytes_written=dx.n * dx.n_c_blocks * dx.h * dx.w * dx.pixel_bytes,
             tile=str(self.tile),
+            notes=NOTES,
         )

@@ -16,7 +16,15 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.conv2d_body import Accumulators, Reduction, Taps, accumulate, alloc_accumulators, free_accumulators
+from asmgen.kernels.conv2d_body import (
+    NOTES,
+    Accumulators,
+    Reduction,
+    Taps,
+    accumulate,
+    alloc_accumulators,
+    free_accumulators,
+)
 from asmgen.kernels.conv2d_epilogue import Epilogue
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dForward, dtype_tag
@@ -174,4 +182,5 @@ class _Kernel:
             bytes_written=y.n * y.n_c_blocks * y.h * y.w * y.pixel_bytes
             + (y.n * y.code_sample_bytes if spec.codes else 0),
             tile=str(self.tile),
+            notes=NOTES,
         )

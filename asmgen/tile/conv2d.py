@@ -117,7 +117,8 @@ def _best_tile(isa: Isa, strip: Strip, cols: int, vectors: int) -> tuple[Registe
     n_taps = max(1, len(strip.offsets))
     candidates = [RegisterTile(strip.rows, cols, vectors, n_taps, False)]
     if isa.has_fma:
-        candidates += [RegisterTile(strip.rows, cols, vectors, chunk, True) for chunk in range(1, n_taps + 1)]
+        in_registers = [RegisterTile(strip.rows, cols, vectors, chunk, True) for chunk in range(n_taps, 0, -1)]
+        candidates = in_registers + candidates
     fitting = [(tile, _cycles(isa, strip, tile)) for tile in candidates if _fits(isa, strip, tile)]
     return min(fitting, key=lambda pair: pair[1], default=None)
 
