@@ -26,6 +26,12 @@ from asmgen.plan.specs.conv import (
 from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward
 from asmgen.plan.specs.ends import LoadInput, Loss, Update
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
+from asmgen.plan.specs.sparse import (
+    Conv2dBackwardInputSparse,
+    Conv2dBackwardWeightsPooled,
+    Conv2dBackwardWeightsSparse,
+    LiveEntries,
+)
 
 __all__ = [
     "ActBackward",
@@ -33,7 +39,10 @@ __all__ = [
     "Activation",
     "Conv",
     "Conv2dBackwardInput",
+    "Conv2dBackwardInputSparse",
     "Conv2dBackwardWeights",
+    "Conv2dBackwardWeightsPooled",
+    "Conv2dBackwardWeightsSparse",
     "Conv2dForward",
     "Conv2dPackInputGradient",
     "Conv2dUnpool",
@@ -41,6 +50,7 @@ __all__ = [
     "DenseBackwardWeights",
     "DenseForward",
     "KernelSpec",
+    "LiveEntries",
     "LoadInput",
     "Loss",
     "Pool",

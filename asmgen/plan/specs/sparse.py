@@ -1,0 +1,130 @@
+"""Specs of the gradients behind a max pool, computed from the live entries only.
+
+Behind conv + activation + max pool all but one position of every window have a gradient of exactly zero, and a ReLU
+takes more. Walking the entries that are left computes the same sums as the dense kernels, without ever storing the
+gradient of the convolution's output. All specs here read dy after the activation's gradient was applied to it
+(`act_bwd` in place on the pooled tensor), so that an entry is live where dy != 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import Image
+from asmgen.plan.specs.base import KernelSpec, Pool, dtype_tag, halo_tag, pool_tag, require
+from asmgen.plan.specs.conv import Conv
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardWeightsSparse(KernelSpec):
+    """dw[c/V][oc][kh][kw][V] and db behind it (layout `conv.weights.by_input()`), lanes are input channels; overwritten.
+
+    dw[oc,c,i,j] = sum over n and live pooled positions p of dy[n,oc,p] * x[n,c,h(p)*sh+i-pt,w(p)*sw+j-pl], where
+    (h, w)(p) is the position that the code names (without a pool: p itself). x has lanes = channels. Arguments: x, dy,
+    codes, dw.
+    """
+
+    conv: Conv
+    dy: Image
+    pool: Pool | None
+
+    def slice_units(self) -> int:
+        return self.conv.weights.n_oc_blocks
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
+        bias = "_bias" if self.conv.bias else ""
+        return f"{op}_dw_sparse_{shape}{d}{bias}{pool_tag(self.pool)}_{dtype_tag(self.dy.dtype)}"
+
+    def flops(self) -> int:
+        """Of the dense computation it replaces."""
+        return 2 * self.conv.macs
+
+    def check(self) -> None:
+        require(self.pool is None or (self.pool.kind == "max" and self.pool.is_tiling), self, "needs a tiling max pool")
+        require(self.conv.x.block == self.conv.weights.block, self, "x must have its channels in lanes")
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardWeightsPooled(KernelSpec):
+    """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels, for a planar x with few channels; overwritten.
+
+    The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0 made in registers instead
+    of read from memory. Arguments: x, dy, codes, dw.
+    """
+
+    conv: Conv
+    dy: Image
+    pool: Pool
+
+    def slice_units(self) -> int:
+        return self.conv.weights.n_oc_blocks
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
+        bias = "_bias" if self.conv.bias else ""
+        return f"{op}_dw_pooled_{shape}{d}{bias}{pool_tag(self.pool)}_{dtype_tag(self.dy.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.conv.macs
+
+    def check(self) -> None:
+        require(self.pool.kind == "max" and self.pool.is_tiling, self, "needs a tiling max pool")
+
+
+@dataclass(frozen=True)
+class LiveEntries(KernelSpec):
+    """The live entries of dy as lists that Conv2dBackwardInputSparse walks; arguments: dy, codes, list.
+
+    The list's format is the kernel's own (asmgen/kernels/live_entries.py); it takes at most `list_bytes` for a sample.
+    """
+
+    conv: Conv
+    dy: Image
+    pool: Pool | None
+
+    @property
+    def list_bytes(self) -> int:
+        """Bytes reserved for one sample: a header and an entry of 2 words of the dtype for every value of dy."""
+        entries = self.dy.n_c_blocks * self.dy.block * self.dy.h * self.dy.w
+        headers = self.dy.h * self.dy.w * 64 * (1 + self.dy.n_c_blocks)
+        return entries * 2 * self.dy.element_bytes + headers
+
+    def slice_units(self) -> int:
+        return self.dy.n
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
+        return f"{op}_live_entries_{shape}{d}{pool_tag(self.pool)}_{dtype_tag(self.dy.dtype)}"
+
+    def flops(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardInputSparse(KernelSpec):
+    """dx[n,c,h,w] = the sum over live entries of dy * w[oc,c,i,j] at the pixel that tap (i, j) reads; overwritten.
+
+    w has lanes = input channels (`conv.weights.by_input()`). Arguments: list, w, dx. dx may have a halo, which is
+    not written.
+    """
+
+    conv: Conv
+    dy: Image
+    dx: Image
+    pool: Pool | None
+
+    def slice_units(self) -> int:
+        return self.dx.n
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
+        return f"{op}_dx_sparse_{shape}{halos}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+
+    def flops(self) -> int:
+        """Of the dense computation it replaces."""
+        return 2 * self.conv.macs
