@@ -17,7 +17,7 @@ from asmgen.plan.specs.conv import Conv
 
 @dataclass(frozen=True)
 class Conv2dBackwardWeightsSparse(KernelSpec):
-    """dw[c/V][oc][kh][kw][V] and db behind it (layout `conv.weights.by_input()`), lanes are input channels; overwritten.
+    """dw[c/V][oc][kh][kw][V] and db behind it (layout `conv.weights.by_input()`), lanes are input channels.
 
     dw[oc,c,i,j] = sum over n and live pooled positions p of dy[n,oc,p] * x[n,c,h(p)*sh+i-pt,w(p)*sw+j-pl], where
     (h, w)(p) is the position that the code names (without a pool: p itself). x has lanes = channels. Arguments: x, dy,
@@ -48,7 +48,7 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
 
 @dataclass(frozen=True)
 class Conv2dBackwardWeightsPooled(KernelSpec):
-    """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels, for a planar x with few channels; overwritten.
+    """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels, for a planar x with few channels.
 
     The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0 made in registers instead
     of read from memory. Arguments: x, dy, codes, dw.
