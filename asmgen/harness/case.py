@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.plan.layout import ConvWeights, DenseWeights, Image, Rows
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, Image, Rows
 
 Array = np.ndarray[Any, Any]
+Weights = ConvWeights | ConvWeightsByInput | DenseWeights
 
 #: "integers": small integers, so that sums of products are exact in any order; "uniform": floats in [-1, 1).
 DATA = ("integers", "uniform")
@@ -101,7 +102,7 @@ def unwritten(layout: Image | Rows) -> Array:
     return np.where(whole.pack(np.ones((layout.n, c, layout.h, layout.w))) == 1, np.nan, 0).astype(layout.dtype)
 
 
-def unwritten_weights(layout: ConvWeights | DenseWeights, *, bias: bool) -> Array:
+def unwritten_weights(layout: Weights, *, bias: bool) -> Array:
     """A parameter block before the call; the bias part stays zero where the kernel has no bias."""
     flat = np.full(layout.size_bytes // layout.element_bytes, np.nan, layout.dtype)
     at = layout.bias_offset_bytes // layout.element_bytes
@@ -121,7 +122,7 @@ def padding_check(name: str, operand: int, layout: Image | Rows) -> Check:
     return check
 
 
-def weights_padding_check(name: str, operand: int, layout: ConvWeights | DenseWeights) -> Check:
+def weights_padding_check(name: str, operand: int, layout: Weights) -> Check:
     """Pad lanes, pad rows and the padding of the bias hold zeros."""
 
     def check(memory: list[Array]) -> Iterable[str]:

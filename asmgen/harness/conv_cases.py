@@ -23,8 +23,8 @@ from asmgen.harness.case import (
     weights_padding_check,
 )
 from asmgen.plan import specs
-from asmgen.plan.layout import Image
-from asmgen.plan.specs import Activation, Pool
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
+from asmgen.plan.specs import Activation, Conv, KernelSpec, Pool
 from asmgen.reference import conv, ops
 
 _UNWRITTEN_CODE = 0xEE
@@ -136,23 +136,51 @@ def backward_input(spec: specs.Conv2dBackwardInput, draw: Draw) -> Iterable[Case
 
 def backward_weights(spec: specs.Conv2dBackwardWeights, draw: Draw) -> Iterable[Case]:
     """Bound: a sum of n*oh*ow products."""
-    c, weights = spec.conv, spec.conv.weights
-    x, dz = draw(c.x.n, c.x.c, c.x.h, c.x.w), draw(c.x.n, weights.oc, c.oh, c.ow)
-    dw, db = ops.run(spec, x, dz)
-    dw_magnitude, db_magnitude = ops.run(spec, np.abs(x), np.abs(dz))
-    length = c.x.n * c.oh * c.ow
-    operands = (
-        Operand("x", c.x.pack(x)),
-        Operand("dz", spec.dz.pack(dz)),
-        Operand("dw", unwritten_weights(weights, bias=c.bias), is_output=True),
-    )
-    expected = [
-        Expected("dw", 2, lambda flat: weights.unpack(flat)[0], dw, draw.bound(length, dw_magnitude, exact=True))
-    ]
+    c = spec.conv
+    dz = draw(c.x.n, c.weights.oc, c.oh, c.ow)
+    yield _weights_case(spec, draw, "", (dz,), (Operand("dz", spec.dz.pack(dz)),), c.weights)
+
+
+def backward_weights_pooled(
+    spec: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled, draw: Draw
+) -> Iterable[Case]:
+    """As backward_weights, for few, for all and for no live entries."""
+    c, image, pool = spec.conv, spec.dy, spec.pool
+    layout = c.weights.by_input() if isinstance(spec, specs.Conv2dBackwardWeightsSparse) else c.weights
+    for title, share in (("some live", 0.4), ("all live", 1.0), ("none live", 0.0)):
+        dy = draw(image.n, image.c, image.h, image.w)
+        dy *= draw.rng.uniform(size=dy.shape) < share
+        codes = draw.codes(pool.ph * pool.pw, *dy.shape) if pool else None
+        packed = (
+            Operand("codes", pack_codes(image, codes, draw.codes(256, n_codes(image)))) if codes is not None else None
+        )
+        yield _weights_case(spec, draw, title, (dy, codes), (Operand("dy", image.pack(dy)), packed), layout)
+
+
+def _weights_case(
+    spec: KernelSpec,
+    draw: Draw,
+    title: str,
+    gradient: tuple[Array | None, ...],
+    gradient_operands: tuple[Operand | None, ...],
+    layout: ConvWeights | ConvWeightsByInput,
+) -> Case:
+    """dw and db from x and a gradient, of which the first array has values and the others name positions."""
+    c: Conv = getattr(spec, "conv")
+    values, *positions = gradient
+    assert values is not None
+    x = draw(c.x.n, c.x.c, c.x.h, c.x.w)
+    dw, db = ops.run(spec, x, *gradient)
+    dw_magnitude, db_magnitude = ops.run(spec, np.abs(x), np.abs(values), *positions)
+    length, at = c.x.n * c.oh * c.ow, 1 + len(gradient)
+    target = Operand("dw", unwritten_weights(layout, bias=c.bias), is_output=True)
+    bound = draw.bound(length, dw_magnitude, exact=True)
+    expected = [Expected("dw", at, lambda flat: layout.unpack(flat)[0], dw, bound)]
     if c.bias:
         bound = draw.bound(length, db_magnitude, exact=True)
-        expected.append(Expected("db", 2, lambda flat: weights.unpack(flat)[1], db, bound))
-    yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, weights),))
+        expected.append(Expected("db", at, lambda flat: layout.unpack(flat)[1], db, bound))
+    operands = (Operand("x", c.x.pack(x)), *gradient_operands, target)
+    return Case(title, operands, tuple(expected), (weights_padding_check("dw", at, layout),))
 
 
 def pack_dx(spec: specs.Conv2dPackInputGradient, draw: Draw) -> Iterable[Case]:
@@ -173,3 +201,19 @@ def pack_dx(spec: specs.Conv2dPackInputGradient, draw: Draw) -> Iterable[Case]:
         Operand("w_dx", np.full(size, np.nan, turned.dtype), is_output=True),
     )
     yield Case("", operands, (Expected("w_dx", 1, unpack, ops.run(spec, w)[0], 0.0),), (padding,))
+
+
+def pack_fwd(spec: specs.Conv2dPackForward, draw: Draw) -> Iterable[Case]:
+    """Exact: values are moved, the bias too."""
+    weights, turned = spec.weights, spec.weights.by_output()
+    w, b = draw(weights.oc, weights.c, weights.kh, weights.kw), draw(weights.oc)
+    operands = (
+        Operand("w", weights.pack(w, b)),
+        Operand("w_fwd", np.full(turned.size_bytes // turned.element_bytes, np.nan, turned.dtype), is_output=True),
+    )
+    expected_w, expected_b = ops.run(spec, w, b)
+    expected = (
+        Expected("w_fwd", 1, lambda flat: turned.unpack(flat)[0], expected_w, 0.0),
+        Expected("bias", 1, lambda flat: turned.unpack(flat)[1], expected_b, 0.0),
+    )
+    yield Case("", operands, expected, (weights_padding_check("w_fwd", 1, turned),))

@@ -309,9 +309,13 @@ class ConvWeightsByInput:
     dtype: str
 
     @property
-    def _taps(self) -> ConvWeights:
+    def taps(self) -> ConvWeights:
         """The taps alone, seen as a convolution with oc and c swapped."""
         return ConvWeights(self.c, self.oc, self.kh, self.kw, self.block, self.dtype)
+
+    def by_output(self) -> ConvWeights:
+        """The same weights with lanes = output channels, bias behind."""
+        return ConvWeights(self.oc, self.c, self.kh, self.kw, self.block, self.dtype)
 
     @property
     def element_bytes(self) -> int:
@@ -343,17 +347,17 @@ class ConvWeightsByInput:
         return self.bias_offset_bytes + round_up(self.oc, self.block) * self.element_bytes
 
     def offset_bytes(self, oc: int, c: int, kh: int, kw: int) -> int:
-        return self._taps.offset_bytes(c, oc, kh, kw)
+        return self.taps.offset_bytes(c, oc, kh, kw)
 
     def pack(self, w: np.ndarray, b: np.ndarray) -> np.ndarray:
         """[oc, c, kh, kw] and [oc] -> flat elements."""
-        taps = self._taps.pack(np.swapaxes(w, 0, 1), np.zeros(self.c))[: self.bias_offset_bytes // self.element_bytes]
+        taps = self.taps.pack(np.swapaxes(w, 0, 1), np.zeros(self.c))[: self.bias_offset_bytes // self.element_bytes]
         return np.concatenate([taps, np.pad(np.asarray(b, self.dtype), (0, round_up(self.oc, self.block) - self.oc))])
 
     def unpack(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Flat elements -> [oc, c, kh, kw], [oc]."""
         at = self.bias_offset_bytes // self.element_bytes
-        swapped, _ = self._taps.unpack(np.concatenate([flat[:at], np.zeros(round_up(self.c, self.block), self.dtype)]))
+        swapped, _ = self.taps.unpack(np.concatenate([flat[:at], np.zeros(round_up(self.c, self.block), self.dtype)]))
         return np.swapaxes(swapped, 0, 1).copy(), flat[at : at + self.oc].copy()
 
     def __str__(self) -> str:

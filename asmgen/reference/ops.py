@@ -117,9 +117,8 @@ def conv2d_unpool(spec: specs.Conv2dUnpool, dy: Array, y: Array, codes: Array | 
         return (dy * slope(spec.act, y),)
     n_positions = pool.ph * pool.pw
     if pool.kind == "max":
-        assert codes is not None
-        values = (dy * slope(spec.act, y))[..., None] * _chosen(codes, n_positions)
-    elif spec.act:
+        return (_unpooled(dy * slope(spec.act, y), codes, pool, spec.dz.h, spec.dz.w),)
+    if spec.act:
         assert codes is not None
         live = (codes[..., None] >> np.arange(n_positions)) & 1
         values = (dy / n_positions)[..., None] * slope(spec.act, live.astype(np.float64))
@@ -138,9 +137,43 @@ def conv2d_dw(spec: specs.Conv2dBackwardWeights, x: Array, dz: Array) -> tuple[A
     return conv.backward_weights(spec.conv, x, dz), dz.sum((0, 2, 3)) if spec.conv.bias else None
 
 
+def _unpooled(dy: Array, codes: Array | None, pool: Pool | None, h: int, w: int) -> Array:
+    """dz [n, oc, h, w]: every dy at the position its code names (without a pool: dy itself)."""
+    if pool is None:
+        return dy
+    assert codes is not None
+    return scatter(dy[..., None] * _chosen(codes, pool.ph * pool.pw), pool, h, w)
+
+
+def conv2d_dw_pooled(
+    spec: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled,
+    x: Array,
+    dy: Array,
+    codes: Array | None,
+) -> tuple[Array, Array | None]:
+    """x, dy, codes (None without a pool) -> dw, db (None without bias)."""
+    dz = _unpooled(dy, codes, spec.pool, spec.conv.oh, spec.conv.ow)
+    return conv.backward_weights(spec.conv, x, dz), dy.sum((0, 2, 3)) if spec.conv.bias else None
+
+
+def live_entries(spec: specs.LiveEntries, dy: Array, codes: Array | None) -> tuple[Array]:
+    """dy, codes (None without a pool) -> the list, seen as the dz [n, oc, oh, ow] that it stands for."""
+    return (_unpooled(dy, codes, spec.pool, spec.conv.oh, spec.conv.ow),)
+
+
+def conv2d_dx_sparse(spec: specs.Conv2dBackwardInputSparse, live: Array, w: Array) -> tuple[Array]:
+    """The list (as dz), w -> dx."""
+    return (conv.backward_input(spec.conv, live, w),)
+
+
 def conv2d_pack_dx(spec: specs.Conv2dPackInputGradient, w: Array) -> tuple[Array]:
     """w -> the same w: only the layout changes."""
     return (w,)
+
+
+def conv2d_pack_fwd(spec: specs.Conv2dPackForward, w: Array, b: Array) -> tuple[Array, Array]:
+    """w, b -> the same: only the layout changes."""
+    return w, b
 
 
 def pool_forward(spec: specs.PoolForward, x: Array) -> tuple[Array, Array | None]:
@@ -233,7 +266,12 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.Conv2dUnpool: conv2d_unpool,
     specs.Conv2dBackwardInput: conv2d_dx,
     specs.Conv2dBackwardWeights: conv2d_dw,
+    specs.Conv2dBackwardWeightsSparse: conv2d_dw_pooled,
+    specs.Conv2dBackwardWeightsPooled: conv2d_dw_pooled,
+    specs.LiveEntries: live_entries,
+    specs.Conv2dBackwardInputSparse: conv2d_dx_sparse,
     specs.Conv2dPackInputGradient: conv2d_pack_dx,
+    specs.Conv2dPackForward: conv2d_pack_fwd,
     specs.PoolForward: pool_forward,
     specs.PoolBackward: pool_backward,
     specs.ActForward: act_forward,

@@ -30,6 +30,7 @@ from asmgen.plan.specs.sparse import (
     Conv2dBackwardInputSparse,
     Conv2dBackwardWeightsPooled,
     Conv2dBackwardWeightsSparse,
+    Conv2dPackForward,
     LiveEntries,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Conv2dBackwardWeightsPooled",
     "Conv2dBackwardWeightsSparse",
     "Conv2dForward",
+    "Conv2dPackForward",
     "Conv2dPackInputGradient",
     "Conv2dUnpool",
     "DenseBackwardInput",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asmgen.plan.layout import Image
+from asmgen.plan.layout import ConvWeightsByInput, Image
 from asmgen.plan.specs.base import KernelSpec, Pool, dtype_tag, halo_tag, pool_tag, require
 from asmgen.plan.specs.conv import Conv
 
@@ -72,6 +72,23 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
 
     def check(self) -> None:
         require(self.pool.kind == "max" and self.pool.is_tiling, self, "needs a tiling max pool")
+
+
+@dataclass(frozen=True)
+class Conv2dPackForward(KernelSpec):
+    """The copy that forward reads: w_fwd[oc/V][c][kh][kw][V] = w[c/V][oc][kh][kw][V], bias behind."""
+
+    weights: ConvWeightsByInput
+
+    def slice_units(self) -> int:
+        return self.weights.by_output().n_oc_blocks
+
+    def stem(self) -> str:
+        w = self.weights
+        return f"conv{w.kh}x{w.kw}_pack_fwd_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+
+    def flops(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""The weights of the input gradient: w_dx[c/V][oc][kh][kw][c%V] from w[oc/V][c][kh][kw][oc%V].
+"""The other copy of a convolution's weights: lanes = output channels from lanes = input channels, and back.
 
-For every tap, V x V blocks of (input channel, output channel) are transposed in squares of one 16-byte vector: 4 x 4
-float32 or 2 x 2 float64, whatever the ISA. Lanes of input channels that do not exist become 0.
+For every tap, V x V blocks of (row channel, lane channel) are transposed in squares of one 16-byte vector: 4 x 4
+float32 or 2 x 2 float64, whatever the ISA. Lanes of channels that do not exist become 0. In the code below, `c` are the
+channels that become lanes and `oc` those that were.
 """
 
 from __future__ import annotations
@@ -14,26 +15,46 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.window import add
-from asmgen.plan.specs import Conv2dPackInputGradient, dtype_tag
+from asmgen.plan.layout import ConvWeights
+from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, dtype_tag
 
 _SQUARE_BYTES = 16  # one row of a square
 
 
-def emit(spec: Conv2dPackInputGradient, isa: Isa) -> Listing:
-    """The kernel of one shape: rdi w, rsi w_dx (overwritten), slice of blocks of V input channels."""
-    return _Kernel(spec, isa).emit()
+def emit_input_gradient(spec: Conv2dPackInputGradient, isa: Isa) -> Listing:
+    """rdi w, rsi w_dx (overwritten), slice of blocks of V input channels."""
+    facts = _facts(
+        title=f"conv2d_pack_dx  oc{spec.weights.oc} c{spec.weights.c} {spec.weights.kh}x{spec.weights.kw}",
+        formula=("target[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]",),
+        lanes=("output", "input"),
+        source=spec.weights,
+    )
+    return _Kernel(spec.symbol(isa.name), spec.weights, isa, bias=None).emit(facts)
+
+
+def emit_forward(spec: Conv2dPackForward, isa: Isa) -> Listing:
+    """rdi w, rsi w_fwd (overwritten, bias copied behind), slice of blocks of V output channels."""
+    weights = spec.weights
+    facts = _facts(
+        title=f"conv2d_pack_fwd  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
+        formula=("target[oc/V][c][kh][kw][oc%V] = w[c/V][oc][kh][kw][c%V]; bias copied behind it",),
+        lanes=("input", "output"),
+        source=weights.taps,
+    )
+    bias = weights.bias_offset_bytes, weights.by_output().bias_offset_bytes
+    return _Kernel(spec.symbol(isa.name), weights.taps, isa, bias).emit(facts)
 
 
 class _Kernel:
-    """Registers and loops of one kernel."""
+    """Registers and loops of one kernel. bias: offsets of the bias in w and in the target, where it is copied, too."""
 
-    def __init__(self, spec: Conv2dPackInputGradient, isa: Isa) -> None:
-        self.spec, self.w_layout, self.dx_layout = spec, spec.weights, spec.weights.input_gradient()
-        self.asm = Assembler(isa, spec.weights.dtype, spec.symbol(isa.name))
-        self.side = _SQUARE_BYTES // spec.weights.element_bytes
-        self.n_full_blocks, self.c_tail = divmod(spec.weights.c, spec.weights.block)
+    def __init__(self, symbol: str, source: ConvWeights, isa: Isa, bias: tuple[int, int] | None) -> None:
+        self.w_layout, self.dx_layout, self.bias = source, source.input_gradient(), bias
+        self.asm = Assembler(isa, source.dtype, symbol)
+        self.side = _SQUARE_BYTES // source.element_bytes
+        self.n_full_blocks, self.c_tail = divmod(source.c, source.block)
 
-    def emit(self) -> Listing:
+    def emit(self, facts: Facts) -> Listing:
         asm = self.asm
         with asm:
             self.w, self.w_dx = asm.argument(0, "w"), asm.argument(1, "w_dx")
@@ -43,7 +64,9 @@ class _Kernel:
             offset = asm.gp.alloc("offset of the slice")
             x86.CMP(begin, end)
             x86.JE(done)
-            asm.comment("the slice's first block of input channels")
+            if self.bias:
+                self._copy_bias(begin, end, *self.bias)
+            asm.comment("the slice's first block of channels that become lanes")
             x86.IMUL(offset, begin, self.w_layout.block * self.w_layout.channel_bytes)
             x86.ADD(self.w, offset)
             x86.IMUL(offset, begin, self.dx_layout.oc_block_bytes)
@@ -69,7 +92,22 @@ class _Kernel:
                 asm.comment(f"the last block: {self.c_tail} of {self.w_layout.block} input channels")
                 self._block(self.c_tail)
             asm.place(done)
-        return asm.finish(self._facts())
+        return asm.finish(facts)
+
+    def _copy_bias(self, begin: Any, end: Any, source_bytes: int, target_bytes: int) -> None:
+        """The slice's vectors of the bias."""
+        asm, tap_bytes = self.asm, self.w_layout.tap_bytes
+        asm.comment("the slice's bias")
+        at, left, bias = asm.gp.alloc("offset of the bias"), asm.gp.alloc("vectors left"), asm.vec.alloc("bias")
+        x86.IMUL(at, begin, tap_bytes)
+        x86.MOV(left, end)
+        x86.SUB(left, begin)
+        with asm.loop("bias", "blocks in the slice", left):
+            asm.v.load(bias, [self.w + at * 1 + source_bytes])
+            asm.v.store([self.w_dx + at * 1 + target_bytes], bias)
+            x86.ADD(at, tap_bytes)
+        asm.gp.free(at, left)
+        asm.vec.free(bias)
 
     def _block(self, n_channels: int) -> None:
         """One block of input channels, of which n_channels exist: all output channels."""
@@ -135,22 +173,23 @@ class _Kernel:
             unpack(rows[2 * i + 1], low, high, "PD", high=True)
         return rows
 
-    def _facts(self) -> Facts:
-        w, dx = self.w_layout, self.dx_layout
-        ctype = dtype_tag(w.dtype)
-        dx_text = f"[{dx.n_oc_blocks}][{dx.c}][{dx.kh}][{dx.kw}][{dx.block}]"
-        weights_bytes = w.oc * w.c * w.kh * w.kw * w.element_bytes
-        return Facts(
-            title=f"conv2d_pack_dx  oc{w.oc} c{w.c} {w.kh}x{w.kw}",
-            source="asmgen/kernels/conv2d_pack_dx.py",
-            formula=("w_dx[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]",),
-            arguments=(
-                Argument("rdi", "w", ctype, str(w), "in", "lanes are output channels"),
-                Argument("rsi", "w_dx", ctype, dx_text, "out", "overwritten; pad lanes 0"),
-            ),
-            slice_unit=f"blocks of {w.block} input channels, 0..{self.spec.slice_units()}",
-            flops=0,
-            bytes_read=weights_bytes,
-            bytes_written=dx.bias_offset_bytes,
-            tile=f"{self.side} x {self.side} transposed in registers",
-        )
+
+def _facts(title: str, formula: tuple[str, ...], lanes: tuple[str, str], source: ConvWeights) -> Facts:
+    target = source.input_gradient()
+    ctype = dtype_tag(source.dtype)
+    before, after = (f"[{w.n_oc_blocks}][{w.c}][{w.kh}][{w.kw}][{w.block}]" for w in (source, target))
+    side = _SQUARE_BYTES // source.element_bytes
+    return Facts(
+        title=title,
+        source="asmgen/kernels/conv2d_pack.py",
+        formula=formula,
+        arguments=(
+            Argument("rdi", "w", ctype, before, "in", f"lanes are {lanes[0]} channels"),
+            Argument("rsi", "target", ctype, after, "out", f"lanes are {lanes[1]} channels; pad lanes 0"),
+        ),
+        slice_unit=f"blocks of {source.block} {lanes[1]} channels, 0..{target.n_oc_blocks}",
+        flops=0,
+        bytes_read=source.oc * source.c * source.kh * source.kw * source.element_bytes,
+        bytes_written=target.bias_offset_bytes,
+        tile=f"{side} x {side} transposed in registers",
+    )

@@ -1,4 +1,4 @@
-"""The transposition of the weights for the input gradient: whole and ragged blocks of both kinds of channels."""
+"""The transposition of the weights between both kinds of lanes: whole and ragged blocks of both kinds of channels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_pack_dx
+from asmgen.kernels import conv2d_pack
 from asmgen.plan.layout import ConvWeights
-from asmgen.plan.specs import Conv2dPackInputGradient
+from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient
 
 KERNELS = [(1, 1), (3, 3), (5, 2)]
 CHANNELS = [1, 2, 3, 4, 5, 8, 15, 16, 17, 35]
@@ -20,4 +20,6 @@ def test_transposition(isa: str, dtype: str, oc: int) -> None:
     for index, c in enumerate(CHANNELS):
         kh, kw = KERNELS[(index + oc) % len(KERNELS)]
         spec = Conv2dPackInputGradient(ConvWeights(oc, c, kh, kw, ISAS[isa].lanes(dtype), dtype))
-        check_kernel(spec, isa, emit=conv2d_pack_dx.emit)
+        check_kernel(spec, isa, emit=conv2d_pack.emit_input_gradient)
+        back = Conv2dPackForward(spec.weights.by_input())
+        check_kernel(back, isa, emit=conv2d_pack.emit_forward)
