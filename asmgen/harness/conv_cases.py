@@ -24,10 +24,11 @@ from asmgen.harness.case import (
 )
 from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
-from asmgen.plan.specs import Activation, Conv, KernelSpec, Pool
+from asmgen.plan.specs import Activation, Pool
 from asmgen.reference import conv, ops
 
 _UNWRITTEN_CODE = 0xEE
+_PooledWeights = specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
 
 
 def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
@@ -141,9 +142,7 @@ def backward_weights(spec: specs.Conv2dBackwardWeights, draw: Draw) -> Iterable[
     yield _weights_case(spec, draw, "", (dz,), (Operand("dz", spec.dz.pack(dz)),), c.weights)
 
 
-def backward_weights_pooled(
-    spec: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled, draw: Draw
-) -> Iterable[Case]:
+def backward_weights_pooled(spec: _PooledWeights, draw: Draw) -> Iterable[Case]:
     """As backward_weights, for few, for all and for no live entries."""
     c, image, pool = spec.conv, spec.dy, spec.pool
     layout = c.weights.by_input() if isinstance(spec, specs.Conv2dBackwardWeightsSparse) else c.weights
@@ -158,7 +157,7 @@ def backward_weights_pooled(
 
 
 def _weights_case(
-    spec: KernelSpec,
+    spec: specs.Conv2dBackwardWeights | _PooledWeights,
     draw: Draw,
     title: str,
     gradient: tuple[Array | None, ...],
@@ -166,7 +165,7 @@ def _weights_case(
     layout: ConvWeights | ConvWeightsByInput,
 ) -> Case:
     """dw and db from x and a gradient, of which the first array has values and the others name positions."""
-    c: Conv = getattr(spec, "conv")
+    c = spec.conv
     values, *positions = gradient
     assert values is not None
     x = draw(c.x.n, c.x.c, c.x.h, c.x.w)

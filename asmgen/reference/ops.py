@@ -18,6 +18,7 @@ from asmgen.plan.specs import Activation, Pool
 from asmgen.reference import conv
 
 Array = np.ndarray[Any, Any]
+PooledWeights = specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
 
 
 def run(spec: specs.KernelSpec, *inputs: Any) -> tuple[Any, ...]:
