@@ -17,7 +17,11 @@ JUNK_FLAGS  equ 0x8d5                   ; CF PF AF ZF SF OF set, DF clear
 SYS_RT_SIGACTION equ 13
 SYS_RT_SIGRETURN equ 15
 SYS_ALARM        equ 37
+SYS_GETPID       equ 39
 SYS_SIGALTSTACK  equ 131
+SYS_GETTID       equ 186
+SYS_TGKILL       equ 234
+SIGALRM          equ 14
 SA_FLAGS         equ 0x0c000004         ; SA_SIGINFO | SA_RESTORER | SA_ONSTACK
 UCONTEXT_RSP     equ 160                ; offsets in ucontext_t and siginfo_t
 UCONTEXT_RIP     equ 168
@@ -47,6 +51,8 @@ endstruc
 section .bss
 saved_rsp:      resq 1
 resume_rip:     resq 1
+caller_thread:  resq 1
+default_action: resq 4
 old_actions:    resq 4 * N_SIGNALS
 old_stack:      resq 3
 new_action:     resq 4
@@ -58,20 +64,46 @@ signals: dd SIGNALS
 
 section .text
 
-; handler(edi signal, rsi siginfo, rdx ucontext): note the fault in the frame, resume behind the call
+; handler(edi signal, rsi siginfo, rdx ucontext): note the fault in the frame, resume behind the call.
+; rt_sigreturn restores every register, so all are free here.
 on_signal:
+    mov r12d, edi
+    mov r13, rsi
+    mov r14, rdx
+    mov eax, SYS_GETTID
+    syscall
+    cmp rax, [caller_thread]
+    jne .elsewhere
     mov rax, [saved_rsp]
     mov rcx, [rax]                      ; the frame
-    movsxd r8, edi
-    mov [rcx + frame.signal], r8
-    mov r8, [rsi + SIGINFO_ADDRESS]
+    mov [rcx + frame.signal], r12
+    mov r8, [r13 + SIGINFO_ADDRESS]
     mov [rcx + frame.fault_address], r8
-    mov r8, [rdx + UCONTEXT_RIP]
+    mov r8, [r14 + UCONTEXT_RIP]
     mov [rcx + frame.fault_rip], r8
     mov r8, [resume_rip]
-    mov [rdx + UCONTEXT_RIP], r8
+    mov [r14 + UCONTEXT_RIP], r8
     sub rax, 8 * N_CANARIES
-    mov [rdx + UCONTEXT_RSP], rax
+    mov [r14 + UCONTEXT_RSP], rax
+    ret
+.elsewhere:
+    cmp r12d, SIGALRM
+    jne .own_fault
+    mov eax, SYS_GETPID                 ; the alarm reached another thread: pass it on
+    syscall
+    mov edi, eax
+    mov rsi, [caller_thread]
+    mov edx, SIGALRM
+    mov eax, SYS_TGKILL
+    syscall
+    ret
+.own_fault:                             ; not the kernel's: the default action, when the instruction runs again
+    mov edi, r12d
+    lea rsi, [default_action]
+    xor edx, edx
+    mov r10d, 8
+    mov eax, SYS_RT_SIGACTION
+    syscall
     ret
 
 restorer:
@@ -82,6 +114,9 @@ restorer:
 catch:
     push rdi
     mov rbx, [rdi + frame.time_limit]
+    mov eax, SYS_GETTID
+    syscall
+    mov [caller_thread], rax
     lea rax, [signal_stack]
     mov [new_stack], rax
     mov qword [new_stack + 8], 0

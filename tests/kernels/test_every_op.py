@@ -9,7 +9,6 @@ from asmgen.kernels import registry
 from asmgen.plan.specs import KernelSpec
 from tests.kernels.support import every_spec
 
-
 OPS = sorted(registry._EMITTERS, key=lambda op: op.__name__)
 
 
