@@ -95,7 +95,7 @@ def largest_error(fit: Fit, coefficients: list[float]) -> float:
 
 def main() -> None:
     print('"""Coefficients of the polynomials in math.py, highest power first.')
-    print("\nWritten by scripts/fit_polynomials.py; change that.\n\"\"\"")
+    print('\nWritten by scripts/fit_polynomials.py; change that.\n"""')
     for fit in FITS:
         print(f"\n# {fit.formula}.")
         print(f"{fit.name}: dict[str, tuple[float, ...]] = {{")

@@ -16,7 +16,7 @@ from peachpy.x86_64.registers import Register
 if TYPE_CHECKING:
     from asmgen.asm.assembler import Assembler
 
-_COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ", "PCMPEQD", "PCMPEQQ"}
+_COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ", "PMULLD", "PMULUDQ", "PCMPEQD", "PCMPEQQ"}
 _LESS, _LESS_EQUAL = 1, 2  # comparison predicates
 
 
@@ -239,8 +239,16 @@ class Vec:
     # shuffles ------------------------------------------------------------------------------------------------------
 
     def unpack(self, dst: Any, a: Any, b: Any, granule: str, *, high: bool) -> None:
-        """Per 128 bits, dst = the lower (upper) halves of a and b interleaved in granules of 32 (PS) or 64 (PD) bits."""
+        """Per 128 bits, dst = the lower (upper) halves of a and b, interleaved by 32 (PS) or 64 (PD) bits."""
         self._binary(f"UNPCK{'H' if high else 'L'}{granule}", dst, a, b, plain=True)
+
+    def shuffle(self, dst: Any, a: Any, b: Any, order: int) -> None:
+        """Per 128 bits, dst = elements of a (lower half), then of b, chosen by `order` (SHUFPS, SHUFPD)."""
+        if self._isa.has_vex:
+            getattr(x86, f"VSHUF{self._suffix}")(dst, a, b, order)
+            return
+        self.mov(dst, a)
+        getattr(x86, f"SHUF{self._suffix}")(dst, b, order % 4 if self._suffix == "PD" else order)
 
     # bits ----------------------------------------------------------------------------------------------------------
 
@@ -266,6 +274,10 @@ class Vec:
 
     def integer_sub(self, dst: Any, a: Any, b: Any) -> None:
         self._binary(f"PSUB{self._int}", dst, a, b, plain=True)
+
+    def integer_mul(self, dst: Any, a: Any, b: Any) -> None:
+        """Integer lanes as wide as the dtype; factors and product must be below 2^32. Commutative."""
+        self._binary("PMULLD" if self._int == "D" else "PMULUDQ", dst, a, b, plain=True)
 
     def integer_equal(self, mask: Any, a: Any, b: Any) -> None:
         """mask = integer lanes of a == those of b."""

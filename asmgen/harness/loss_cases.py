@@ -26,7 +26,7 @@ def loss(spec: specs.Loss, draw: Draw) -> Iterable[Case]:
     n, outputs = spec.z.n, spec.z.features
     for scale in (1.0, 40.0):
         for present in sorted({n, max(1, n // 2)}):
-            z = draw(n, outputs) * scale
+            z = draw.round(draw(n, outputs) * scale)
             labels = draw.rng.integers(0, max(outputs, 2), n).astype(np.uint32)
             yield _loss_case(spec, draw, z, labels, present, f"{present} of {n} present, logits x{scale:g}")
 

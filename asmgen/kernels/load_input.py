@@ -183,10 +183,9 @@ class _Kernel:
         notes = [
             f"a run of {shape.pixels} contiguous pixels: {shape.rows} a channel step, {shape.n_channels} channel steps"
         ]
-        if shape.pixels % self.piece:
-            notes.append(
-                f"the last vector of a run overlaps the one before: {shape.pixels} = {self.piece}k + {shape.pixels % self.piece}"
-            )
+        if ragged := shape.pixels % self.piece:
+            size = f"{shape.pixels} = {shape.pixels // self.piece} x {self.piece} + {ragged}"
+            notes.append(f"{size}: the last vector of a run overlaps the one before")
         return Facts(
             title=f"load_input  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
             source="asmgen/kernels/load_input.py",

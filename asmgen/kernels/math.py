@@ -17,7 +17,6 @@ from asmgen.asm.assembler import Assembler
 from asmgen.kernels import polynomials
 
 
-
 @dataclass(frozen=True)
 class _Format:
     """A binary floating point format, and the constants that depend on it.
@@ -42,8 +41,21 @@ class _Format:
 
 _FORMATS = {
     4: _Format(23, 127, float.fromhex("0x1.62E4p-1"), float.fromhex("0x1.7F7D1Cp-20"), -87.3, 89.0, 0x3F3504F3),
-    8: _Format(52, 1023, float.fromhex("0x1.62E42FEFA2p-1"), float.fromhex("0x1.9EF35793C7673p-41"), -708.3, 710.0, 0x3FE6A09E667F3BCC),
+    8: _Format(
+        52,
+        1023,
+        float.fromhex("0x1.62E42FEFA2p-1"),
+        float.fromhex("0x1.9EF35793C7673p-41"),
+        -708.3,
+        710.0,
+        0x3FE6A09E667F3BCC,
+    ),
 }
+
+
+def sign_bit(asm: Assembler) -> Any:
+    """The constant with only the sign bit set in every lane."""
+    return asm.integer_constant("sign_bit", 1 << 8 * asm.element_bytes - 1, "the sign bit")
 
 
 def exp(asm: Assembler, x: Any) -> None:
@@ -58,12 +70,11 @@ def sigmoid(asm: Assembler, x: Any) -> None:
     """x = 1 / (1 + e^-x): y = e^-|x| / (1 + e^-|x|) for negative x, 1 - y for positive."""
     v = asm.v
     is_negative = v.mask_alloc("x < 0")
-    with _temporaries(asm, "0, then 1 - y") as (other,):
-        v.zero(other)
-        v.less(is_negative, x, other)
-        v.or_(x, x, _sign_bit(asm))
-        exp(asm, x)
-        _over_one_plus(asm, x)
+    v.less(is_negative, x, asm.vector_constant("zero", 0.0))
+    v.or_(x, x, sign_bit(asm))
+    exp(asm, x)
+    _over_one_plus(asm, x)
+    with _temporaries(asm, "1 - y") as (other,):
         v.load(other, asm.vector_constant("one", 1.0))
         v.sub(other, other, x)
         v.select(x, is_negative, x, other)
@@ -80,8 +91,8 @@ def tanh(asm: Assembler, x: Any) -> None:
     half = asm.vector_constant("half", 0.5)
     with _temporaries(asm, "sign", "2^(n-1)", "2(e^r - 1)") as (sign, scale, q):
         v.mov(sign, x)
-        v.and_(sign, sign, _sign_bit(asm))
-        v.or_(x, x, _sign_bit(asm))
+        v.and_(sign, sign, sign_bit(asm))
+        v.or_(x, x, sign_bit(asm))
         v.add(x, x, x)
         _exp_parts(asm, x, scale, q)
         v.mul(q, q, half)
@@ -102,7 +113,7 @@ def softplus(asm: Assembler, x: Any) -> None:
     with _temporaries(asm, "max(x, 0)") as (positive,):
         v.zero(positive)
         v.max(positive, positive, x)
-        v.or_(x, x, _sign_bit(asm))
+        v.or_(x, x, sign_bit(asm))
         exp(asm, x)
         _log1p(asm, x, polynomials.LOG1P[asm.dtype], "log1p")
         v.add(x, x, positive)
@@ -212,10 +223,6 @@ def _horner(asm: Assembler, dst: Any, x: Any, coefficients: Sequence[float], nam
             asm.v.load(dst, constant)
         else:
             asm.v.mul_add(dst, x, constant)
-
-
-def _sign_bit(asm: Assembler) -> Any:
-    return asm.integer_constant("sign_bit", 1 << 8 * asm.element_bytes - 1, "the sign bit")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asmgen.plan.layout import Activations, Image, Rows
+from asmgen.plan.layout import LINE_BYTES, Activations, Image, Rows, round_up
 from asmgen.plan.specs.base import KernelSpec, activations_tag, dtype_tag, halo_tag
 
 
@@ -45,6 +45,16 @@ class Loss(KernelSpec):
 
     kind: str
     z: Rows
+
+    @property
+    def losses_offset_bytes(self) -> int:
+        """Of losses[0] in the loss block."""
+        return LINE_BYTES
+
+    @property
+    def preds_offset_bytes(self) -> int:
+        """Of preds[0] in the loss block."""
+        return round_up(self.losses_offset_bytes + self.z.n * self.z.element_bytes, LINE_BYTES)
 
     def slice_units(self) -> int:
         return self.z.n

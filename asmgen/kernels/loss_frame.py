@@ -1,0 +1,239 @@
+"""What the losses share: the loop over samples, absent samples, the classes of a row's elements, predictions.
+
+A row of z is walked vector by vector. Which output stands in which lane comes from a table (`class`, -1 in padding), so
+that a row may be the flattened view of an image; where a row has padding, adding a second table (`padding`, 0 or
+-infinity) keeps it out of maxima and sums. One output stands for class 1: its target is the label itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import peachpy.x86_64 as x86
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import Isa
+from asmgen.asm.lanes import reduce_lanes
+from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.plan.layout import Rows
+from asmgen.plan.specs import Loss, dtype_tag
+
+_INV_COUNT_AT, _PRESENT_AT = 0, 8  # in the loss block
+_NO_CLASS = float(1 << 24)
+
+
+def classes(z: Rows) -> list[int]:
+    """The output at every position of a row of z; -1 in padding. A single output is class 1."""
+    row = replace(z, n=1, source=replace(z.source, n=1) if z.source else None)
+    numbers = np.arange(z.features) + 1 if z.features > 1 else np.array([2])
+    return [int(number) - 1 for number in row.pack(numbers[None])]
+
+
+class LossKernel:
+    """One emission. A loss fills in `_prepare` (once a call), `_sample` (one present sample) and `formula`."""
+
+    formula: tuple[str, ...] = ()
+
+    def __init__(self, spec: Loss, isa: Isa) -> None:
+        self.spec, self.z = spec, spec.z
+        self.asm = Assembler(isa, spec.z.dtype, spec.symbol(isa.name))
+        self.v = self.asm.v
+        self.classes = classes(spec.z)
+        self.has_padding = -1 in self.classes
+        self.n_vectors = spec.z.stride // self.asm.lanes
+
+    def emit(self) -> Listing:
+        asm, z = self.asm, self.z
+        with asm:
+            self.z_row, self.labels, self.dz_row, self.block = (
+                asm.argument(i, name) for i, name in enumerate(("z row", "labels", "dz row", "loss block"))
+            )
+            self.n, left = asm.argument(4, "n"), asm.argument(5, "samples left")
+            asm.release_arguments()
+            self.at = asm.gp.alloc("byte offset in the row")
+            self.present = asm.gp.alloc("samples present")
+            asm.comment("the slice's first sample")
+            x86.IMUL(self.at, self.n, z.sample_bytes)
+            x86.ADD(self.z_row, self.at)
+            x86.ADD(self.dz_row, self.at)
+            x86.SUB(left, self.n)
+            x86.MOV(self.present.as_dword, [self.block + _PRESENT_AT])
+            self._tables()
+            self.inv_count, self.label = asm.vec.alloc("1 / present"), asm.vec.alloc("label")
+            self.v.broadcast(self.inv_count, [self.block + _INV_COUNT_AT])
+            self._prepare()
+            with asm.loop("n", "samples in the slice", left):
+                self._sample_or_absent()
+                x86.ADD(self.z_row, z.sample_bytes)
+                x86.ADD(self.dz_row, z.sample_bytes)
+                x86.ADD(self.n, 1)
+        return asm.finish(self._facts())
+
+    # to be filled in -----------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Constants that stay in registers."""
+
+    def _sample(self) -> None:
+        """dz, loss and prediction of one sample; its label stands in every lane of self.label."""
+        raise NotImplementedError
+
+    # rows ----------------------------------------------------------------------------------------------------------
+
+    def _tables(self) -> None:
+        asm = self.asm
+        self._class_table = asm.vector_constant("class", [float(c) for c in self.classes], "class of every position")
+        if self.has_padding:
+            padding = [-math.inf if c < 0 else 0.0 for c in self.classes]
+            self._padding_table = asm.vector_constant("padding", padding, "-infinity where no output is")
+        if self.n_vectors > 1:
+            class_row = asm.gp.alloc("class table")
+            x86.LEA(class_row, self._class_table)
+            self._class_table = [class_row + self.at * 1]
+            if self.has_padding:
+                padding_row = asm.gp.alloc("padding table")
+                x86.LEA(padding_row, self._padding_table)
+                self._padding_table = [padding_row + self.at * 1]
+
+    @contextmanager
+    def _vectors(self, name: str) -> Iterator[None]:
+        """Repeat the body for every vector of a row."""
+        if self.n_vectors == 1:
+            yield
+            return
+        x86.XOR(self.at.as_dword, self.at.as_dword)
+        with self.asm.loop(name, self.n_vectors):
+            yield
+            x86.ADD(self.at, self.asm.isa.vector_bytes)
+
+    def _place(self, row: Any) -> Any:
+        """The vector of `row` (z_row or dz_row) that the body of `_vectors` works on."""
+        return [row] if self.n_vectors == 1 else [row + self.at * 1]
+
+    def _load_z(self, dst: Any, *, masked: bool) -> None:
+        """dst = a vector of z; masked: -infinity in padding."""
+        self.v.load(dst, self._place(self.z_row))
+        if masked and self.has_padding:
+            self.v.add(dst, dst, self._padding_table)
+
+    def _is_label(self, mask: Any, spare: Any) -> None:
+        """mask = the lane of the sample's label; spare = the lanes' classes."""
+        self.v.load(spare, self._class_table)
+        self.v.equal(mask, spare, self.label)
+
+    def _reduce(self, operation: Any, register: Any, name: str) -> None:
+        spare = self.asm.vec.alloc("spare")
+        reduce_lanes(self.asm, operation, register, spare, name)
+        self.asm.vec.free(spare)
+
+    # samples -------------------------------------------------------------------------------------------------------
+
+    def _sample_or_absent(self) -> None:
+        asm = self.asm
+        absent, done = asm.label("absent"), asm.label("sample_done")
+        x86.CMP(self.n, self.present)
+        x86.JAE(absent)
+        self.v.broadcast_u32(self.label, [self.labels + self.n * 4])
+        self._sample()
+        x86.JMP(done)
+        asm.place(absent)
+        asm.comment("absent: dz = 0, loss = 0, prediction 0")
+        self.v.zero(self.label)
+        with self._vectors("absent"):
+            self.v.store(self._place(self.dz_row), self.label)
+        self._store_loss(self.label)
+        x86.XOR(self.at.as_dword, self.at.as_dword)
+        self._store_prediction()
+        asm.place(done)
+
+    def _store_loss(self, loss: Any) -> None:
+        """losses[n] = lane 0."""
+        z = self.z
+        self.v.store_scalar([self.block + self.n * z.element_bytes + self.spec.losses_offset_bytes], loss)
+
+    def _store_prediction(self) -> None:
+        """preds[n] = self.at."""
+        x86.MOV([self.block + self.n * 4 + self.spec.preds_offset_bytes], self.at.as_dword)
+
+    # predictions of several outputs --------------------------------------------------------------------------------
+
+    def _row_maximum(self) -> Any:
+        """A register with the largest z of the row in every lane."""
+        asm, v = self.asm, self.v
+        asm.comment("the largest z")
+        largest, z = asm.vec.alloc("largest z"), asm.vec.alloc("z")
+        v.load(largest, asm.vector_constant("minus_infinity", -math.inf))
+        with self._vectors("max"):
+            self._load_z(z, masked=True)
+            v.max(largest, largest, z)
+        self._reduce(v.max, largest, "largest z")
+        asm.vec.free(z)
+        return largest
+
+    def _first_class(self) -> Any:
+        """A register for `_note_class`, with no class in it."""
+        first = self.asm.vec.alloc("first class with the largest z")
+        self.v.load(first, self.asm.vector_constant("no_class", _NO_CLASS))
+        return first
+
+    def _note_class(self, first: Any, z: Any, largest: Any) -> None:
+        """first = min(first, class) in the lanes where z is the largest."""
+        asm, v = self.asm, self.v
+        mask, candidate, none = v.mask_alloc("z is largest"), asm.vec.alloc("candidate"), asm.vec.alloc("no class")
+        v.equal(mask, z, largest)
+        v.load(candidate, self._class_table)
+        v.load(none, asm.vector_constant("no_class", _NO_CLASS))
+        v.select(candidate, mask, candidate, none)
+        v.min(first, first, candidate)
+        v.mask_free(mask)
+        asm.vec.free(candidate, none)
+
+    def _predict_class(self, first: Any) -> None:
+        """preds[n] = the first class with the largest z; 0 where NaN left none."""
+        asm, at = self.asm, self.at.as_dword
+        self._reduce(self.v.min, first, "first class with the largest z")
+        below = asm.gp.alloc("all ones if a class").as_dword
+        self.v.to_integer(at, first)
+        x86.CMP(at, self.z.features)
+        x86.SBB(below, below)
+        x86.AND(at, below)
+        self._store_prediction()
+        asm.gp.free(below.as_qword)
+        asm.vec.free(first)
+
+    # the header ----------------------------------------------------------------------------------------------------
+
+    def _facts(self) -> Facts:
+        spec, z, ctype = self.spec, self.z, dtype_tag(self.z.dtype)
+        return Facts(
+            title=f"{spec.kind}  {z.n} x {z.features}",
+            source=f"asmgen/kernels/loss_{'softmax_ce' if spec.kind == 'softmax_ce' else 'elementwise'}.py",
+            formula=self.formula,
+            arguments=(
+                Argument("rdi", "z", ctype, str(z), "in", "rows 64-byte aligned, padding zero"),
+                Argument("rsi", "labels", "u32", f"[{z.n}]", "in", "read where n < present"),
+                Argument("rdx", "dz", ctype, str(z), "out", "overwritten, padding zero"),
+                Argument(
+                    "rcx",
+                    "block",
+                    "loss block",
+                    f"inv_count, present; {ctype} losses[{z.n}]; u32 preds[{z.n}]",
+                    "in/out",
+                ),
+            ),
+            slice_unit=f"samples, 0..{z.n}",
+            flops=spec.flops(),
+            bytes_read=z.size_bytes + 4 * z.n,
+            bytes_written=z.size_bytes + (z.element_bytes + 4) * z.n,
+            tile=f"1 sample, {self.n_vectors} vectors of {self.asm.lanes}",
+            notes=(
+                f"loss block: inv_count at {_INV_COUNT_AT}, present (u32) at {_PRESENT_AT}, losses at "
+                f"{spec.losses_offset_bytes}, preds at {spec.preds_offset_bytes}",
+                "samples n >= present: dz = 0, loss 0, pred 0",
+            ),
+        )

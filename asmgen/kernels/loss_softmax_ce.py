@@ -1,0 +1,73 @@
+"""Softmax and cross entropy: loss = log(sum_j e^(z_j - m)) - (z_label - m), dz = (softmax(z) - onehot) / present.
+
+m is the largest z, so no exponential overflows and the sum is at least 1. Three passes over a row: m; exponentials
+(left in dz), their sum and the class of m; dz. A NaN in z makes the sum, and so the loss, NaN.
+"""
+
+from __future__ import annotations
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
+from asmgen.kernels import math
+from asmgen.kernels.loss_frame import LossKernel
+from asmgen.plan.specs import Loss
+
+
+def emit(spec: Loss, isa: Isa) -> Listing:
+    """The listing of one shape (arguments: z, labels, dz, loss block; slice: samples)."""
+    return _SoftmaxCrossEntropy(spec, isa).emit()
+
+
+class _SoftmaxCrossEntropy(LossKernel):
+    formula = (
+        "loss[n] = log(sum_j e^(z[n,j] - m)) - (z[n,label] - m), m = max_j z[n,j]; pred[n] = first j with z[n,j] = m",
+        "dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) - (k == label)) * inv_count",
+    )
+
+    def _prepare(self) -> None:
+        self.one = self.asm.vec.alloc("1")
+        self.v.load(self.one, self.asm.vector_constant("one", 1.0))
+
+    def _sample(self) -> None:
+        asm, v = self.asm, self.v
+        largest = self._row_maximum()
+        names = "e^(z - m)", "sum", "z - m of the label", "class / label's z - m"
+        e, total, chosen, spare = (asm.vec.alloc(name) for name in names)
+        hot = v.mask_alloc("is label")
+        asm.comment("exponentials and their sum, z - m of the label, first class with z = m")
+        first = self._first_class()
+        v.zero(total)
+        v.zero(chosen)
+        with self._vectors("exp"):
+            self._load_z(e, masked=True)
+            self._note_class(first, e, largest)
+            v.sub(e, e, largest)
+            self._is_label(hot, spare)
+            v.keep(spare, hot, e)
+            v.add(chosen, chosen, spare)
+            math.exp(asm, e)
+            v.store(self._place(self.dz_row), e)
+            v.add(total, total, e)
+        self._predict_class(first)
+        self._reduce(v.add, total, "sum of the exponentials")
+        self._reduce(v.add, chosen, "z - m of the label")
+
+        inv_total = largest
+        v.div(inv_total, self.one, total)
+        asm.note("1 / sum")
+        asm.comment("dz = (e^(z - m) / sum - onehot) * inv_count")
+        with self._vectors("dz"):
+            v.load(e, self._place(self.dz_row))
+            v.mul(e, e, inv_total)
+            self._is_label(hot, spare)
+            v.keep(spare, hot, self.one)
+            v.sub(e, e, spare)
+            v.mul(e, e, self.inv_count)
+            v.store(self._place(self.dz_row), e)
+
+        asm.comment("loss = log(sum) - (z - m) of the label")
+        math.log(asm, total)
+        v.sub(total, total, chosen)
+        self._store_loss(total)
+        v.mask_free(hot)
+        asm.vec.free(largest, e, total, chosen, spare)

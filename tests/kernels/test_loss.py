@@ -1,0 +1,100 @@
+"""softmax_ce, bce and mse: dz, losses and predictions, and what a NaN does to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asmgen.asm.isa import ISAS
+from asmgen.harness.buffers import GuardedBuffer
+from asmgen.harness.call import call
+from asmgen.harness.check import check_kernel
+from asmgen.harness.library import load_kernel
+from asmgen.kernels import loss
+from asmgen.plan.layout import Image, Rows
+from asmgen.plan.specs import Loss
+
+KINDS = ("softmax_ce", "bce", "mse")
+
+
+def _spec(kind: str, isa: str, dtype: str, outputs: int, n: int = 5) -> Loss:
+    return Loss(kind, Rows(n, outputs, ISAS[isa].lanes(dtype), dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_outputs(isa: str, dtype: str, kind: str) -> None:
+    for outputs in (1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 35, 256, 1000):
+        if kind != "softmax_ce" or outputs > 1:
+            check_kernel(_spec(kind, isa, dtype, outputs), isa, emit=loss.emit)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(3, 1, 1), (10, 1, 1), (5, 2, 2), (17, 1, 3)])
+def test_outputs_of_a_flattened_image(isa: str, dtype: str, kind: str, shape: tuple[int, int, int]) -> None:
+    """Outputs lie in the image's order, with padding behind every pixel's channels."""
+    c, h, w = shape
+    source = Image(3, c, h, w, ISAS[isa].lanes(dtype), dtype)
+    check_kernel(Loss(kind, Rows(3, c * h * w, source.block, dtype, source)), isa, emit=loss.emit)
+
+
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_batches(isa: str, n: int) -> None:
+    for kind in KINDS:
+        check_kernel(_spec(kind, isa, "float32", 10, n), isa, emit=loss.emit)
+
+
+def _run(spec: Loss, isa: str, z: np.ndarray, labels: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dz, losses, preds of a full batch."""
+    n, dtype = spec.z.n, spec.z.dtype
+    block = np.zeros(spec.preds_offset_bytes + 4 * n, np.uint8)
+    block[: spec.z.element_bytes].view(dtype)[:] = 1 / n
+    block[8:12].view(np.uint32)[:] = n
+    memory = [GuardedBuffer(part) for part in (spec.z.pack(z), np.array(labels, np.uint32), spec.z.pack(z), block)]
+    assert not call(load_kernel(loss.emit(spec, ISAS[isa])), [part.address for part in memory], 0, n, isa)
+    losses = memory[3].bytes[spec.losses_offset_bytes :][: n * spec.z.element_bytes].copy().view(dtype)
+    return spec.z.unpack(memory[2].read(dtype)), losses, memory[3].bytes[spec.preds_offset_bytes :].view(np.uint32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("outputs", [1, 2, 10, 40])
+def test_nan_reaches_the_loss(isa: str, dtype: str, kind: str, outputs: int) -> None:
+    """A NaN anywhere in a row makes its loss NaN, and no other; the prediction stays a class."""
+    if (kind, outputs) == ("softmax_ce", 1):
+        return
+    spec = _spec(kind, isa, dtype, outputs, outputs + 1)
+    z = np.linspace(-1, 1, spec.z.n * outputs).reshape(spec.z.n, outputs)
+    z[np.arange(outputs), np.arange(outputs)] = np.nan
+    _, losses, preds = _run(spec, isa, z, [0] * spec.z.n)
+    assert np.isnan(losses[:outputs]).all()
+    assert np.isfinite(losses[outputs])
+    assert (preds < max(outputs, 2)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extreme_logits(isa: str, dtype: str) -> None:
+    """Huge logits give finite losses and slopes; an infinite one a loss that is not finite."""
+    spec = _spec("softmax_ce", isa, dtype, 3, 4)
+    z = np.array([[1e30, -1e30, 0], [-1e30, -1e30, -1e30], [0, np.inf, 0], [5, -np.inf, 5]])
+    dz, losses, preds = _run(spec, isa, z, [0, 1, 0, 2])
+    assert losses[0] == 0
+    np.testing.assert_allclose(losses[[1, 3]], [np.log(3), np.log(2)], rtol=1e-6)
+    assert np.isnan(losses[2])
+    assert np.isfinite(dz[[0, 1, 3]]).all()
+    assert list(preds[[0, 1, 3]]) == [0, 0, 0]
+    spec = _spec("bce", isa, dtype, 1, 4)
+    dz, losses, _ = _run(spec, isa, np.array([[1e30], [-1e30], [50.0], [-50.0]]), [1, 0, 1, 1])
+    np.testing.assert_allclose(losses, [0, 0, np.exp(-50), 50], rtol=1e-6)
+    np.testing.assert_allclose(dz[:, 0] * 4, [0, 0, -np.exp(-50), -1], rtol=1e-6)
+
+
+def test_first_of_equal_outputs_is_predicted(isa: str) -> None:
+    for kind in KINDS:
+        spec = _spec(kind, isa, "float32", 40, 3)
+        z = np.zeros((3, 40))
+        z[0, [7, 8, 25, 39]] = 1
+        z[1] = -2
+        z[2, 39] = 3
+        assert list(_run(spec, isa, z, [0, 1, 2])[2]) == [7, 0, 39]
