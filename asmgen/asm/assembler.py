@@ -35,6 +35,8 @@ _ARGUMENTS = (x86.rdi, x86.rsi, x86.rdx, x86.rcx, x86.r8, x86.r9)
 _SCRATCH = (x86.rax, x86.r10, x86.r11)
 _SAVED = (x86.rbx, x86.rbp, x86.r12, x86.r13, x86.r14, x86.r15)
 _NOTE_COLUMN = 62
+_LINE_BYTES = 64
+_MAX_SCRATCH_BYTES = 32 * 1024
 
 
 class Assembler:
@@ -65,6 +67,7 @@ class Assembler:
         self._labels: dict[str, int] = {}
         self._constants: dict[str, Constant] = {}
         self._n_slots = 0
+        self._scratch_bytes = 0
         self._arguments_named: set[int] = set()
 
     def __enter__(self) -> Assembler:
@@ -152,7 +155,29 @@ class Assembler:
     def stack_slot(self) -> Any:
         """A fresh quadword of the frame, as a memory operand."""
         self._n_slots += 1
-        return x86.qword[rsp + 8 * (self._n_slots - 1)]
+        return x86.qword[rsp + self._scratch_bytes + 8 * (self._n_slots - 1)]
+
+    def scratch(self, n_bytes: int) -> Any:
+        """The address of `n_bytes` of the frame, aligned to 64 B, to add displacements and indices to.
+
+        Scratch lies below the stack slots, so it must be taken before the first of them; the kernel must have filled
+        what it reads. At most 32 KB a kernel: threads have small stacks.
+        """
+        if self._n_slots:
+            raise ValueError(f"{self.symbol}: scratch must be taken before the first stack slot")
+        at = self._scratch_bytes
+        self._scratch_bytes += -(-n_bytes // _LINE_BYTES) * _LINE_BYTES
+        if self._scratch_bytes > _MAX_SCRATCH_BYTES:
+            raise ValueError(f"{self.symbol}: {self._scratch_bytes} B of scratch, at most {_MAX_SCRATCH_BYTES}")
+        return rsp + at
+
+    def _frame(self) -> tuple[list[str], list[str]]:
+        """Lines that make room for scratch and slots, and that give it back. An aligned frame keeps the old rsp."""
+        size = self._scratch_bytes + 8 * self._n_slots
+        if not self._scratch_bytes:
+            return ([f"    sub rsp, {size}"], [f"    add rsp, {size}"]) if size else ([], [])
+        enter = ["    mov rax, rsp", f"    sub rsp, {size + 8}", f"    and rsp, -{_LINE_BYTES}"]
+        return [*enter, f"    mov qword [rsp + {size}], rax"], [f"    mov rsp, qword [rsp + {size}]"]
 
     # constants -----------------------------------------------------------------------------------------------------
 
@@ -184,10 +209,8 @@ class Assembler:
         """Add prologue and epilogue and freeze everything into a Listing."""
         used = self.gp.used()
         saved = [register for register in _SAVED if str(register) in used]
-        frame = 8 * self._n_slots
-        lines: list[str] = [f"    push {register}" for register in saved]
-        if frame:
-            lines.append(f"    sub rsp, {frame}")
+        enter, leave = self._frame()
+        lines: list[str] = [f"    push {register}" for register in saved] + enter
         n_instructions = 0
         for position, instruction in enumerate(self._stream):
             lines.extend(f"    ; {text}" for text in self._comments.get(position, ()))
@@ -199,8 +222,7 @@ class Assembler:
             note = self._notes.get(position)
             lines.append(f"{text:<{_NOTE_COLUMN}}; {note}" if note else text)
         lines.extend(f"    ; {text}" for text in self._comments.get(len(self._stream), ()))
-        if frame:
-            lines.append(f"    add rsp, {frame}")
+        lines.extend(leave)
         lines.extend(f"    pop {register}" for register in reversed(saved))
         if self.isa.has_vex and self.vec.history:
             lines.append("    vzeroupper")

@@ -1,0 +1,180 @@
+"""Lists of the live entries of one block of output channels over a strip of pooled pixels, on the kernel's stack.
+
+The list of a channel is its number of entries, then for each live entry (dy != 0) the byte offset of the pixel of x
+that the argmax code names, and the gradient. A chunk of pixels is staged as vectors, V channels at a time; then every
+channel appends its entries without a branch: each is stored behind the list, and the count grows only by live ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import peachpy.x86_64 as x86
+
+from asmgen.asm.assembler import Assembler
+from asmgen.kernels.code_offsets import CodeOffsets
+from asmgen.kernels.share import Share
+from asmgen.kernels.window import add
+from asmgen.plan.specs import Conv2dBackwardWeightsSparse
+from asmgen.tile.conv2d_dw_sparse import WORD_BYTES, Tile
+from asmgen.tile.split import parts
+
+_GROUP_BYTES = 16  # entries of the channels that append together, one vector's worth of 128 bits
+
+
+class LiveLists:
+    """float32: an entry is one quadword, offset below and gradient above. float64: two, which lie in two planes.
+
+    Takes its scratch memory at once (before any stack slot), registers only while `build` emits.
+    """
+
+    def __init__(self, asm: Assembler, spec: Conv2dBackwardWeightsSparse, tile: Tile) -> None:
+        self.asm, self.spec, self.tile, self.dy = asm, spec, tile, spec.dy
+        self._vector_bytes = asm.isa.vector_bytes
+        self.stride = tile.list_bytes
+        self.lists = asm.scratch(asm.lanes * self.stride)
+        self._staged = asm.scratch(tile.chunk * 2 * self._vector_bytes)
+        self._is_packed = tile.list_words == 1
+        self._plane_bytes = tile.rows * tile.cols * WORD_BYTES
+
+    @property
+    def gradient_bytes(self) -> int:
+        """From an entry's offset to its gradient."""
+        return WORD_BYTES // 2 if self._is_packed else self._plane_bytes
+
+    # walking --------------------------------------------------------------------------------------------------------
+
+    def walk(self, list_at: Any, body: Callable[[Any, Any], None]) -> None:
+        """For each entry of the list at list_at: body(register with the offset, address of the gradient)."""
+        asm = self.asm
+        end, left, offset = asm.gp.alloc("end of the list"), asm.gp.alloc("-entries left"), asm.gp.alloc("x at entry")
+        through = asm.label("through")
+        x86.MOV(left, [list_at])
+        asm.note("entries of this channel")
+        x86.LEA(end, [list_at + left * WORD_BYTES + WORD_BYTES])
+        x86.NEG(left)
+        x86.JZ(through)
+        again = asm.label("entry")
+        asm.place(again)
+        x86.MOV(offset.as_dword, [end + left * WORD_BYTES])
+        body(offset, end + left * WORD_BYTES + self.gradient_bytes)
+        x86.ADD(left, 1)
+        x86.JNZ(again)
+        asm.place(through)
+        asm.gp.free(end, left, offset)
+
+    # building -------------------------------------------------------------------------------------------------------
+
+    def build(self, rows: Share, n_cols: int, dy_at: Any, codes_at: Any, db: Any) -> None:
+        """Fill all V lists from the strip at dy_at, codes_at (both are moved); add dy to the V sums at db, if any."""
+        asm, dy = self.asm, self.dy
+        for lane in range(asm.lanes):
+            x86.MOV(x86.qword[self.lists + lane * self.stride], 0)
+        offsets = CodeOffsets(asm, self.spec.pool, *self._pixel_steps()) if self.spec.pool else None
+        base = asm.vec.alloc("offset of the window")
+        vectors = [asm.vec.alloc(name) for name in ("offset of the entry", "dy", "entries")]
+        total = asm.vec.alloc("sum of dy") if db is not None else None
+        asm.v.zero(base)
+        if total is not None:
+            asm.v.load(total, [db])
+        window_row, window_column = self._window_steps()
+        with rows.loop("row", on_stack=True):
+            for count, n_pixels in parts(n_cols, self.tile.chunk):
+                with asm.loop("chunk", count, on_stack=True):
+                    asm.comment("stage offsets and gradients, V channels of a pixel at a time")
+                    self._stage(n_pixels, dy_at, codes_at, offsets, base, vectors, total)
+                    asm.comment("append them to the lists of their channels")
+                    self._append(n_pixels)
+            asm.v.integer_add(base, base, asm.integer_constant(f"next_row_{n_cols}", window_row - n_cols * window_column))
+            add(dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+            if offsets:
+                add(codes_at, (dy.w - n_cols) * dy.code_pixel_bytes)
+        if total is not None:
+            asm.v.store([db], total)
+            asm.vec.free(total)
+        asm.vec.free(base, *vectors)
+        if offsets:
+            offsets.release()
+
+    def _pixel_steps(self) -> tuple[int, int]:
+        """Bytes of x from an output row, and column, to the next."""
+        conv = self.spec.conv
+        return conv.sh * conv.x.row_bytes, conv.sw * conv.x.pixel_bytes
+
+    def _window_steps(self) -> tuple[int, int]:
+        """Bytes of x from a window to the one below, and to the right."""
+        pool, (row, column) = self.spec.pool, self._pixel_steps()
+        return (row * pool.ph, column * pool.pw) if pool else (row, column)
+
+    def _stage(
+        self, n_pixels: int, dy_at: Any, codes_at: Any, offsets: CodeOffsets | None, base: Any, vectors: Any, total: Any
+    ) -> None:
+        asm, dy = self.asm, self.dy
+        offset, gradient, entries = vectors
+        staged = asm.gp.alloc("staged entries")
+        x86.LEA(staged, [self._staged])
+        step = asm.integer_constant("next_window", self._window_steps()[1])
+        with asm.loop("pixel", n_pixels):
+            asm.v.load(gradient, [dy_at])
+            asm.note("dy: V channels of a pixel")
+            if offsets:
+                asm.v.integer_add(offset, offsets(codes_at), base)
+            else:
+                asm.v.mov(offset, base)
+            if total is not None:
+                asm.v.add(total, total, gradient)
+            if self._is_packed:
+                asm.v.unpack(entries, offset, gradient, "PS", high=False)
+                asm.note("per 128 bits: entries of channels 0, 1")
+                asm.v.store([staged], entries)
+                asm.v.unpack(entries, offset, gradient, "PS", high=True)
+                asm.note("per 128 bits: entries of channels 2, 3")
+                asm.v.store([staged + self._vector_bytes], entries)
+            else:
+                asm.v.store([staged], offset)
+                asm.v.store([staged + self._vector_bytes], gradient)
+            asm.v.integer_add(base, base, step)
+            x86.ADD(staged, 2 * self._vector_bytes)
+            add(dy_at, dy.pixel_bytes)
+            if offsets:
+                add(codes_at, dy.code_pixel_bytes)
+        asm.gp.free(staged)
+
+    def _append(self, n_pixels: int) -> None:
+        """The channels of 128 bits together: their counts are independent chains."""
+        asm = self.asm
+        staged, lists = asm.gp.alloc("staged entries"), asm.gp.alloc("lists")
+        n_channels = _GROUP_BYTES // asm.element_bytes
+        counts = [asm.gp.alloc(f"count[{channel}]") for channel in range(n_channels)]
+        words = [asm.gp.alloc(f"word[{word}]") for word in range(self.tile.list_words)]
+        x86.LEA(staged, [self._staged])
+        x86.LEA(lists, [self.lists])
+        with asm.loop("channels", self._vector_bytes // _GROUP_BYTES):
+            for channel, count in enumerate(counts):
+                x86.MOV(count, [lists + channel * self.stride])
+            for pixel in range(n_pixels):
+                for channel, count in enumerate(counts):
+                    self._append_one(staged, pixel, lists, channel, count, words)
+            for channel, count in enumerate(counts):
+                x86.MOV([lists + channel * self.stride], count)
+            x86.ADD(staged, _GROUP_BYTES)
+            x86.ADD(lists, n_channels * self.stride)
+        asm.gp.free(staged, lists, *counts, *words)
+
+    def _append_one(self, staged: Any, pixel: int, lists: Any, channel: int, count: Any, words: list[Any]) -> None:
+        """Store the entry behind the list; the count grows by 1 - (gradient's bits < 1)."""
+        pixel_at = staged + pixel * 2 * self._vector_bytes
+        list_at = lists + channel * self.stride + WORD_BYTES
+        if self._is_packed:
+            half, place = divmod(channel, 2)
+            source = pixel_at + half * self._vector_bytes + place * WORD_BYTES
+            x86.MOV(words[0], [source])
+            x86.MOV([list_at + count * WORD_BYTES], words[0])
+            x86.CMP(x86.dword[source + WORD_BYTES // 2], 1)
+        else:
+            for plane, word in enumerate(words):
+                x86.MOV(word, [pixel_at + plane * self._vector_bytes + channel * WORD_BYTES])
+                x86.MOV([list_at + count * WORD_BYTES + plane * self._plane_bytes], word)
+            x86.CMP(words[-1], 1)
+        x86.SBB(count, -1)
