@@ -47,8 +47,8 @@ class TrainerBench:
         """Seconds of training of each epoch."""
         log = Path(self._folder.name) / "log.csv"
         command = [str(self._trainer), "--data", self._folder.name, "--epochs", str(epochs), "--quiet"]
-        # A learning rate of zero keeps random labels from driving the weights to infinity; the work is the same.
-        command += ["--lr", "0", "--threads", str(self._threads), "--log", str(log)]
+        # A vanishing learning rate keeps random labels from driving the weights to infinity; the work is the same.
+        command += ["--lr", "1e-30", "--threads", str(self._threads), "--log", str(log)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ToolError(f"{self._trainer} failed: {done.stderr.strip() or done.stdout.strip()}")
