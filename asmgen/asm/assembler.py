@@ -36,7 +36,8 @@ _SCRATCH = (x86.rax, x86.r10, x86.r11)
 _SAVED = (x86.rbx, x86.rbp, x86.r12, x86.r13, x86.r14, x86.r15)
 _NOTE_COLUMN = 62
 _LINE_BYTES = 64
-_MAX_SCRATCH_BYTES = 32 * 1024
+_PAGE_BYTES = 4096
+_MAX_SCRATCH_BYTES = 512 * 1024
 
 
 class Assembler:
@@ -152,6 +153,33 @@ class Assembler:
         finally:
             self._nest.pop()
 
+    @contextmanager
+    def set_bits(self, name: str, trips: str, mask: Any, index: Any) -> Iterator[None]:
+        """Repeat the body for each set bit of `mask`, lowest first, with its number in `index`.
+
+        The body may change `index`. mask is 0 afterwards; a mask of 0 skips the body. trips: text for the header.
+        """
+        self._loops.append(Loop(name, trips, len(self._nest)))
+        self._nest.append(name)
+        label = self.label("_".join(self._nest))
+        end = self.label("_".join(self._nest) + "_end")
+        x86.TEST(mask, mask)
+        x86.JZ(end)
+        self.place(label)
+        has_bmi = "BMI" in self.isa.extensions
+        (x86.TZCNT if has_bmi else x86.BSF)(index, mask)
+        try:
+            yield
+        finally:
+            self._nest.pop()
+        if has_bmi:
+            x86.BLSR(mask, mask)
+        else:
+            x86.LEA(index, [mask - 1])
+            x86.AND(mask, index)
+        x86.JNZ(label)
+        self.place(end)
+
     def stack_slot(self) -> Any:
         """A fresh quadword of the frame, as a memory operand."""
         self._n_slots += 1
@@ -161,7 +189,8 @@ class Assembler:
         """The address of `n_bytes` of the frame, aligned to 64 B, to add displacements and indices to.
 
         Scratch lies below the stack slots, so it must be taken before the first of them; the kernel must have filled
-        what it reads. At most 32 KB a kernel: threads have small stacks.
+        what it reads. At most 512 KB a kernel; every page is touched in order, so that a guard page below the
+        stack is never jumped over.
         """
         if self._n_slots:
             raise ValueError(f"{self.symbol}: scratch must be taken before the first stack slot")
@@ -176,7 +205,12 @@ class Assembler:
         size = self._scratch_bytes + 8 * self._n_slots
         if not self._scratch_bytes:
             return ([f"    sub rsp, {size}"], [f"    add rsp, {size}"]) if size else ([], [])
-        enter = ["    mov rax, rsp", f"    sub rsp, {size + 8}", f"    and rsp, -{_LINE_BYTES}"]
+        n_pages, rest = divmod(size + 8, _PAGE_BYTES)
+        enter = ["    mov rax, rsp"]
+        if n_pages:
+            enter += [f"    lea r11, [rsp - {n_pages * _PAGE_BYTES}]", ".touch_page:", f"    sub rsp, {_PAGE_BYTES}"]
+            enter += ["    test qword [rsp], rsp", "    cmp rsp, r11", "    jne .touch_page"]
+        enter += [f"    sub rsp, {rest}", f"    and rsp, -{_LINE_BYTES}"]
         return [*enter, f"    mov qword [rsp + {size}], rax"], [f"    mov rsp, qword [rsp + {size}]"]
 
     # constants -----------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from asmgen.plan.specs.sparse import (
     Conv2dPackForward,
     LiveEntries,
 )
+from asmgen.plan.specs.winograd import Conv2dBackwardInputWinograd, Conv2dForwardWinograd, WinogradWeights
 
 __all__ = [
     "ActBackward",
@@ -41,10 +42,12 @@ __all__ = [
     "Conv",
     "Conv2dBackwardInput",
     "Conv2dBackwardInputSparse",
+    "Conv2dBackwardInputWinograd",
     "Conv2dBackwardWeights",
     "Conv2dBackwardWeightsPooled",
     "Conv2dBackwardWeightsSparse",
     "Conv2dForward",
+    "Conv2dForwardWinograd",
     "Conv2dPackForward",
     "Conv2dPackInputGradient",
     "Conv2dUnpool",
@@ -59,6 +62,7 @@ __all__ = [
     "PoolBackward",
     "PoolForward",
     "Update",
+    "WinogradWeights",
     "activation_tag",
     "activations_tag",
     "dtype_tag",

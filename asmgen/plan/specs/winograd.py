@@ -1,0 +1,193 @@
+"""Specs of the 3 x 3 convolution by Winograd's F(4 x 4, 3 x 3) and F(2 x 2, 3 x 3): asmgen/plan/winograd.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
+from asmgen.plan.specs.base import (
+    Activation,
+    KernelSpec,
+    Pool,
+    activation_tag,
+    dtype_tag,
+    halo_tag,
+    pool_tag,
+    require,
+)
+from asmgen.plan.specs.conv import Conv
+from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedWeights
+
+
+@dataclass(frozen=True)
+class WinogradWeights(KernelSpec):
+    """u = G g G^T of every filter g; arguments: w, u.
+
+    Forward: w is ConvWeights (lanes are output channels), and its bias is copied behind u. mirrored, for the input
+    gradient: w has its input channels in lanes (ConvWeightsByInput, or the copy that `conv2d_pack_dx` makes, which is
+    ConvWeights with oc and c swapped), taps are turned by 180 degrees, and no bias is read or written.
+    """
+
+    weights: ConvWeights | ConvWeightsByInput
+    m: int
+    mirrored: bool
+
+    @property
+    def taps(self) -> ConvWeights:
+        """w as [outputs/V][inputs][3][3][V], whichever way the convolution's channels are named."""
+        return self.weights if isinstance(self.weights, ConvWeights) else self.weights.taps
+
+    @property
+    def u(self) -> TransformedWeights:
+        taps = self.taps
+        return TransformedWeights(taps.oc, taps.c, self.m, taps.block, taps.dtype, self.mirrored)
+
+    @property
+    def u_bytes(self) -> int:
+        return self.u.size_bytes
+
+    def slice_units(self) -> int:
+        return self.u.n_blocks
+
+    def stem(self) -> str:
+        w = self.taps
+        mirrored = "_dx" if self.mirrored else ""
+        return f"conv3_wino{self.m}_weights{mirrored}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+
+    def flops(self) -> int:
+        """A multiply and an add for every element of w and u that is not zero in G, row transform and column one."""
+        transform = TRANSFORMS[self.m]
+        nonzero = sum(1 for row in transform.g for tap in row if tap)
+        return 2 * nonzero * (TAPS + transform.side) * self.taps.oc * self.taps.c
+
+    def check(self) -> None:
+        require(self.m in SIZES, self, f"m must be one of {SIZES}")
+        require((self.weights.kh, self.weights.kw) == (TAPS, TAPS), self, "the kernel must be 3 x 3")
+        by_input = isinstance(self.weights, ConvWeightsByInput)
+        require(self.mirrored or not by_input, self, "the forward direction needs its output channels in lanes")
+
+
+@dataclass(frozen=True)
+class Conv2dForwardWinograd(KernelSpec):
+    """y = pool(act(conv(x) + b)) as Conv2dForward, for 3 x 3 and stride 1, from u; arguments: x, u, y, codes.
+
+    pool: none, or tiles of at most 2 x 2. z has at least m rows and columns.
+    """
+
+    conv: Conv
+    y: Image
+    act: Activation
+    pool: Pool | None
+    codes: bool
+    m: int
+
+    @property
+    def u(self) -> TransformedWeights:
+        w = self.conv.weights
+        return TransformedWeights(w.oc, w.c, self.m, w.block, w.dtype, False)
+
+    @property
+    def u_bytes(self) -> int:
+        return self.u.size_bytes
+
+    def slice_units(self) -> int:
+        return self.conv.x.n
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
+        bias = "_bias" if self.conv.bias else ""
+        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}"
+        return f"{_tag(op, self.m)}_fwd_{shape}{out}{fused}_{dtype_tag(self.y.dtype)}"
+
+    def flops(self) -> int:
+        """Of the direct computation it replaces."""
+        return 2 * self.conv.macs
+
+    def multiplies(self) -> int:
+        """The products of transformed elements, which take the place of `conv.macs`."""
+        return _multiplies(self.conv, self.m, self.conv.oh, self.conv.ow)
+
+    def check(self) -> None:
+        conv = self.conv
+        _check_conv(self, conv, self.m)
+        require(min(conv.oh, conv.ow) >= self.m, self, "z is smaller than a tile")
+        require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
+        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        require(not (self.codes and self.pool is None), self, "codes need a pool")
+        ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
+        require(max(ph, pw) <= 2, self, "a tile holds pooling windows of at most 2 x 2")
+        require((self.y.h * ph, self.y.w * pw) == (conv.oh, conv.ow), self, "y does not fit z and pool")
+        halo, x = conv.x.halo, conv.x
+        inside = conv.pt <= halo.top and conv.pl <= halo.left
+        inside &= conv.oh + TAPS - 1 - conv.pt <= x.h + halo.bottom
+        inside &= conv.ow + TAPS - 1 - conv.pl <= x.w + halo.right
+        require(inside, self, "the taps reach beyond the halo of x")
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardInputWinograd(KernelSpec):
+    """dx as Conv2dBackwardInput, for 3 x 3 and stride 1, from the mirrored u; arguments: dz, u, dx.
+
+    A correlation of dz with the turned taps and pads of 2 - pt, 2 - pl. dx has at least m rows and columns.
+    """
+
+    conv: Conv
+    dz: Image
+    dx: Image
+    m: int
+
+    @property
+    def u(self) -> TransformedWeights:
+        w = self.conv.weights
+        return TransformedWeights(w.c, w.oc, self.m, w.block, w.dtype, True)
+
+    @property
+    def u_bytes(self) -> int:
+        return self.u.size_bytes
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        """Rows above and columns left of dz that the first pixel of dx meets."""
+        return TAPS - 1 - self.conv.pt, TAPS - 1 - self.conv.pl
+
+    def slice_units(self) -> int:
+        return self.dx.n
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        halos = f"_z{halo_tag(self.dz)}" + (f"_d{halo_tag(self.dx)}" if self.dx.halo else "")
+        return f"{_tag(op, self.m)}_dx_{shape}{halos}_{dtype_tag(self.dx.dtype)}"
+
+    def flops(self) -> int:
+        """Of the direct computation it replaces."""
+        return 2 * self.conv.macs
+
+    def multiplies(self) -> int:
+        """The products of transformed elements, which take the place of `conv.macs`."""
+        return _multiplies(self.conv, self.m, self.dx.h, self.dx.w)
+
+    def check(self) -> None:
+        _check_conv(self, self.conv, self.m)
+        require(min(self.dx.h, self.dx.w) >= self.m, self, "dx is smaller than a tile")
+        (top, left), dz, halo = self.pads, self.dz, self.dz.halo
+        require(0 <= top <= halo.top and 0 <= left <= halo.left, self, "the taps reach beyond the halo of dz")
+        inside = self.dx.h + self.conv.pt <= dz.h + halo.bottom and self.dx.w + self.conv.pl <= dz.w + halo.right
+        require(inside, self, "the taps reach beyond the halo of dz")
+
+
+def _tag(op: str, m: int) -> str:
+    """`conv3_wino4`, `conv3t0l1_wino2`."""
+    return f"{op}_wino{m}"
+
+
+def _multiplies(conv: Conv, m: int, rows: int, cols: int) -> int:
+    tiles = -(-rows // m) * -(-cols // m)
+    return conv.x.n * tiles * TRANSFORMS[m].n_positions * conv.weights.oc * conv.weights.c
+
+
+def _check_conv(spec: KernelSpec, conv: Conv, m: int) -> None:
+    w = conv.weights
+    require(m in SIZES, spec, f"m must be one of {SIZES}")
+    require((w.kh, w.kw, conv.sh, conv.sw) == (TAPS, TAPS, 1, 1), spec, "needs a 3 x 3 kernel and stride 1")
+    require(conv.x.block == w.block, spec, "x must have its channels in lanes")

@@ -1,0 +1,147 @@
+"""Winograd's minimal filtering F(m x m, 3 x 3): the three transforms, and where transformed weights lie.
+
+A tile of m x m outputs of a 3 x 3 correlation with stride 1 depends on (m+2) x (m+2) inputs d:
+
+    y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A        (* is element by element)
+
+which takes (m+2)^2 multiplications a channel instead of 9 m^2: 36 for 144 with m = 4, 16 for 36 with m = 2. The points
+of interpolation are 0, 1, -1, infinity, and 2, -2 for m = 4 (Lavin and Gray, 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asmgen.plan.layout import ELEMENT_BYTES
+
+Array = np.ndarray[Any, Any]
+
+TAPS = 3  # rows and columns of the filter
+SIZES = (2, 4)  # m
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The matrices of F(m x m, 3 x 3). G is kept as diag(scale) @ g, with small integers in g."""
+
+    m: int
+    bt: tuple[tuple[int, ...], ...]
+    g: tuple[tuple[int, ...], ...]
+    scale: tuple[float, ...]
+    at: tuple[tuple[int, ...], ...]
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of an input tile."""
+        return self.m + TAPS - 1
+
+    @property
+    def n_positions(self) -> int:
+        """Elements of a transformed tile: the products of one channel."""
+        return self.side * self.side
+
+    def weights(self, w: Array) -> Array:
+        """G w G^T of [..., 3, 3], in float64."""
+        g = np.diag(self.scale) @ np.array(self.g, np.float64)
+        return np.asarray(np.einsum("ik,...kl,jl->...ij", g, np.asarray(w, np.float64), g))
+
+
+F4 = Transform(
+    m=4,
+    bt=(
+        (4, 0, -5, 0, 1, 0),
+        (0, -4, -4, 1, 1, 0),
+        (0, 4, -4, -1, 1, 0),
+        (0, -2, -1, 2, 1, 0),
+        (0, 2, -1, -2, 1, 0),
+        (0, 4, 0, -5, 0, 1),
+    ),
+    g=((1, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 1)),
+    scale=(1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24, 1.0),
+    at=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+)
+F2 = Transform(
+    m=2,
+    bt=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    g=((1, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 1)),
+    scale=(1.0, 1 / 2, 1 / 2, 1.0),
+    at=((1, 1, 1, 0), (0, 1, -1, -1)),
+)
+TRANSFORMS: dict[int, Transform] = {transform.m: transform for transform in (F4, F2)}
+
+
+@dataclass(frozen=True)
+class TransformedWeights:
+    """`[outputs/V][position][inputs][V]`, then, where has_bias, the bias `[outputs/V][V]`; pad lanes are zero.
+
+    The outputs are the channels in lanes, the inputs those that are summed over: oc and c in the forward direction,
+    c and oc in the input gradient's, whose taps are mirrored (`mirrored`).
+    """
+
+    outputs: int
+    inputs: int
+    m: int
+    block: int
+    dtype: str
+    mirrored: bool
+
+    @property
+    def transform(self) -> Transform:
+        return TRANSFORMS[self.m]
+
+    @property
+    def has_bias(self) -> bool:
+        return not self.mirrored
+
+    @property
+    def element_bytes(self) -> int:
+        return ELEMENT_BYTES[self.dtype]
+
+    @property
+    def n_blocks(self) -> int:
+        """Vectors of outputs."""
+        return -(-self.outputs // self.block)
+
+    @property
+    def input_bytes(self) -> int:
+        """From an input channel to the next: one vector."""
+        return self.block * self.element_bytes
+
+    @property
+    def position_bytes(self) -> int:
+        return self.inputs * self.input_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        return self.transform.n_positions * self.position_bytes
+
+    @property
+    def bias_offset_bytes(self) -> int:
+        return self.n_blocks * self.block_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return self.bias_offset_bytes + (self.n_blocks * self.input_bytes if self.has_bias else 0)
+
+    def pack(self, w: Array, b: Array) -> Array:
+        """The transform of w [oc, c, 3, 3], and b [oc], -> flat elements."""
+        taps = np.swapaxes(w, 0, 1)[:, :, ::-1, ::-1] if self.mirrored else w
+        u = self.transform.weights(taps).reshape(self.outputs, self.inputs, -1)
+        pad = self.n_blocks * self.block - self.outputs
+        u = np.pad(u, ((0, pad), (0, 0), (0, 0))).reshape(self.n_blocks, self.block, self.inputs, -1)
+        flat = u.transpose(0, 3, 2, 1).astype(self.dtype).reshape(-1)
+        return np.concatenate([flat, np.pad(np.asarray(b, self.dtype), (0, pad))]) if self.has_bias else flat
+
+    def unpack(self, flat: Array) -> tuple[Array, Array | None]:
+        """Flat elements -> u [outputs, inputs, m+2, m+2], bias."""
+        at, side = self.bias_offset_bytes // self.element_bytes, self.transform.side
+        u = flat[:at].reshape(self.n_blocks, -1, self.inputs, self.block).transpose(0, 3, 2, 1)
+        u = u.reshape(-1, self.inputs, side, side)[: self.outputs]
+        return u.copy(), flat[at : at + self.outputs].copy() if self.has_bias else None
+
+    def __str__(self) -> str:
+        bias = " + bias" if self.has_bias else ""
+        return f"[{self.n_blocks}][{self.transform.n_positions}][{self.inputs}][{self.block}]{bias}"
