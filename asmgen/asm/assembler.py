@@ -205,12 +205,13 @@ class Assembler:
         size = self._scratch_bytes + 8 * self._n_slots
         if not self._scratch_bytes:
             return ([f"    sub rsp, {size}"], [f"    add rsp, {size}"]) if size else ([], [])
-        n_pages, rest = divmod(size + 8, _PAGE_BYTES)
-        enter = ["    mov rax, rsp"]
+        n_pages, rest = divmod(-(-(size + 8) // _LINE_BYTES) * _LINE_BYTES, _PAGE_BYTES)
+        enter = ["    mov rax, rsp", f"    and rsp, -{_LINE_BYTES}"]
         if n_pages:
             enter += [f"    lea r11, [rsp - {n_pages * _PAGE_BYTES}]", ".touch_page:", f"    sub rsp, {_PAGE_BYTES}"]
             enter += ["    test qword [rsp], rsp", "    cmp rsp, r11", "    jne .touch_page"]
-        enter += [f"    sub rsp, {rest}", f"    and rsp, -{_LINE_BYTES}"]
+        if rest:
+            enter.append(f"    sub rsp, {rest}")
         return [*enter, f"    mov qword [rsp + {size}], rax"], [f"    mov rsp, qword [rsp + {size}]"]
 
     # constants -----------------------------------------------------------------------------------------------------
