@@ -95,7 +95,7 @@ class Conv2dPackForward(KernelSpec):
 class LiveEntries(KernelSpec):
     """The live entries of dy as lists that Conv2dBackwardInputSparse walks; arguments: dy, codes, list.
 
-    The list's format is the kernel's own (asmgen/kernels/live_entries.py); it takes at most `list_bytes` for a sample.
+    The lists' layout is `live` (asmgen/plan/live_list.py). Without a pool the codes are not read.
     """
 
     conv: Conv
@@ -103,11 +103,13 @@ class LiveEntries(KernelSpec):
     pool: Pool | None
 
     @property
+    def live(self) -> LiveList:
+        return _live_list(self.conv, self.dy, self.pool)
+
+    @property
     def list_bytes(self) -> int:
-        """Bytes reserved for one sample: a header and an entry of 2 words of the dtype for every value of dy."""
-        entries = self.dy.n_c_blocks * self.dy.block * self.dy.h * self.dy.w
-        headers = self.dy.h * self.dy.w * 64 * (1 + self.dy.n_c_blocks)
-        return entries * 2 * self.dy.element_bytes + headers
+        """Bytes of the list of one sample, a multiple of 64."""
+        return self.live.sample_bytes
 
     def slice_units(self) -> int:
         return self.dy.n
@@ -119,6 +121,9 @@ class LiveEntries(KernelSpec):
 
     def flops(self) -> int:
         return 0
+
+    def check(self) -> None:
+        _check_windows(self)
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,11 @@ class Conv2dBackwardInputSparse(KernelSpec):
     dx: Image
     pool: Pool | None
 
+    @property
+    def live(self) -> LiveList:
+        """The layout of the lists that it walks."""
+        return _live_list(self.conv, self.dy, self.pool)
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -145,3 +155,19 @@ class Conv2dBackwardInputSparse(KernelSpec):
     def flops(self) -> int:
         """Of the dense computation it replaces."""
         return 2 * self.conv.macs
+
+    def check(self) -> None:
+        _check_windows(self)
+        require(self.dx.block == self.conv.weights.block, self, "dx must have its channels in lanes")
+
+
+def _live_list(conv: Conv, dy: Image, pool: Pool | None) -> LiveList:
+    return LiveList.of(conv.weights, dy, pool.ph * pool.pw if pool else 1)
+
+
+def _check_windows(spec: LiveEntries | Conv2dBackwardInputSparse) -> None:
+    """Raise ValueError unless the windows of dy are those of the convolution's output."""
+    pool, conv, dy = spec.pool, spec.conv, spec.dy
+    require(pool is None or (pool.kind == "max" and pool.is_tiling), spec, "needs a tiling max pool")
+    ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
+    require((dy.h * ph, dy.w * pw) == (conv.oh, conv.ow), spec, "dy does not fit z and pool")

@@ -1,0 +1,134 @@
+"""The tile of the sparse input gradient: which part of a pooled window's patch of dx is summed in registers at a time.
+
+A pooled window of ph x pw positions touches ((ph-1)*sh + kh) x ((pw-1)*sw + kw) pixels of dx. Where the registers
+hold them all, one sweep along a row of windows is enough; otherwise several sweeps take some positions, or some taps,
+each. A live entry costs its multiply-adds, all with a weight from memory; everything else is kept small beside that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from asmgen.asm.isa import Isa
+from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse
+from asmgen.tile.cost import MACHINES
+from asmgen.tile.split import parts
+
+CODE_BYTES = 12 * 1024  # unrolled multiply-adds of a kernel
+
+_LIVE = 0.5  # share of entries that are live
+_WIDE_LOADED = 1.3  # multiply-adds a cycle with a 64-byte memory operand each; narrower ones cost nothing extra
+_LATENCY = 4  # cycles from an accumulator to its next use
+_ISSUE = 6  # instructions a cycle
+_ENTRY_INSTRUCTIONS = 6  # of an entry, beside its multiply-adds
+_POSITION_CYCLES = 8  # of a list, however long: its mask, and what a mispredicted end costs
+_INSTRUCTION_BYTES = 9
+
+
+@dataclass(frozen=True)
+class Span:
+    """first, first + 1, ... (`count` of them)."""
+
+    first: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        return self.first + self.count
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rows and columns of the window, and rows and columns of the kernel, that one pass along a row of windows adds."""
+
+    rows: Span
+    cols: Span
+    tap_rows: Span
+    tap_cols: Span
+
+    @property
+    def n_positions(self) -> int:
+        return self.rows.count * self.cols.count
+
+    @property
+    def n_taps(self) -> int:
+        return self.tap_rows.count * self.tap_cols.count
+
+    def patch(self, conv: Conv) -> tuple[Span, Span]:
+        """Rows and columns of dx that it touches, from the window's first."""
+        return (
+            Span(
+                self.rows.first * conv.sh + self.tap_rows.first, (self.rows.count - 1) * conv.sh + self.tap_rows.count
+            ),
+            Span(
+                self.cols.first * conv.sw + self.tap_cols.first, (self.cols.count - 1) * conv.sw + self.tap_cols.count
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class SparseInputTile:
+    """The sweeps of a row of windows, each for `vectors` blocks of input channels."""
+
+    vectors: int
+    sweeps: tuple[Sweep, ...]
+    n_accumulators: int
+
+    def __str__(self) -> str:
+        positions = max(sweep.n_positions for sweep in self.sweeps)
+        taps = max(sweep.n_taps for sweep in self.sweeps)
+        vectors = f" x {self.vectors} vectors" if self.vectors > 1 else ""
+        return (
+            f"{len(self.sweeps)} sweeps of a row of windows, {positions} positions x {taps} taps{vectors} in one, "
+            f"{self.n_accumulators} sums; every weight from memory"
+        )
+
+
+def choose_tile(spec: Conv2dBackwardInputSparse, isa: Isa) -> SparseInputTile:
+    """The sweeps with the fewest estimated cycles for a vector of input channels."""
+    return min(_candidates(spec, isa), key=lambda candidate: candidate[0])[1]
+
+
+def _candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[tuple[float, SparseInputTile]]:
+    """(estimated cycles, tile) of the tiles that the registers hold."""
+    conv, pool = spec.conv, spec.pool
+    ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
+    kh, kw, n_blocks = conv.weights.kh, conv.weights.kw, spec.dx.n_c_blocks
+    n_sums = isa.n_vregs - (1 if isa.has_fma else 2)  # beside the broadcast gradient and a product
+    sizes = product(range(1, ph + 1), range(1, pw + 1), range(1, kh + 1), range(1, kw + 1))
+    for rows, cols, tap_rows, tap_cols in sizes:
+        n_patch = ((rows - 1) * conv.sh + tap_rows) * ((cols - 1) * conv.sw + tap_cols)
+        if n_patch > n_sums:
+            continue
+        spans = (_spans(ph, rows), _spans(pw, cols), _spans(kh, tap_rows), _spans(kw, tap_cols))
+        sweeps = tuple(Sweep(*chosen) for chosen in product(*spans))
+        code = _INSTRUCTION_BYTES * sum(sweep.n_positions * sweep.n_taps for sweep in sweeps)
+        for vectors in range(1, n_sums // n_patch + 1):
+            if n_blocks % vectors or (vectors > 1 and vectors * code > CODE_BYTES):
+                continue
+            cycles = sum(_cycles(spec, isa, sweep, vectors) for sweep in sweeps)
+            yield cycles / vectors, SparseInputTile(vectors, sweeps, vectors * n_patch)
+
+
+def _spans(total: int, size: int) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    for count, extent in parts(total, size):
+        for _ in range(count):
+            spans.append(Span(spans[-1].stop if spans else 0, extent))
+    return tuple(spans)
+
+
+def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: int) -> float:
+    """Of one window and one group of output channels."""
+    conv, live = spec.conv, spec.live
+    rate = min(MACHINES[isa.name].vectors_per_cycle, _WIDE_LOADED if isa.vector_bytes == 64 else 2.0)
+    n_macs = vectors * sweep.n_taps
+    entry = max(n_macs / rate, _LATENCY, (n_macs + _ENTRY_INSTRUCTIONS) / _ISSUE)
+    n_entries = _LIVE * min(live.group, spec.dy.c) / live.n_positions
+    rows, cols = sweep.patch(conv)
+    step = (spec.pool.pw if spec.pool else 1) * conv.sw
+    fresh, kept = min(step, cols.count), max(0, cols.count - step)
+    patch = vectors * rows.count * (2 * fresh + kept / _ISSUE)
+    return sweep.n_positions * (n_entries * entry + _POSITION_CYCLES) + patch
