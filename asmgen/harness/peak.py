@@ -80,7 +80,7 @@ def peak_flops(isa: Isa, dtype: str, seconds: float = 0.1) -> float:
 
     The best sample counts: whatever else the core does can only make it slower.
     """
-    listing = _peak_kernel(isa, dtype)
+    listing = peak_kernel(isa, dtype)
     return listing.facts.flops / min(_samples(bind(load_kernel(listing), [], 0, 0), seconds))
 
 
@@ -94,7 +94,8 @@ def kernel_rate(spec: KernelSpec, isa: Isa, seconds: float = 0.2, emit: Emit = r
     return Rate(listing.symbol, took, spec.flops() / took, peak_flops(isa, listing.dtype))
 
 
-def _peak_kernel(isa: Isa, dtype: str) -> Listing:
+def peak_kernel(isa: Isa, dtype: str) -> Listing:
+    """The loop that nothing can beat: independent chains of FMA, or of multiply and add, from registers alone."""
     asm = Assembler(isa, dtype, f"peak_{np.dtype(dtype).name}_{isa.name}")
     with asm:
         asm.release_arguments()
