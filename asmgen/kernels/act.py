@@ -1,0 +1,236 @@
+"""Activations as passes of their own: y = f(x), and dx = dy * f'(y) seen from the output y.
+
+Tensors are walked as runs of vectors that lie contiguously in all of them: rows of pixels where a halo interrupts,
+else planes or whole samples. Every f but the sigmoid maps 0 to 0, so padding stays zero by itself; the sigmoid's
+padding is masked, which splits off the vectors that hold some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import peachpy.x86_64 as x86
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels import math
+from asmgen.kernels.runs import Segment, segments
+from asmgen.plan.layout import Activations
+from asmgen.plan.specs import ActBackward, Activation, ActForward, dtype_tag
+
+_UNROLL = 4  # vectors per trip of an activation that is a few instructions
+_FORMULAS = {
+    "relu": ("max(0, x)", "y > 0 ? dy : 0"),
+    "leaky_relu": ("x > 0 ? x : {alpha} * x", "y > 0 ? dy : {alpha} * dy"),
+    "sigmoid": ("1 / (1 + e^-x)", "dy * y * (1 - y)"),
+    "tanh": ("tanh x", "dy * (1 - y) * (1 + y)"),
+}
+
+
+def emit_forward(spec: ActForward, isa: Isa) -> Listing:
+    """The listing of y = f(x): rdi x, rsi y (may be x; overwritten but for its halo); slice of samples."""
+    return _Forward(spec, isa, spec.act, {"x": spec.x, "y": spec.y}).emit()
+
+
+def emit_backward(spec: ActBackward, isa: Isa) -> Listing:
+    """The listing of dx = dy * f'(y): rdi dy, rsi y, rdx dx (may be dy; overwritten but for its halo); samples."""
+    return _Backward(spec, isa, spec.act, {"dy": spec.dy, "y": spec.y, "dx": spec.dx}).emit()
+
+
+class _Kernel:
+    """One emission: a pointer per tensor that moves through the sample; the last tensor is the output."""
+
+    direction = ""
+    formula = 0  # index into _FORMULAS
+    masks_padding = False
+    unroll = _UNROLL
+
+    def __init__(
+        self, spec: ActForward | ActBackward, isa: Isa, act: Activation, tensors: dict[str, Activations]
+    ) -> None:
+        self.spec, self.act, self.tensors = spec, act, tensors
+        self.layouts = list(tensors.values())
+        self.asm = Assembler(isa, self.layouts[0].dtype, spec.symbol(isa.name))
+        self.v = self.asm.v
+
+    def emit(self) -> Listing:
+        asm = self.asm
+        with asm:
+            self.pointers = [asm.argument(i, name) for i, name in enumerate(self.tensors)]
+            begin, left = asm.argument(4, "begin"), asm.argument(5, "samples left")
+            asm.release_arguments()
+            walk = segments(self.layouts, asm.lanes, self.masks_padding)
+            self._seek(begin, left, walk[0])
+            operate = self._operation()
+            with asm.loop("n", "samples in the slice", left):
+                at = walk[0].first
+                for segment in walk:
+                    self._move([to - now for to, now in zip(segment.first, at, strict=True)])
+                    self._segment(segment, operate)
+                    at = segment.end()
+                ends = [first + layout.sample_bytes for first, layout in zip(walk[0].first, self.layouts, strict=True)]
+                self._move([to - now for to, now in zip(ends, at, strict=True)])
+        return asm.finish(self._facts())
+
+    def _operation(self) -> Callable[[int, Any], None]:
+        """Take registers, load constants; returns the emitter of one vector: (byte offset from the pointers, mask)."""
+        raise NotImplementedError
+
+    # walking -------------------------------------------------------------------------------------------------------
+
+    def _seek(self, begin: Any, left: Any, start: Segment) -> None:
+        asm = self.asm
+        asm.comment("the first element of the slice's first sample")
+        offset = asm.gp.alloc("offset")
+        for pointer, layout, first in zip(self.pointers, self.layouts, start.first, strict=True):
+            x86.IMUL(offset, begin, layout.sample_bytes)
+            x86.LEA(pointer, [pointer + offset * 1 + first])
+        x86.SUB(left, begin)
+        asm.gp.free(offset, begin)
+
+    def _move(self, steps: list[int]) -> None:
+        for pointer, step in zip(self.pointers, steps, strict=True):
+            if step:
+                x86.ADD(pointer, step)
+
+    def _segment(self, segment: Segment, operate: Callable[[int, Any], None]) -> None:
+        asm, width = self.asm, self.asm.isa.vector_bytes
+        masks = [
+            None if mask is None else asm.integer_constant(f"lanes_{segment.name}_{i}", list(mask), "lanes with data")
+            for i, mask in enumerate(segment.masks)
+        ]
+        with asm.loop("c", segment.blocks):
+            with asm.loop("h", segment.rows):
+                unroll = self.unroll if len(masks) == 1 else segment.vectors
+                groups, rest = divmod(segment.vectors, unroll)
+                if groups:
+                    with asm.loop("w", groups):
+                        for u in range(unroll):
+                            operate(u * width, masks[u % len(masks)])
+                        self._move([unroll * width] * len(self.pointers))
+                for u in range(rest):
+                    operate(u * width, masks[u % len(masks)])
+                self._move([step - groups * unroll * width for step in segment.row_steps])
+            self._move(
+                [step - segment.rows * row for step, row in zip(segment.block_steps, segment.row_steps, strict=True)]
+            )
+
+    def _places(self, at: int) -> list[Any]:
+        return [[pointer + at] for pointer in self.pointers]
+
+    # the header ----------------------------------------------------------------------------------------------------
+
+    def _facts(self) -> Facts:
+        names, out = list(self.tensors), list(self.tensors)[-1]
+        formula = _FORMULAS[self.act.kind][self.formula].format(alpha=self.act.alpha)
+        layout = self.layouts[-1]
+        return Facts(
+            title=f"act_{self.direction}  {self.act.kind}  {layout}",
+            source="asmgen/kernels/act.py",
+            formula=(f"{out} = {formula}, element by element",),
+            arguments=tuple(
+                Argument(
+                    register,
+                    name,
+                    dtype_tag(self.layouts[i].dtype),
+                    str(self.layouts[i]),
+                    "out" if name == out else "in",
+                    f"may be {names[0]}; halo not written" if name == out else "padding zero",
+                )
+                for i, (register, name) in enumerate(zip(("rdi", "rsi", "rdx"), names, strict=False))
+            ),
+            slice_unit=f"samples, 0..{layout.n}",
+            flops=self.spec.flops(),
+            bytes_read=sum(layout.size_bytes for layout in self.layouts[:-1]),
+            bytes_written=layout.size_bytes,
+            tile=f"{self.unroll} vectors a trip",
+        )
+
+
+class _Forward(_Kernel):
+    direction, formula = "fwd", 0
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.masks_padding = self.act.kind == "sigmoid"
+        self.unroll = 1 if self.act.kind in ("sigmoid", "tanh") else _UNROLL
+
+    def _operation(self) -> Callable[[int, Any], None]:
+        asm, v = self.asm, self.v
+        result = asm.vec.alloc("y")
+        if self.act.kind in ("sigmoid", "tanh"):
+            function = math.sigmoid if self.act.kind == "sigmoid" else math.tanh
+
+            def transcendental(at: int, mask: Any) -> None:
+                x, y = self._places(at)
+                v.load(result, x)
+                function(asm, result)
+                if mask is not None:
+                    v.and_(result, result, mask)
+                v.store(y, result)
+
+            return transcendental
+        if self.act.kind == "relu":
+            zero = asm.vec.alloc("0")
+            v.zero(zero)
+
+            def relu(at: int, mask: Any) -> None:
+                x, y = self._places(at)
+                v.max(result, zero, x)
+                v.store(y, result)
+
+            return relu
+        alpha, value = asm.vec.alloc("alpha"), asm.vec.alloc("x")
+        v.load(alpha, asm.vector_constant("alpha", self.act.alpha))
+
+        def leaky_relu(at: int, mask: Any) -> None:
+            x, y = self._places(at)
+            v.load(value, x)
+            v.mul(result, value, alpha)
+            (v.max if self.act.alpha <= 1 else v.min)(result, result, value)
+            v.store(y, result)
+
+        return leaky_relu
+
+
+class _Backward(_Kernel):
+    direction, formula = "bwd", 1
+
+    def _operation(self) -> Callable[[int, Any], None]:
+        asm, v = self.asm, self.v
+        result = asm.vec.alloc("dx")
+        if self.act.kind in ("sigmoid", "tanh"):
+            one, value = asm.vec.alloc("1"), asm.vec.alloc("y")
+            v.load(one, asm.vector_constant("one", 1.0))
+
+            def smooth(at: int, mask: Any) -> None:
+                dy, y, dx = self._places(at)
+                v.load(value, y)
+                v.sub(result, one, value)
+                if self.act.kind == "tanh":
+                    v.add(value, value, one)
+                v.mul(result, result, value)
+                v.mul(result, result, dy)
+                v.store(dx, result)
+
+            return smooth
+        zero, value, positive = asm.vec.alloc("0"), asm.vec.alloc("dy"), v.mask_alloc("y > 0")
+        v.zero(zero)
+        if self.act.kind == "leaky_relu":
+            alpha = asm.vec.alloc("alpha")
+            v.load(alpha, asm.vector_constant("alpha", self.act.alpha))
+
+        def piecewise(at: int, mask: Any) -> None:
+            dy, y, dx = self._places(at)
+            v.load(value, dy)
+            v.less(positive, zero, y)
+            if self.act.kind == "relu":
+                v.keep(result, positive, value)
+            else:
+                v.mul(result, value, alpha)
+                v.select(result, positive, value, result)
+            v.store(dx, result)
+
+        return piecewise
