@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asmgen.asm.assembler import Assembler
 
 _COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ", "PMULLD", "PMULUDQ", "PCMPEQD", "PCMPEQQ"}
-_LESS, _LESS_EQUAL = 1, 2  # comparison predicates
+_LESS, _LESS_EQUAL, _NOT_EQUAL = 1, 2, 4  # comparison predicates
 
 
 class Vec:
@@ -296,6 +296,10 @@ class Vec:
     def equal(self, mask: Any, a: Any, b: Any) -> None:
         """mask = a == b, lane by lane."""
         self._compare(mask, a, b, 0)
+
+    def not_equal(self, mask: Any, a: Any, b: Any) -> None:
+        """mask = a != b, lane by lane (true for NaN). `a` must be a register."""
+        self._compare(mask, a, b, _NOT_EQUAL)
 
     def _compare(self, mask: Any, a: Any, b: Any, predicate: int) -> None:
         if self._isa.has_vex:
