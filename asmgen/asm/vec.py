@@ -92,6 +92,17 @@ class Vec:
             x86.MOVSS(dst, mem)
             x86.SHUFPS(dst, dst, 0)
 
+    def broadcast_lane(self, dst: Any, address: Any, lane: int) -> None:
+        """dst = element `lane` of the elements at address, in every lane; address must be aligned to a vector.
+
+        The same as `broadcast` where that is one instruction; on SSE it saves one.
+        """
+        if self._isa.has_vex or self._suffix == "PD":
+            self.broadcast(dst, [address + lane * self._asm.element_bytes])
+        else:
+            vector, part = divmod(lane, self._asm.lanes)
+            x86.PSHUFD(dst, [address + vector * self._isa.vector_bytes], part * 0b01010101)
+
     def load_scalar(self, dst: Any, mem: Any) -> None:
         """Lane 0 of dst = the element at mem, other lanes 0."""
         self._op(f"MOV{self._scalar}")(dst.as_xmm, mem)
