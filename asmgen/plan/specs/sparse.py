@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.plan.layout import ConvWeightsByInput, Image
+from asmgen.plan.live_list import LiveList
 from asmgen.plan.specs.base import KernelSpec, Pool, dtype_tag, halo_tag, pool_tag, require
 from asmgen.plan.specs.conv import Conv
 
