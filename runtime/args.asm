@@ -4,8 +4,9 @@
 %include "common.inc"
 %include "print.inc"
 %include "model.inc"
+%include "threads.inc"
 
-extern process_stack, process_exit, decimal_parse
+extern process_stack, process_exit, decimal_parse, cpus_allowed
 
 global args_parse
 global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt_save, opt_load, opt_eval, opt_log, opt_quiet
@@ -40,7 +41,7 @@ options:
     OPTION  "--epochs",      KIND_WHOLE, opt_epochs,      0, MAX_EPOCHS
     OPTION  "--lr",          KIND_REAL,  opt_lr,          0, MAX_LR
     OPTION  "--seed",        KIND_WHOLE, opt_seed,        0, -1
-    OPTION  "--threads",     KIND_WHOLE, opt_threads,     1, 1024
+    OPTION  "--threads",     KIND_WHOLE, opt_threads,     1, MAX_THREADS
     OPTION  "--batch-limit", KIND_WHOLE, opt_batch_limit, 1, MAX_BATCHES
     OPTION  "--save",        KIND_TEXT,  opt_save,        0, 0
     OPTION  "--load",        KIND_TEXT,  opt_load,        0, 0
@@ -56,7 +57,7 @@ opt_data:           resq 1              ; -> text, or 0
 opt_epochs:         resq 1
 opt_lr:             resq 1              ; float64
 opt_seed:           resq 1
-opt_threads:        resq 1
+opt_threads:        resq 1              ; 0: not given
 opt_batch_limit:    resq 1              ; batches an epoch at most
 opt_save:           resq 1              ; -> text, or 0
 opt_load:           resq 1              ; -> text, or 0
@@ -80,7 +81,6 @@ args_parse:
     mov     [opt_lr], rax
     mov     rax, [model_seed]
     mov     [opt_seed], rax
-    mov     qword [opt_threads], 1
     mov     qword [opt_batch_limit], MAX_BATCHES
 
     mov     rbx, [process_stack]
@@ -171,16 +171,12 @@ args_parse:
 .done:
     cmp     qword [opt_help], 0
     jne     help
-    cmp     qword [opt_threads], 1
-    jne     .threads
     pop     r14
     pop     r13
     pop     r12
     pop     rbp
     pop     rbx
     ret
-.threads:
-    FAIL    EXIT_USAGE, "--threads %u: this trainer runs on one thread; use --threads 1", [opt_threads]
 
 ; match_name: rdi -> argument, rsi -> name  ->  ZF where the argument is the name, alone or before "="; rdi -> the rest
 match_name:
@@ -229,7 +225,8 @@ help:
     SAY     `  --epochs N         passes over the training samples; 0 trains nothing (default: %u)\n`, [model_epochs]
     SAY     `  --lr F             learning rate of the first epoch (default: %g)\n`, [model_lr]
     SAY     `  --seed N           of the first weights and of the order of the samples (default: %u)\n`, [model_seed]
-    SAY     `  --threads N        only 1 for now\n`
+    call    cpus_allowed
+    SAY     `  --threads N        1 to %u; more than this process may use CPUs is slow (default: those CPUs, %u)\n`, MAX_THREADS, rax
     SAY     `  --batch-limit N    end every epoch after N batches\n`
     SAY     `  --save FILE        write the weights there at the end, and on SIGINT or SIGTERM (safetensors)\n`
     SAY     `  --load FILE        start from these weights (safetensors)\n`

@@ -2,7 +2,7 @@
 
 %include "common.inc"
 
-global file_map, file_kind
+global file_map, file_read, file_kind
 
 O_RDONLY            equ 0
 O_NONBLOCK          equ 0x800
@@ -69,6 +69,49 @@ file_map:
     stc
 .return:
     lea     rsp, [rsp + STAT_BYTES + 8]
+    pop     r12
+    pop     rbx
+    ret
+
+; file_read: rdi -> path, rsi -> memory, rdx = bytes of it. For the files of /proc and /sys, whose size is not known before.
+;   ->  rax = bytes read, with a zero behind them, less than rdx; or CF, rax = -errno
+file_read:
+    push    rbx
+    push    r12
+    push    r13
+    push    r14
+    mov     r12, rsi
+    lea     r13, [rdx - 1]              ; room left
+    mov     r14, rsi
+    mov     esi, O_RDONLY | O_CLOEXEC
+    xor     edx, edx
+    SYSCALL SYS_open
+    test    rax, rax
+    js      .failed
+    mov     ebx, eax
+.more:
+    mov     edi, ebx
+    mov     rsi, r12
+    mov     rdx, r13
+    SYSCALL SYS_read
+    test    rax, rax
+    jle     .end                        ; the end, no room, or an error: what there is counts
+    add     r12, rax
+    sub     r13, rax
+    jmp     .more
+.end:
+    mov     byte [r12], 0
+    mov     edi, ebx
+    SYSCALL SYS_close
+    mov     rax, r12
+    sub     rax, r14
+    clc
+    jmp     .return
+.failed:
+    stc
+.return:
+    pop     r14
+    pop     r13
     pop     r12
     pop     rbx
     ret

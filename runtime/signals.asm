@@ -23,6 +23,7 @@ bus_action:         dq bus_error, SA_RESTORER, restore, 0
 
 section .bss
 signal_number:      resd 1              ; the signal that asked to stop, or 0
+bus_errors:         resd 1              ; threads that met one
 
 section .text
 
@@ -52,5 +53,14 @@ note:
 restore:
     SYSCALL SYS_rt_sigreturn
 
+; bus_error: several threads may come here; the first one speaks and ends the others
 bus_error:
+    mov     eax, 1
+    xchg    eax, [bus_errors]
+    test    eax, eax
+    jz      .first
+.other:
+    pause
+    jmp     .other
+.first:
     FAIL    EXIT_FAILED, "a data file changed or became unreadable while it was in use"

@@ -2,14 +2,13 @@
 
 %include "common.inc"
 %include "print.inc"
+%include "mxcsr.inc"
 
-extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, tensors_init
+extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, threads_open, tensors_init
 extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, report_summary, train, test_report
 extern opt_load, opt_save, opt_eval, opt_log, signal_number, output_failed, log_failed, interrupted_report
 
 global _start, process_stack, process_exit
-
-MXCSR_FTZ_DAZ       equ 0x9fc0          ; the default 0x1f80 (exceptions masked, round to nearest), denormals are zero
 
 section .bss
 process_stack:      resq 1              ; -> argc, argv[argc], 0, environment, 0
@@ -19,9 +18,7 @@ _start:
     mov     [process_stack], rsp
     xor     ebp, ebp
     and     rsp, -16
-    push    qword MXCSR_FTZ_DAZ
-    ldmxcsr [rsp]
-    pop     rax
+    LOAD_MXCSR
 
     call    signals_install
     call    args_parse
@@ -31,6 +28,7 @@ _start:
     call    dataset_open
     call    arena_open
     call    log_open
+    call    threads_open
 
     call    tensors_init
     cmp     qword [opt_load], 0

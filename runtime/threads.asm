@@ -1,30 +1,125 @@
-; threads.asm: how a kernel call is shared. Every thread computes its own slice of every output, so the results do not
-; depend on their number. One thread runs today; the step is already written for more.
+; threads.asm: what every kernel call of every thread passes: its slice of the work, and the barrier behind it. Each thread
+; computes its own part of every output, so the results do not depend on how many there are.
+;
+; The barrier counts arrivals; the last to arrive starts the next generation, for which the others wait: a short while by
+; looking, then asleep in the kernel (futex), so that a thread whose core is taken away delays the others but stops none.
 
 %include "common.inc"
+%include "threads.inc"
 
-global thread_slice, thread_barrier
+global thread_slice, thread_barrier, barrier_wait, barrier_release, barrier_looks
 
-; thread_slice: r9 = units, r12 = this thread, r13 = threads  ->  [r8, r9) = [units * r12 / r13, units * (r12 + 1) / r13).
-; Keeps all but rax r8 r9 r10.
+FUTEX_WAIT_PRIVATE  equ 128
+FUTEX_WAKE_PRIVATE  equ 129
+ALL                 equ 0x7fffffff
+PATIENCE_SHIFT      equ 6               ; a cache line a thread
+
+struc patience
+    .looks          resd 1              ; before it sleeps
+    .in_vain        resb 1              ; how often that was, modulo 256
+endstruc
+
+section .bss align=64
+; What all write and what all watch are a cache line each.
+arrived:            resd 1              ; threads at the barrier
+                    resb 60
+generation:         resd 1              ; barriers that have been passed
+sleepers:           resd 1              ; threads that the one who releases must wake
+barrier_looks:      resd 1              ; the most looks before a thread sleeps; 0 where there are more threads than CPUs
+                    resb 52
+patiences:          resb MAX_THREADS << PATIENCE_SHIFT
+
+section .text
+
+; thread_slice: r9d = units, r12d = this thread, r13d = threads  ->  [r8, r9) = [units * r12 / r13, units * (r12 + 1) / r13);
+; the flags compare r8 with r9. Changes rax r10 too.
 thread_slice:
-    cmp     r13, 1
-    jne     .share
     xor     r8d, r8d
-    ret
-.share:
+    cmp     r13d, 1
+    je      .whole
     mov     r10, rdx
-    mov     rax, r12
-    mul     r9
-    div     r13
-    mov     r8, rax
-    lea     rax, [r12 + 1]
-    mul     r9
-    div     r13
-    mov     r9, rax
+    mov     eax, r12d
+    mul     r9d
+    div     r13d                        ; below units, so that 32 bits hold it
+    mov     r8d, eax
+    lea     eax, [r12 + 1]
+    mul     r9d
+    div     r13d
+    mov     r9d, eax
     mov     rdx, r10
+.whole:
+    cmp     r8, r9
     ret
 
-; thread_barrier: returns when every thread has arrived. Keeps all registers.
+; thread_barrier: r13d = threads. Returns when every thread has arrived.
 thread_barrier:
+    cmp     r13d, 1
+    je      .return
+    mov     edi, [generation]           ; it cannot change before this thread has arrived
+    mov     eax, 1
+    lock xadd [arrived], eax
+    inc     eax
+    cmp     eax, r13d
+    jne     barrier_wait
+    mov     dword [arrived], 0          ; nobody comes back before the next generation
+    jmp     barrier_release
+.return:
+    ret
+
+; barrier_wait: edi = a generation, r12d = this thread. Returns when it is over.
+; Looking pays while the others run. Where it was in vain, something else has their cores (or this thread has), and looking
+; keeps them away from the end: the next time it is shorter, down to nothing, but now and then it is tried again.
+barrier_wait:
+    mov     esi, r12d
+    shl     esi, PATIENCE_SHIFT
+    lea     rax, [patiences]
+    add     rsi, rax
+    mov     eax, [rsi + patience.looks]
+.look:
+    cmp     [generation], edi
+    jne     .seen
+    sub     eax, 1
+    jb      .in_vain
+    pause
+    jmp     .look
+.seen:
+    mov     eax, [rsi + patience.looks]
+    lea     eax, [rax * 2 + 1]
+    cmp     eax, [barrier_looks]
+    cmova   eax, [barrier_looks]
+    mov     [rsi + patience.looks], eax
+    ret
+.in_vain:
+    shr     dword [rsi + patience.looks], 2
+    inc     byte [rsi + patience.in_vain]
+    jnz     .asleep
+    mov     eax, [barrier_looks]        ; every 256th time
+    mov     [rsi + patience.looks], eax
+.asleep:
+
+    ; Nobody is missed: the locked increment comes before the kernel's own look at the generation, and the one who releases
+    ; looks for sleepers after a locked increment of the generation. One of the two sees the other.
+    mov     edx, edi
+    lock inc dword [sleepers]
+.sleep:
+    lea     rdi, [generation]
+    mov     esi, FUTEX_WAIT_PRIVATE
+    xor     r10d, r10d                  ; for as long as it takes
+    SYSCALL SYS_futex
+    cmp     [generation], edx
+    je      .sleep
+    lock dec dword [sleepers]
+.return:
+    ret
+
+; barrier_release: starts the next generation
+barrier_release:
+    lock inc dword [generation]
+    cmp     dword [sleepers], 0
+    je      .return
+    lea     rdi, [generation]
+    mov     esi, FUTEX_WAKE_PRIVATE
+    mov     edx, ALL
+    SYSCALL SYS_futex
+.return:
     ret
