@@ -1,11 +1,10 @@
-"""Times calls of kernels by the CPU's time stamp counter, without Python between them, and finds the core's own clock."""
+"""Times calls of kernels by the time stamp counter, without Python between them, and finds the core's own clock."""
 
 from __future__ import annotations
 
 import ctypes
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -35,32 +34,32 @@ class CallList:
         return [count / ticks_per_second() for count in ticks]
 
     def sample(self, seconds: float) -> float:
-        """Mean seconds of a pass, over as many as take about `seconds`; one more before is not counted."""
+        """Seconds of the fastest of as many passes as take about `seconds`; whatever else runs can only add to it."""
         once = max(self.seconds(2)[1], 1e-8)
-        return statistics.fmean(self.seconds(max(1, round(seconds / once))))
+        return min(self.seconds(max(1, round(seconds / once))))
 
 
 def core_hertz(isa: Isa) -> float:
     """Clock of this core while it does vector work of this level, from the best of several samples."""
     library = _library(isa.name)
     rounds = 20_000
-    samples = []
+    ticks: list[int] = []
     for _ in range(_N_SAMPLES):
         began = library.read_clock()
         library.core_cycles(ctypes.c_uint64(rounds))
-        samples.append((library.read_clock() - began) / ticks_per_second())
-    return CYCLES_PER_ROUND * rounds / min(samples)
+        ticks.append(library.read_clock() - began)
+    return CYCLES_PER_ROUND * rounds * ticks_per_second() / min(ticks)
 
 
 @cache
 def ticks_per_second() -> float:
     """Rate of the time stamp counter, compared with the system's clock."""
-    read = _library("sse41").read_clock
+    read: Callable[[], int] = _library("sse41").read_clock
     began, first = time.perf_counter(), read()
     while time.perf_counter() - began < _CALIBRATION_SECONDS:
         pass
     last, ended = read(), time.perf_counter()
-    return float(last - first) / (ended - began)
+    return (last - first) / (ended - began)
 
 
 @cache

@@ -61,7 +61,7 @@ class ConvNode(Node):
             return dy
         (kh, kw), (sh, sw), (oh, ow) = self._kernel, self._stride, self._out
         columns = (weight.reshape(len(weight), -1).T @ dz).reshape(len(dy), -1, kh, kw, oh, ow)
-        dx = np.zeros(self._padded_shape, dy.dtype)
+        dx: Array = np.zeros(self._padded_shape, dy.dtype)
         for i in range(kh):
             for j in range(kw):
                 dx[:, :, i : i + oh * sh : sh, j : j + ow * sw : sw] += columns[:, :, i, j]
@@ -132,20 +132,23 @@ class ActivationNode(Node):
     def forward(self, x: Array) -> Array:
         if self._kind == "sigmoid":
             e = np.exp(-np.abs(x))
-            self._y = np.where(x >= 0, 1, e).astype(x.dtype) / (1 + e)
+            y: Array = np.where(x >= 0, 1, e).astype(x.dtype) / (1 + e)
         elif self._kind == "tanh":
-            self._y = np.tanh(x)
+            y = np.tanh(x)
         else:
-            self._y = np.where(x > 0, x, x.dtype.type(self._alpha) * x) if self._alpha else np.maximum(x, 0)
-        return self._y
+            y = np.where(x > 0, x, x.dtype.type(self._alpha) * x) if self._alpha else np.maximum(x, 0)
+        self._y = y
+        return y
 
     def backward(self, dy: Array) -> Array:
+        y = self._y
         if self._kind == "sigmoid":
-            dx: Array = dy * self._y * (1 - self._y)
+            slope: Array = y * (1 - y)
         elif self._kind == "tanh":
-            dx = dy * (1 - self._y * self._y)
+            slope = 1 - y * y
         else:
-            dx = np.where(self._y > 0, dy, dy.dtype.type(self._alpha) * dy)
+            slope = np.where(y > 0, y.dtype.type(1), y.dtype.type(self._alpha))
+        dx: Array = dy * slope
         return dx
 
 

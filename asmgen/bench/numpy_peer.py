@@ -1,4 +1,4 @@
-"""The same model in NumPy with BLAS: forward, backward and update as one writes them by hand. The peer without a framework."""
+"""The same model in NumPy with BLAS: forward, backward and update as one writes them by hand."""
 
 from __future__ import annotations
 

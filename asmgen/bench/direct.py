@@ -1,0 +1,52 @@
+"""The direct kernel that a kernel with fewer operations stands in for: the row to print beside it."""
+
+from __future__ import annotations
+
+from asmgen.plan import specs
+from asmgen.plan.layout import Halo, Image
+from asmgen.plan.specs import Conv, KernelSpec
+
+
+def direct_spec(spec: KernelSpec) -> KernelSpec | None:
+    """The same result by the direct algorithm; None where `spec` is direct itself.
+
+    `spec.flops()` counts the direct algorithm's operations either way, so its rate is an effective one where this is
+    not None.
+    """
+    match spec:
+        case specs.Conv2dForwardWinograd(conv=conv):
+            return specs.Conv2dForward(conv, spec.y, spec.act, spec.pool, spec.codes)
+        case specs.Conv2dBackwardInputWinograd(conv=conv):
+            return specs.Conv2dBackwardInput(conv, spec.dz, spec.dx)
+        case specs.Conv2dBackwardInputSparse(conv=conv):
+            return specs.Conv2dBackwardInput(conv, _dz(conv, spec.dy, _reach(conv)), spec.dx)
+        case specs.Conv2dBackwardWeightsSparse(conv=conv):
+            return specs.Conv2dBackwardWeights(conv, _dz(conv, spec.dy, Halo()))
+    return None
+
+
+def operand_bytes(spec: KernelSpec) -> tuple[int, ...]:
+    """Sizes of the arguments of a direct convolution kernel, in the order of the ABI."""
+    match spec:
+        case specs.Conv2dForward(conv=conv, y=y):
+            return conv.x.size_bytes, conv.weights.size_bytes, y.size_bytes, y.n * y.code_sample_bytes
+        case specs.Conv2dBackwardInput(conv=conv):
+            return spec.dz.size_bytes, conv.weights.input_gradient().size_bytes, spec.dx.size_bytes
+        case specs.Conv2dBackwardWeights(conv=conv):
+            return conv.x.size_bytes, spec.dz.size_bytes, conv.weights.size_bytes
+    raise TypeError(f"{type(spec).__name__} is no direct convolution")
+
+
+def _dz(conv: Conv, dy: Image, halo: Halo) -> Image:
+    return Image(dy.n, conv.weights.oc, conv.oh, conv.ow, dy.block, dy.dtype, halo)
+
+
+def _reach(conv: Conv) -> Halo:
+    """How far the taps of the input gradient reach beyond dz: dx[h] needs dz[(h + pt - i) / sh] for every tap i."""
+    kh, kw = conv.weights.kh, conv.weights.kw
+    return Halo(
+        max(0, (kh - 1 - conv.pt) // conv.sh),
+        max(0, (conv.x.h - 1 + conv.pt) // conv.sh - (conv.oh - 1)),
+        max(0, (kw - 1 - conv.pl) // conv.sw),
+        max(0, (conv.x.w - 1 + conv.pl) // conv.sw - (conv.ow - 1)),
+    )
