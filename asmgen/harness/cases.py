@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.harness import conv_cases, loss_cases
+from asmgen.harness import conv_cases, loss_cases, sparse_cases
 from asmgen.harness.case import (
     Array,
     Case,
@@ -203,6 +203,8 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dBackwardWeights: conv_cases.backward_weights,
     specs.Conv2dBackwardWeightsSparse: conv_cases.backward_weights_pooled,
     specs.Conv2dBackwardWeightsPooled: conv_cases.backward_weights_pooled,
+    specs.LiveEntries: sparse_cases.live_entries,
+    specs.Conv2dBackwardInputSparse: sparse_cases.backward_input,
     specs.Conv2dPackInputGradient: conv_cases.pack_dx,
     specs.Conv2dPackForward: conv_cases.pack_fwd,
     specs.PoolForward: pool_forward,

@@ -1,0 +1,192 @@
+"""The live entries of a pooled gradient, as lists for the sparse input gradient (layout: asmgen/plan/live_list.py).
+
+For each group of output channels, row, pixel and position of the pooling window, one u64 with a bit for each channel
+whose gradient is not zero and whose code names the position; beside it, the gradients of the group's channels side by
+side. Nothing is compacted: finding the next set bit costs the reader no more than stepping through a list, and the
+masks come out of comparisons without a branch.
+
+The channels are taken 16 at a time, a word of the mask: pixel by pixel, then the next 16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peachpy.x86_64 as x86
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.window import add
+from asmgen.plan.live_list import MASK_BYTES
+from asmgen.plan.specs import LiveEntries, dtype_tag
+from asmgen.tile.split import parts
+
+_WORD = 16  # channels
+_UNROLL_BLOCKS = 8  # comparisons with codes that one iteration has at least, where a row is long enough
+
+
+def emit(spec: LiveEntries, isa: Isa) -> Listing:
+    """The kernel of one shape: rdi dy, rsi codes (unread without a pool), rdx list, slice of samples."""
+    return _Kernel(spec, isa).emit()
+
+
+class _Kernel:
+    """Registers and loops of one kernel; the four pointers advance together, pixel by pixel."""
+
+    def __init__(self, spec: LiveEntries, isa: Isa) -> None:
+        self.spec, self.live, self.dy_layout = spec, spec.live, spec.dy
+        self.asm = Assembler(isa, spec.dy.dtype, spec.symbol(isa.name))
+
+    def emit(self) -> Listing:
+        asm, live, dy = self.asm, self.live, self.dy_layout
+        with asm:
+            n_samples = self._take_registers()
+            with asm.loop("n", "end - begin", n_samples):
+                for count, n_blocks in parts(dy.n_c_blocks, live.group_blocks):
+                    with asm.loop("oc", count, on_stack=True):
+                        self._group(n_blocks)
+                        add(self.dy, n_blocks * dy.plane_bytes)
+                        add(self.codes, n_blocks * dy.h * dy.w * dy.code_pixel_bytes)
+                        add(self.gradients, dy.h * live.gradient_row_bytes)
+                        add(self.masks, dy.h * live.mask_row_bytes)
+                add(self.dy, dy.sample_bytes - dy.n_c_blocks * dy.plane_bytes)
+                add(self.gradients, live.sample_bytes - live.n_groups * dy.h * live.gradient_row_bytes)
+                add(self.masks, live.sample_bytes - live.n_groups * dy.h * live.mask_row_bytes)
+        return asm.finish(self._facts())
+
+    def _take_registers(self) -> Any:
+        """Names the registers and moves the pointers to the slice's first sample; returns the number of samples."""
+        asm, live, dy = self.asm, self.live, self.dy_layout
+        self.dy, self.codes = asm.argument(0, "dy"), asm.argument(1, "codes")
+        self.gradients = asm.argument(2, "list: gradients")
+        begin, end = asm.argument(4, "begin"), asm.argument(5, "samples left")
+        asm.release_arguments()
+        self.masks, self.bits = asm.gp.alloc("list: masks"), asm.gp.alloc("mask")
+        self.block_bits, self.live_bits = asm.gp.alloc("mask of a block"), asm.gp.alloc("channels that are not zero")
+        asm.comment("the slice's first sample")
+        x86.SUB(end, begin)
+        for pointer, sample_bytes in (
+            (self.dy, dy.sample_bytes),
+            (self.codes, dy.code_sample_bytes),
+            (self.gradients, live.sample_bytes),
+        ):
+            x86.IMUL(self.bits, begin, sample_bytes)
+            x86.ADD(pointer, self.bits)
+        add(self.dy, dy.offset_bytes())
+        x86.LEA(self.masks, [self.gradients + live.masks_offset_bytes])
+        asm.gp.free(begin)
+        self.zero, self.comparison = asm.vec.alloc("0"), asm.v.mask_alloc("comparison")
+        self.gradient = asm.vec.alloc("gradients of a block")
+        asm.v.zero(self.zero)
+        return end
+
+    def _group(self, n_blocks: int) -> None:
+        """The lists of one group; the pointers end where they began."""
+        asm, dy = self.asm, self.dy_layout
+        most = max(1, _WORD // dy.block)
+        first, rest = min(most, n_blocks), max(0, n_blocks - most)
+        asm.comment(f"a group of {n_blocks} channel blocks")
+        for count, n, is_first in ((1, first, True), *((count, n, False) for count, n in parts(rest, most))):
+            with asm.loop("word", count, on_stack=True):
+                self._word(n, is_first)
+                self._skip_blocks(n)
+                add(self.masks, _WORD // 8)
+        self._skip_blocks(-n_blocks)
+        add(self.masks, -len(range(0, n_blocks, most)) * _WORD // 8)
+
+    def _skip_blocks(self, n: int) -> None:
+        dy = self.dy_layout
+        add(self.dy, n * dy.plane_bytes)
+        add(self.codes, n * dy.h * dy.w * dy.code_pixel_bytes)
+        add(self.gradients, n * dy.pixel_bytes)
+
+    def _word(self, n_blocks: int, is_first: bool) -> None:
+        """`n_blocks` channel blocks of all pixels; the pointers end where they began."""
+        asm, live, dy = self.asm, self.live, self.dy_layout
+        unroll = max(1, _UNROLL_BLOCKS // (n_blocks * live.n_positions))
+        with asm.loop("h", dy.h):
+            for count, n in parts(dy.w, unroll):
+                with asm.loop("w", count):
+                    for column in range(n):
+                        self._pixel(column, n_blocks, is_first)
+                    self._skip_pixels(n)
+            add(self.dy, dy.row_bytes - dy.w * dy.pixel_bytes)
+        add(self.dy, -dy.h * dy.row_bytes)
+        add(self.codes, -dy.h * dy.w * dy.code_pixel_bytes)
+        add(self.gradients, -dy.h * live.gradient_row_bytes)
+        add(self.masks, -dy.h * live.mask_row_bytes)
+
+    def _skip_pixels(self, n: int) -> None:
+        add(self.dy, n * self.dy_layout.pixel_bytes)
+        add(self.codes, n * self.dy_layout.code_pixel_bytes)
+        add(self.gradients, n * self.live.gradient_pixel_bytes)
+        add(self.masks, n * self.live.mask_pixel_bytes)
+
+    def _pixel(self, column: int, n_blocks: int, is_first: bool) -> None:
+        """`n_blocks` channel blocks of the pixel `column` pixels ahead: gradients and one word of every mask."""
+        asm, live, dy = self.asm, self.live, self.dy_layout
+        for block in reversed(range(n_blocks)):
+            asm.v.load(self.gradient, [self.dy + block * dy.plane_bytes + column * dy.pixel_bytes])
+            asm.v.store(
+                [self.gradients + column * live.gradient_pixel_bytes + block * dy.pixel_bytes], self.gradient
+            )
+            asm.v.not_equal(self.comparison, self.gradient, self.zero)
+            self._append(self.live_bits, block == n_blocks - 1)
+        if self.spec.pool is None:
+            self._store(self.live_bits, column * live.mask_pixel_bytes, is_first)
+            return
+        codes = [asm.vec.alloc(f"codes[{block}]") for block in range(n_blocks)]
+        for block, register in enumerate(codes):
+            code_bytes = block * dy.h * dy.w * dy.code_pixel_bytes + column * dy.code_pixel_bytes
+            asm.v.load_bytes(register, self.codes + code_bytes)
+        asm.note("codes: V bytes to integer lanes")
+        for position in range(live.n_positions):
+            for block in reversed(range(n_blocks)):
+                named = asm.integer_constant(f"position_{position}", position) if position else self.zero
+                asm.v.integer_equal(self.comparison, codes[block], named)
+                self._append(self.bits, block == n_blocks - 1)
+            x86.AND(self.bits.as_dword, self.live_bits.as_dword)
+            self._store(self.bits, column * live.mask_pixel_bytes + position * MASK_BYTES, is_first)
+        asm.vec.free(*codes)
+
+    def _append(self, word: Any, is_first: bool) -> None:
+        """word = word << V | the comparison's lanes; is_first: there is nothing in word yet."""
+        if is_first:
+            self.asm.v.sign_bits(word.as_dword, self.comparison)
+            return
+        x86.SHL(word.as_dword, self.dy_layout.block)
+        self.asm.v.sign_bits(self.block_bits.as_dword, self.comparison)
+        x86.OR(word.as_dword, self.block_bits.as_dword)
+
+    def _store(self, word: Any, offset: int, is_first: bool) -> None:
+        """The mask's first word is stored with zeros in all that follow."""
+        if is_first:
+            x86.MOV([self.masks + offset], word)
+        else:
+            x86.MOV(x86.word[self.masks + offset], word.as_word)
+
+    def _facts(self) -> Facts:
+        spec, live, dy = self.spec, self.live, self.dy_layout
+        ctype = dtype_tag(dy.dtype)
+        codes = f"[{dy.n}][{dy.n_c_blocks}][{dy.h}][{dy.w}][{dy.block}]"
+        named = f" and codes[n,oc,h,w] == p, p < {live.n_positions}" if spec.pool else ", p = 0"
+        return Facts(
+            title=f"live_entries  {dy.n} x c{dy.c} h{dy.h} w{dy.w}",
+            source="asmgen/kernels/live_entries.py",
+            formula=(f"bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0{named}; gradients = dy",),
+            arguments=(
+                Argument("rdi", "dy", ctype, str(dy), "in"),
+                Argument("rsi", "codes", "u8", codes, "in", "" if spec.pool else "not read"),
+                Argument("rdx", "list", ctype, str(live), "out"),
+            ),
+            slice_unit=f"samples, 0..{spec.slice_units()}",
+            flops=spec.flops(),
+            bytes_read=dy.size_bytes + (dy.n * dy.code_sample_bytes if spec.pool else 0),
+            bytes_written=live.size_bytes,
+            tile=f"{_WORD} channels of a pixel: one word of each of its {live.n_positions} masks",
+            notes=(
+                f"groups of {live.group} channels; a list's masks lie {live.masks_offset_bytes} B behind its "
+                f"gradients, lists {live.sample_bytes} B apart",
+            ),
+        )
