@@ -18,7 +18,7 @@ from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels import math
 from asmgen.kernels.runs import Segment, segments
 from asmgen.plan.layout import Activations
-from asmgen.plan.specs import ActBackward, Activation, ActForward, dtype_tag
+from asmgen.plan.specs import ActBackward, ActForward, Activation, dtype_tag
 
 _UNROLL = 4  # vectors per trip of an activation that is a few instructions
 _FORMULAS = {

@@ -8,7 +8,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
 from asmgen.kernels import act
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
-from asmgen.plan.specs import ActBackward, Activation, ActForward
+from asmgen.plan.specs import ActBackward, ActForward, Activation
 
 ACTIVATIONS = [
     Activation("relu"),
