@@ -19,6 +19,10 @@ def lacks(isa: str) -> str:
     return f"this CPU cannot run {isa}: it lacks {', '.join(missing)}" if missing else ""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew (read the difference)")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("isa"):
         if reason := lacks(marker.args[0]):

@@ -77,6 +77,7 @@ def decoded(encodings: Sequence[bytes], folder: Path) -> list[str]:
 
 def canonical(text: str) -> str:
     """One spelling for our text and objdump's: no sizes or comments, decimal numbers, compares with their predicate."""
+    text = re.sub(r"\[rel [^\]+]+(?:\+ (\d+))?\]", lambda found: f"[rip+{found[1] or 0}]", text)
     text = re.sub(r"\s*#.*", "", text.lower())
     text = re.sub(r"\{1to\d+\}", "{bcst}", re.sub(r"\w+ bcst (\[[^]]*\])", r"\1{bcst}", text))
     text = re.sub(r"\b(byte|word|dword|qword|xmmword|ymmword|zmmword|oword|yword|zword) (ptr )?", "", text)

@@ -28,7 +28,7 @@ from asmgen import (
 )
 from asmgen.asm.isa import ISAS
 from asmgen.plan.build import build_plan
-from asmgen.plan.specs import KernelSpec
+from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, KernelSpec
 
 _DATA = Dataset("none", scale=1 / 255)
 _LOSS, _OPTIMIZER = MeanSquaredError(), SGD(lr=0.1)
@@ -84,7 +84,16 @@ NETWORKS = (
 
 @cache
 def every_spec(isa: str, dtype: str) -> tuple[KernelSpec, ...]:
-    """The distinct kernels of all NETWORKS for one level and dtype."""
+    """The distinct kernels of all NETWORKS for one level and dtype, and those that a plan may hold beside them."""
     lanes = ISAS[isa].lanes(dtype)
     plans = [build_plan(replace(network, dtype=dtype), lanes) for network in NETWORKS]
-    return tuple(dict.fromkeys(spec for plan in plans for spec in plan.specs()))
+    specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
+    specs.update(dict.fromkeys(beside for spec in list(specs) for beside in _beside(spec)))
+    return tuple(specs)
+
+
+def _beside(spec: KernelSpec) -> list[KernelSpec]:
+    """Kernels for the same layer that the planner takes only for some shapes."""
+    if isinstance(spec, Conv2dPackInputGradient):
+        return [Conv2dPackForward(spec.weights.by_input())]
+    return []

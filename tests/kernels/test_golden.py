@@ -1,0 +1,73 @@
+"""The text of one tiny kernel an op and level: a change of what is generated is read in the review.
+
+pytest tests/kernels/test_golden.py --update-golden writes tests/golden/ anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from asmgen.asm.isa import ISAS
+from asmgen.kernels.registry import _EMITTERS, emit_kernel
+from asmgen.plan import specs
+from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
+from asmgen.plan.specs import Activation, Conv, Pool
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MAX_LINES = 150
+
+RELU, MAX2 = Activation("relu"), Pool("max", 2, 2, 2, 2)
+F32 = "float32"
+
+
+def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
+    """One small spec an op, with the features that make an op what it is."""
+    x, y, z = (Image(1, c, side, side, lanes, F32) for c, side in ((1, 2), (lanes, 1), (lanes, 2)))
+    dz = Image(1, lanes, 2, 2, lanes, F32, Halo(1, 1, 1, 1))
+    weights = ConvWeights(lanes, 1, 1, 1, lanes, F32)
+    conv = Conv(x, weights, 2, 2, 1, 1, 0, 0, True)
+    row, z_row, z_pair = (Image(1, c, h, 2, lanes, F32) for c, h in ((1, 1), (lanes, 1), (2, 2)))
+    conv_of_row = Conv(row, weights, 1, 2, 1, 1, 0, 0, True)
+    conv_to_pair = Conv(x, ConvWeights(2, 1, 1, 1, lanes, F32), 2, 2, 1, 1, 0, 0, True)
+    inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
+    dense = DenseWeights(1, inputs, lanes, F32)
+    return {
+        "load_input": specs.LoadInput(1, 1, 3, Rows(2, 3, lanes, F32), (1 / 255,), (0.0,)),
+        "conv2d_fwd": specs.Conv2dForward(conv, y, RELU, MAX2, codes=True),
+        "conv2d_unpool": specs.Conv2dUnpool(y, y, dz, RELU, MAX2),
+        "conv2d_dx": specs.Conv2dBackwardInput(conv_to_pair, z_pair, x),
+        "conv2d_dw": specs.Conv2dBackwardWeights(conv_of_row, z_row),
+        "conv2d_pack_dx": specs.Conv2dPackInputGradient(weights),
+        "conv2d_pack_fwd": specs.Conv2dPackForward(ConvWeights(1, lanes, 1, 1, lanes, F32).by_input()),
+        "pool_fwd": specs.PoolForward(z, y, MAX2),
+        "pool_bwd": specs.PoolBackward(y, z, MAX2),
+        "act_fwd": specs.ActForward(inputs, inputs, RELU),
+        "act_bwd": specs.ActBackward(inputs, inputs, inputs, RELU),
+        "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
+        "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
+        "dense_dw": specs.DenseBackwardWeights(inputs, outputs, dense, True),
+        "mse": specs.Loss("mse", outputs),
+        "update_sgd": specs.Update("sgd", F32, lanes, 2),
+    }
+
+
+@pytest.mark.parametrize("op", tiny(4))
+@pytest.mark.parametrize("isa", ISAS)
+def test_text(isa: str, op: str, request: pytest.FixtureRequest) -> None:
+    text = emit_kernel(tiny(ISAS[isa].lanes(F32))[op], ISAS[isa]).text()
+    golden = GOLDEN / f"{op}_{isa}.asm"
+    assert text.count("\n") < MAX_LINES
+    if request.config.getoption("--update-golden"):
+        golden.write_text(text)
+    assert golden.exists(), f"{golden} is missing: run this test with --update-golden and read the new file"
+    difference = difflib.unified_diff(golden.read_text().splitlines(), text.splitlines(), "golden", "now", lineterm="")
+    changed = "\n".join(difference)
+    assert not changed, f"{golden} differs; if that is meant, run with --update-golden:\n{changed}"
+
+
+def test_every_op_has_a_golden_and_every_golden_an_op() -> None:
+    assert {type(spec) for spec in tiny(4).values()} == set(_EMITTERS)
+    assert {path.name for path in GOLDEN.glob("*.asm")} == {f"{op}_{isa}.asm" for op in tiny(4) for isa in ISAS}
