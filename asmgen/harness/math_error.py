@@ -50,16 +50,16 @@ class Function:
     logarithmic: bool = False
 
     def samples(self, n: int, dtype: str) -> Array:
-        """n arguments: half over the whole range, half near 0 (logarithmic: near 1)."""
+        """3n arguments: over the whole range, around 0 (logarithmic: 1), and of tiny magnitude (or distance to 1)."""
         rng = np.random.default_rng(_SEED)
         low, high = self.low[dtype], self.high[dtype]
+        tiny = np.exp(rng.uniform(-40, 0, n)) * rng.choice([-1, 1], n)
         if self.logarithmic:
-            wide = np.exp(rng.uniform(np.log(low), np.log(high), n // 2))
-            near = np.exp(rng.uniform(-1, 1, n - n // 2))
+            wide = np.exp(rng.uniform(np.log(low), np.log(high), n))
+            parts = wide, np.exp(rng.uniform(-1, 1, n)), 1 + 0.9 * tiny
         else:
-            wide = rng.uniform(low, high, n // 2)
-            near = np.exp(rng.uniform(-40, 1.5, n - n // 2)) * rng.choice([-1, 1], n - n // 2)
-        return np.concatenate([wide, near]).astype(dtype)
+            parts = rng.uniform(low, high, n), rng.uniform(-2, 2, n), tiny
+        return np.concatenate(parts).astype(dtype)
 
 
 _EXP_LOW, _EXP_HIGH = {"float32": -86.9, "float64": -708.0}, {"float32": 88.7, "float64": 709.7}

@@ -70,6 +70,7 @@ def sigmoid(asm: Assembler, x: Any) -> None:
     """x = 1 / (1 + e^-x): y = e^-|x| / (1 + e^-|x|) for negative x, 1 - y for positive."""
     v = asm.v
     is_negative = v.mask_alloc("x < 0")
+    asm.comment("sigmoid: e = e^-|x|, y = e / (1 + e); y where x < 0, else 1 - y")
     v.less(is_negative, x, asm.vector_constant("zero", 0.0))
     v.or_(x, x, sign_bit(asm))
     exp(asm, x)
@@ -89,6 +90,7 @@ def tanh(asm: Assembler, x: Any) -> None:
     """
     v = asm.v
     half = asm.vector_constant("half", 0.5)
+    asm.comment("tanh: m = (e^-2|x| - 1) / 2, |y| = -m / (1 + m), sign of x")
     with _temporaries(asm, "sign", "2^(n-1)", "2(e^r - 1)") as (sign, scale, q):
         v.mov(sign, x)
         v.and_(sign, sign, sign_bit(asm))
@@ -110,6 +112,7 @@ def tanh(asm: Assembler, x: Any) -> None:
 def softplus(asm: Assembler, x: Any) -> None:
     """x = log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
     v = asm.v
+    asm.comment("log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)")
     with _temporaries(asm, "max(x, 0)") as (positive,):
         v.zero(positive)
         v.max(positive, positive, x)
@@ -126,6 +129,7 @@ def log(asm: Assembler, x: Any) -> None:
     to_one = asm.integer_constant("one_less_sqrt_half", form.one - form.sqrt_half, "bits of 1 - bits of sqrt(1/2)")
     fraction = asm.integer_constant("fraction", (1 << form.fraction_bits) - 1, "the fraction's bits")
     integers = float(1 << form.fraction_bits)  # in its binade a float's fraction is an integer
+    asm.comment("log x = k ln 2 + log(1 + f): x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2)")
     with _temporaries(asm, "k", "NaN or 0", "k ln2_low") as (k, not_a_number, k_low):
         v.sub(not_a_number, x, x)
         v.integer_add(x, x, to_one)
@@ -135,6 +139,7 @@ def log(asm: Assembler, x: Any) -> None:
         v.and_(x, x, fraction)
         v.integer_add(x, x, asm.integer_constant("sqrt_half", form.sqrt_half, "sqrt(1/2)"))
         v.sub(x, x, asm.vector_constant("one", 1.0))
+        asm.note("f")
         v.mul(k_low, k, asm.vector_constant("ln2_low", form.ln2_low))
         _log1p(asm, x, polynomials.LOG[asm.dtype], "log", k_low)
         v.fma(x, k, asm.vector_constant("ln2_high", form.ln2_high))
@@ -150,6 +155,7 @@ def _exp_parts(asm: Assembler, x: Any, scale: Any, q: Any) -> None:
     """
     v, form = asm.v, _FORMATS[asm.element_bytes]
     to_integer = asm.vector_constant("round", 1.5 * (1 << form.fraction_bits) + form.bias - 1, "rounds to an integer")
+    asm.comment("e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses")
     with _temporaries(asm, "n, then n ln2_low", "r", "2 (lost of r)") as (n, r, lost):
         v.load(q, asm.vector_constant("exp_low", form.exp_low))
         v.max(q, q, x)
@@ -159,6 +165,7 @@ def _exp_parts(asm: Assembler, x: Any, scale: Any, q: Any) -> None:
         v.fma(scale, r, asm.vector_constant("log2e", 1 / math.log(2)))
         v.sub(n, scale, to_integer)
         v.shift_left(scale, scale, form.fraction_bits)
+        asm.note("2^(n-1)")
         v.fnma(r, n, asm.vector_constant("ln2_high", form.ln2_high))
         v.mul(n, n, asm.vector_constant("ln2_low", form.ln2_low))
         v.mov(lost, r)
@@ -171,7 +178,7 @@ def _exp_parts(asm: Assembler, x: Any, scale: Any, q: Any) -> None:
         v.mul(q, q, x)
         v.mul_add(q, r, lost)
         v.add(q, q, x)
-        asm.note("2r + (2r E(r) r + 2 lost)")
+        asm.note("2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)")
 
 
 def _over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
@@ -182,6 +189,7 @@ def _over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
     """
     v = asm.v
     one = asm.vector_constant("one", 1.0)
+    asm.comment("y = x / d, d = 1 + x, put right by what d lost")
     with _temporaries(asm, "d = fl(1 + x)", "1 - y", "lost of d") as (d, rest, lost):
         v.add(d, x, one)
         v.sub(rest, d, one)
@@ -201,6 +209,7 @@ def _over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
 def _log1p(asm: Assembler, f: Any, coefficients: Sequence[float], name: str, plus: Any = None) -> None:
     """f = log(1 + f) + plus = f - (s (f - z L(z)) - plus) with s = f / (2 + f), z = s^2."""
     v = asm.v
+    asm.comment("log(1 + f) = f - s (f - z L(z)), s = f / (2 + f), z = s^2")
     with _temporaries(asm, "s", "z = s^2", "z L(z)") as (s, z, series):
         v.add(z, f, asm.vector_constant("two", 2.0))
         v.div(s, f, z)
