@@ -27,8 +27,12 @@ from asmgen import (
     Tanh,
 )
 from asmgen.asm.isa import ISAS
+from asmgen.kernels import registry
+from asmgen.plan import specs
 from asmgen.plan.build import build_plan
-from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, KernelSpec
+from asmgen.plan.layout import NO_HALO
+from asmgen.plan.specs import KernelSpec
+from asmgen.plan.winograd import SIZES
 
 _DATA = Dataset("none", scale=1 / 255)
 _LOSS, _OPTIMIZER = MeanSquaredError(), SGD(lr=0.1)
@@ -87,13 +91,35 @@ def every_spec(isa: str, dtype: str) -> tuple[KernelSpec, ...]:
     """The distinct kernels of all NETWORKS for one level and dtype, and those that a plan may hold beside them."""
     lanes = ISAS[isa].lanes(dtype)
     plans = [build_plan(replace(network, dtype=dtype), lanes) for network in NETWORKS]
-    specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
-    specs.update(dict.fromkeys(beside for spec in list(specs) for beside in _beside(spec)))
-    return tuple(specs)
+    planned = dict.fromkeys(spec for plan in plans for spec in plan.specs())
+    return (*planned, *dict.fromkeys(beside for spec in planned for beside in _beside(spec)))
 
 
 def _beside(spec: KernelSpec) -> list[KernelSpec]:
     """Kernels for the same layer that the planner takes only for some shapes."""
-    if isinstance(spec, Conv2dPackInputGradient):
-        return [Conv2dPackForward(spec.weights.by_input())]
-    return []
+    found: list[KernelSpec] = []
+    if isinstance(spec, specs.Conv2dForward):
+        conv, dy, dx, pool = spec.conv, replace(spec.y, halo=NO_HALO), replace(spec.conv.x, halo=NO_HALO), spec.pool
+        found = [
+            specs.Conv2dPackForward(conv.weights.by_input()),
+            specs.LiveEntries(conv, dy, pool),
+            specs.Conv2dBackwardInputSparse(conv, dy, dx, pool),
+            specs.Conv2dBackwardWeightsSparse(conv, dy, pool),
+        ]
+        if pool and conv.x.block == 1:
+            found.append(specs.Conv2dBackwardWeightsPooled(conv, dy, pool))
+        for m in SIZES:
+            found.append(specs.Conv2dForwardWinograd(conv, spec.y, spec.act, pool, spec.codes, m))
+            found.append(specs.WinogradWeights(conv.weights, m, mirrored=False))
+            found.append(specs.WinogradWeights(conv.weights.by_input(), m, mirrored=True))
+    elif isinstance(spec, specs.Conv2dBackwardInput):
+        found = [specs.Conv2dBackwardInputWinograd(spec.conv, spec.dz, spec.dx, m) for m in SIZES]
+    return [beside for beside in found if type(beside) in registry._EMITTERS and _fits(beside)]
+
+
+def _fits(spec: KernelSpec) -> bool:
+    try:
+        spec.check()
+    except ValueError:
+        return False
+    return True
