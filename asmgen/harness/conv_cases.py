@@ -27,7 +27,7 @@ from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.specs import Activation, Pool
 from asmgen.reference import conv, ops
 
-_UNWRITTEN_CODE = 0xEE
+UNWRITTEN_CODE = 0xEE
 _PooledWeights = specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
 
 
@@ -40,7 +40,7 @@ def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
     z = conv.forward(c, x, w, b)
     magnitude = conv.forward(c, np.abs(x), np.abs(w), np.abs(b))
     z_bound = np.broadcast_to(draw.bound(weights.c * weights.kh * weights.kw + 1, magnitude, exact=True), z.shape)
-    bound = _activated_bound(spec.act, pool, z, z_bound, draw)
+    bound = activated_bound(spec.act, pool, z, z_bound, draw)
     operands = [
         Operand("x", c.x.pack(x)),
         Operand("w", weights.pack(w, b)),
@@ -50,12 +50,12 @@ def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
     checks = [padding_check("y", 2, spec.y)]
     if spec.codes:
         assert pool is not None
-        operands[3] = Operand("codes", np.full(n_codes(spec.y), _UNWRITTEN_CODE, np.uint8), is_output=True)
+        operands[3] = Operand("codes", np.full(n_codes(spec.y), UNWRITTEN_CODE, np.uint8), is_output=True)
         checks.append(codes_check(3, spec.y, pool, ops.windows(z, pool), ops.windows(z_bound, pool)))
     yield Case("", tuple(operands), (Expected("y", 2, spec.y.unpack, y, bound),), tuple(checks))
 
 
-def _activated_bound(act: Activation, pool: Pool | None, z: Array, z_bound: Array, draw: Draw) -> Array:
+def activated_bound(act: Activation, pool: Pool | None, z: Array, z_bound: Array, draw: Draw) -> Array:
     """The bound of pool(act(z)), from that of z: both are Lipschitz, a slope or a mean adds its own roundings."""
     f = np.abs(ops.activate(act, z))
     bound: Array = z_bound + (2 * draw.eps * f if act.kind == "leaky_relu" else 0.0)

@@ -23,6 +23,8 @@ from asmgen.kernels import (
     loss,
     pool,
     update,
+    winograd,
+    winograd_weights,
 )
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
@@ -44,6 +46,9 @@ _EMITTERS: dict[type[KernelSpec], Callable[[Any, Isa], Listing]] = {
     specs.DenseForward: dense_fwd.emit,
     specs.DenseBackwardInput: dense_dx.emit,
     specs.DenseBackwardWeights: dense_dw.emit,
+    specs.WinogradWeights: winograd_weights.emit,
+    specs.Conv2dForwardWinograd: winograd.emit_forward,
+    specs.Conv2dBackwardInputWinograd: winograd.emit_backward_input,
     specs.Loss: loss.emit,
     specs.Update: update.emit,
 }

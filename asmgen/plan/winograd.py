@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.plan.layout import ELEMENT_BYTES
+from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, round_up
 
 Array = np.ndarray[Any, Any]
 
@@ -25,12 +25,12 @@ SIZES = (2, 4)  # m
 
 @dataclass(frozen=True)
 class Transform:
-    """The matrices of F(m x m, 3 x 3). G is kept as diag(scale) @ g, with small integers in g."""
+    """The matrices of F(m x m, 3 x 3). G is kept as small integers g and a divisor for each of its rows."""
 
     m: int
     bt: tuple[tuple[int, ...], ...]
     g: tuple[tuple[int, ...], ...]
-    scale: tuple[float, ...]
+    divisors: tuple[int, ...]
     at: tuple[tuple[int, ...], ...]
 
     @property
@@ -44,9 +44,14 @@ class Transform:
         return self.side * self.side
 
     def weights(self, w: Array) -> Array:
-        """G w G^T of [..., 3, 3], in float64."""
-        g = np.diag(self.scale) @ np.array(self.g, np.float64)
-        return np.asarray(np.einsum("ik,...kl,jl->...ij", g, np.asarray(w, np.float64), g))
+        """G w G^T of [..., 3, 3], in float64; exact where the quotients are."""
+        g = np.array(self.g, np.float64)
+        return np.asarray(np.einsum("ik,...kl,jl->...ij", g, np.asarray(w, np.float64), g) / self.divisor_products)
+
+    @property
+    def divisor_products(self) -> Array:
+        """What the integer part of element (i, j) of G w G^T is divided by."""
+        return np.outer(self.divisors, self.divisors)
 
 
 F4 = Transform(
@@ -60,14 +65,14 @@ F4 = Transform(
         (0, 4, 0, -5, 0, 1),
     ),
     g=((1, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 1)),
-    scale=(1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24, 1.0),
+    divisors=(4, -6, -6, 24, 24, 1),
     at=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 )
 F2 = Transform(
     m=2,
     bt=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
     g=((1, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 1)),
-    scale=(1.0, 1 / 2, 1 / 2, 1.0),
+    divisors=(1, 2, 2, 1),
     at=((1, 1, 1, 0), (0, 1, -1, -1)),
 )
 TRANSFORMS: dict[int, Transform] = {transform.m: transform for transform in (F4, F2)}
@@ -145,3 +150,62 @@ class TransformedWeights:
     def __str__(self) -> str:
         bias = " + bias" if self.has_bias else ""
         return f"[{self.n_blocks}][{self.transform.n_positions}][{self.inputs}][{self.block}]{bias}"
+
+
+def _spread(n_bytes: int) -> int:
+    """At least n_bytes: an odd number of cache lines, so that many positions of one element fall into different sets."""
+    return (-(-n_bytes // LINE_BYTES) | 1) * LINE_BYTES
+
+
+@dataclass(frozen=True)
+class TransformedTiles:
+    """v: `[position][tile][channels padded to V]`, the transformed input tiles of a block."""
+
+    n_positions: int
+    n_tiles: int
+    channels: int
+    block: int
+    dtype: str
+
+    @property
+    def vector_bytes(self) -> int:
+        return self.block * ELEMENT_BYTES[self.dtype]
+
+    @property
+    def tile_bytes(self) -> int:
+        return round_up(self.channels, self.block) * ELEMENT_BYTES[self.dtype]
+
+    @property
+    def position_bytes(self) -> int:
+        return _spread(self.n_tiles * self.tile_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.n_positions * self.position_bytes
+
+
+@dataclass(frozen=True)
+class TransformedOutputs:
+    """p: `[position][vector][tile][V]`, the products of a block of tiles with a group of output vectors."""
+
+    n_positions: int
+    n_vectors: int
+    n_tiles: int
+    block: int
+    dtype: str
+
+    @property
+    def tile_bytes(self) -> int:
+        return self.block * ELEMENT_BYTES[self.dtype]
+
+    @property
+    def position_bytes(self) -> int:
+        return _spread(self.n_vectors * self.n_tiles * self.tile_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.n_positions * self.position_bytes
+
+    def offset_bytes(self, vector: int, tile: int) -> int:
+        """Of a vector from the start of its position."""
+        return (vector * self.n_tiles + tile) * self.tile_bytes

@@ -177,6 +177,11 @@ def conv2d_pack_fwd(spec: specs.Conv2dPackForward, w: Array, b: Array) -> tuple[
     return w, b
 
 
+def winograd_weights(spec: specs.WinogradWeights, w: Array, b: Array) -> tuple[Array, Array]:
+    """w, b -> the same w and b: only their layout changes (TransformedWeights.pack transforms)."""
+    return w, b
+
+
 def pool_forward(spec: specs.PoolForward, x: Array) -> tuple[Array, Array | None]:
     """x -> y, codes (max only)."""
     x_windows = windows(x, spec.pool)[:, :, : spec.y.h, : spec.y.w]
@@ -280,6 +285,9 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.DenseForward: dense_forward,
     specs.DenseBackwardInput: dense_dx,
     specs.DenseBackwardWeights: dense_dw,
+    specs.WinogradWeights: winograd_weights,
+    specs.Conv2dForwardWinograd: conv2d_forward,
+    specs.Conv2dBackwardInputWinograd: conv2d_dx,
     specs.Loss: loss,
     specs.Update: update,
 }

@@ -20,6 +20,18 @@ from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedWeights
 
 
 @dataclass(frozen=True)
+class Correlation:
+    """What both directions compute: rows x cols sums over source[r+i-top, q+j-left] * g[i,j] and channels, from u."""
+
+    source: Image
+    top: int
+    left: int
+    rows: int
+    cols: int
+    u: TransformedWeights
+
+
+@dataclass(frozen=True)
 class WinogradWeights(KernelSpec):
     """u = G g G^T of every filter g; arguments: w, u.
 
@@ -90,6 +102,11 @@ class Conv2dForwardWinograd(KernelSpec):
     def u_bytes(self) -> int:
         return self.u.size_bytes
 
+    @property
+    def correlation(self) -> Correlation:
+        conv = self.conv
+        return Correlation(conv.x, conv.pt, conv.pl, conv.oh, conv.ow, self.u)
+
     def slice_units(self) -> int:
         return self.conv.x.n
 
@@ -111,18 +128,13 @@ class Conv2dForwardWinograd(KernelSpec):
     def check(self) -> None:
         conv = self.conv
         _check_conv(self, conv, self.m)
-        require(min(conv.oh, conv.ow) >= self.m, self, "z is smaller than a tile")
         require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
         require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
         require(not (self.codes and self.pool is None), self, "codes need a pool")
         ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
         require(max(ph, pw) <= 2, self, "a tile holds pooling windows of at most 2 x 2")
         require((self.y.h * ph, self.y.w * pw) == (conv.oh, conv.ow), self, "y does not fit z and pool")
-        halo, x = conv.x.halo, conv.x
-        inside = conv.pt <= halo.top and conv.pl <= halo.left
-        inside &= conv.oh + TAPS - 1 - conv.pt <= x.h + halo.bottom
-        inside &= conv.ow + TAPS - 1 - conv.pl <= x.w + halo.right
-        require(inside, self, "the taps reach beyond the halo of x")
+        _check_correlation(self, self.correlation)
 
 
 @dataclass(frozen=True)
@@ -147,9 +159,9 @@ class Conv2dBackwardInputWinograd(KernelSpec):
         return self.u.size_bytes
 
     @property
-    def pads(self) -> tuple[int, int]:
-        """Rows above and columns left of dz that the first pixel of dx meets."""
-        return TAPS - 1 - self.conv.pt, TAPS - 1 - self.conv.pl
+    def correlation(self) -> Correlation:
+        top, left = TAPS - 1 - self.conv.pt, TAPS - 1 - self.conv.pl
+        return Correlation(self.dz, top, left, self.dx.h, self.dx.w, self.u)
 
     def slice_units(self) -> int:
         return self.dx.n
@@ -169,11 +181,7 @@ class Conv2dBackwardInputWinograd(KernelSpec):
 
     def check(self) -> None:
         _check_conv(self, self.conv, self.m)
-        require(min(self.dx.h, self.dx.w) >= self.m, self, "dx is smaller than a tile")
-        (top, left), dz, halo = self.pads, self.dz, self.dz.halo
-        require(0 <= top <= halo.top and 0 <= left <= halo.left, self, "the taps reach beyond the halo of dz")
-        inside = self.dx.h + self.conv.pt <= dz.h + halo.bottom and self.dx.w + self.conv.pl <= dz.w + halo.right
-        require(inside, self, "the taps reach beyond the halo of dz")
+        _check_correlation(self, self.correlation)
 
 
 def _tag(op: str, m: int) -> str:
@@ -191,3 +199,12 @@ def _check_conv(spec: KernelSpec, conv: Conv, m: int) -> None:
     require(m in SIZES, spec, f"m must be one of {SIZES}")
     require((w.kh, w.kw, conv.sh, conv.sw) == (TAPS, TAPS, 1, 1), spec, "needs a 3 x 3 kernel and stride 1")
     require(conv.x.block == w.block, spec, "x must have its channels in lanes")
+
+
+def _check_correlation(spec: KernelSpec, what: Correlation) -> None:
+    source, halo = what.source, what.source.halo
+    require(min(what.rows, what.cols) >= what.u.m, spec, "the output is smaller than a tile")
+    inside = 0 <= what.top <= halo.top and 0 <= what.left <= halo.left
+    inside &= what.rows + TAPS - 1 - what.top <= source.h + halo.bottom
+    inside &= what.cols + TAPS - 1 - what.left <= source.w + halo.right
+    require(inside, spec, "the taps reach beyond the halo of their source")

@@ -1,0 +1,153 @@
+"""Winograd's convolution, at the edges of its blocks, register tiles, channel blocks and slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asmgen.asm.isa import ISAS
+from asmgen.harness.check import check_kernel
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Halo, Image
+from asmgen.plan.specs import (
+    Activation,
+    Conv,
+    Conv2dBackwardInputWinograd,
+    Conv2dForwardWinograd,
+    Pool,
+    WinogradWeights,
+)
+from asmgen.plan.winograd import TRANSFORMS
+
+V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
+
+
+def _channels(count: int, lanes: int) -> int:
+    blocks, rest = divmod(count + V // 2, V)
+    return max(1, blocks * lanes + rest - V // 2)
+
+
+def make_conv(isa: str, dtype: str, shape: tuple[int, int, int, int], oc: int, pads: tuple[int, int, int, int], bias: bool) -> Conv:
+    """pads: top, bottom, left, right."""
+    lanes = ISAS[isa].lanes(dtype)
+    (n, c, h, w), (top, bottom, left, right) = shape, pads
+    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    x = Image(n, c, h, w, lanes, dtype, Halo(top, bottom, left, right))
+    weights = ConvWeights(oc, c, 3, 3, lanes, dtype)
+    return Conv(x, weights, h + top + bottom - 2, w + left + right - 2, 1, 1, top, left, bias)
+
+
+def forward_spec(
+    isa: str,
+    dtype: str,
+    m: int,
+    shape: tuple[int, int, int, int],
+    oc: int,
+    *,
+    pads: tuple[int, int, int, int] = (1, 1, 1, 1),
+    pool: tuple[str, int, int] | None = None,
+    act: Activation = Activation("relu"),
+    codes: bool = True,
+    bias: bool = True,
+    y_halo: tuple[int, int, int, int] = (0, 0, 0, 0),
+) -> Conv2dForwardWinograd:
+    whole = make_conv(isa, dtype, shape, oc, pads, bias)
+    kind, ph, pw = pool or ("", 1, 1)
+    rows, cols = whole.oh // ph, whole.ow // pw
+    conv = Conv(whole.x, whole.weights, rows * ph, cols * pw, 1, 1, whole.pt, whole.pl, bias)
+    y = Image(shape[0], whole.weights.oc, rows, cols, ISAS[isa].lanes(dtype), dtype, Halo(*y_halo))
+    return Conv2dForwardWinograd(conv, y, act, Pool(kind, ph, pw, ph, pw) if pool else None, codes and pool is not None, m)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "one tile": {"shape": (1, 1, 4, 4), "oc": 1},
+    "whole tiles, max": {"shape": (3, V, 8, 16), "oc": 2 * V, "pool": ("max", 2, 2)},
+    "odd image, max": {"shape": (2, V + 1, 11, 13), "oc": V + 1, "pool": ("max", 2, 2)},
+    "odd image": {"shape": (1, V - 1, 9, 15), "oc": 2 * V + 3, "y_halo": (1, 2, 3, 1)},
+    "no pad": {"shape": (2, 2 * V + 3, 7, 8), "oc": V, "pads": (0, 0, 0, 0), "bias": False, "act": Activation()},
+    "asymmetric pads": {"shape": (3, 5, 6, 17), "oc": 3 * V, "pads": (2, 1, 0, 2), "act": Activation("leaky_relu", 0.1)},
+    "mean": {"shape": (2, V, 10, 6), "oc": V - 1, "pool": ("avg", 2, 2)},
+    "mean, no codes": {"shape": (1, 3, 8, 10), "oc": 5, "pool": ("avg", 2, 1), "codes": False, "act": Activation()},
+    "flat window": {"shape": (1, 7, 7, 18), "oc": V, "pool": ("max", 1, 2), "y_halo": (1, 1, 1, 1)},
+    "tall window, no codes": {"shape": (2, 2, 19, 5), "oc": 4 * V, "pool": ("max", 2, 1), "codes": False},
+    "five vectors": {"shape": (1, V + 2, 12, 20), "oc": 5 * V},
+    "a halo wider than the taps": {"shape": (2, V, 5, 5), "oc": V, "pads": (1, 1, 1, 1)},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("m", TRANSFORMS)
+@pytest.mark.parametrize("name", CASES)
+def test_forward(isa: str, dtype: str, m: int, name: str) -> None:
+    check_kernel(forward_spec(isa, dtype, m, **CASES[name]), isa)
+
+
+def backward_spec(
+    isa: str, dtype: str, m: int, shape: tuple[int, int, int, int], oc: int, pads: tuple[int, int, int, int], dx_halo: int = 0
+) -> Conv2dBackwardInputWinograd:
+    """shape is dx's. dz has the halo that the turned taps read."""
+    conv = make_conv(isa, dtype, shape, oc, pads, True)
+    (top, bottom, left, right), lanes = pads, ISAS[isa].lanes(dtype)
+    dz = Image(shape[0], conv.weights.oc, conv.oh, conv.ow, lanes, dtype, Halo(2 - top, 2 - bottom, 2 - left, 2 - right))
+    dx = Image(shape[0], conv.x.c, shape[2], shape[3], lanes, dtype, Halo(dx_halo, dx_halo, dx_halo, dx_halo))
+    return Conv2dBackwardInputWinograd(conv, dz, dx, m)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("m", TRANSFORMS)
+@pytest.mark.parametrize(
+    "shape, oc, pads, dx_halo",
+    [
+        ((2, V, 8, 8), 2 * V, (1, 1, 1, 1), 0),
+        ((3, V + 1, 7, 13), V - 1, (0, 0, 0, 0), 1),
+        ((1, 2 * V + 3, 5, 6), 3, (2, 0, 1, 2), 2),
+        ((2, 1, 4, 4), 1, (1, 1, 1, 1), 0),
+    ],
+)
+def test_backward_input(isa: str, dtype: str, m: int, shape: Any, oc: int, pads: Any, dx_halo: int) -> None:
+    check_kernel(backward_spec(isa, dtype, m, shape, oc, pads, dx_halo), isa)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("m", TRANSFORMS)
+@pytest.mark.parametrize("oc, c", [(1, 1), (V, V), (2 * V + 3, 5), (V - 1, V + 1)])
+def test_weights(isa: str, dtype: str, m: int, oc: int, c: int) -> None:
+    lanes = ISAS[isa].lanes(dtype)
+    weights = ConvWeights(_channels(oc, lanes), _channels(c, lanes), 3, 3, lanes, dtype)
+    check_kernel(WinogradWeights(weights, m, mirrored=False), isa)
+    check_kernel(WinogradWeights(weights.input_gradient(), m, mirrored=True), isa)
+    check_kernel(WinogradWeights(weights.by_input(), m, mirrored=True), isa)
+
+
+@pytest.mark.parametrize("width", range(4, 30))
+def test_every_split_of_a_row(isa: str, width: int) -> None:
+    check_kernel(forward_spec(isa, "float32", 4, (1, 3, 4, width), V + 1), isa)
+
+
+@pytest.mark.parametrize("height", range(4, 22, 2))
+def test_every_split_of_pooled_columns(isa: str, height: int) -> None:
+    check_kernel(forward_spec(isa, "float32", 4, (1, 2, height, 8), V, pool=("max", 2, 2)), isa)
+
+
+@pytest.mark.parametrize("blocks", range(1, 10))
+def test_every_split_of_the_output_channels(isa: str, blocks: int) -> None:
+    check_kernel(forward_spec(isa, "float32", 2, (1, 2, 4, 6), blocks * V), isa)
+
+
+@pytest.mark.parametrize("m", TRANSFORMS)
+def test_transforms(m: int) -> None:
+    """A^T [(G g G^T) * (B^T d B)] A is the correlation of d with g."""
+    transform, rng = TRANSFORMS[m], np.random.default_rng(m)
+    d, g = rng.standard_normal((transform.side, transform.side)), rng.standard_normal((3, 3))
+    bt, at = np.array(transform.bt), np.array(transform.at)
+    y = at @ (transform.weights(g) * (bt @ d @ bt.T)) @ at.T
+    expected = [[(d[i : i + 3, j : j + 3] * g).sum() for j in range(m)] for i in range(m)]
+    assert np.allclose(y, expected, rtol=0, atol=1e-13)
+
+
+def test_what_winograd_cannot_do_is_refused() -> None:
+    with pytest.raises(ValueError, match="smaller than a tile"):
+        forward_spec("avx512", "float32", 4, (1, 16, 3, 8), 16).check()
+    with pytest.raises(ValueError, match="output channels in lanes"):
+        WinogradWeights(ConvWeightsByInput(16, 16, 3, 3, 16, "float32"), 4, mirrored=False).check()
