@@ -1,4 +1,4 @@
-; errno.asm: the errors that the kernel reports for files and memory, in words.
+; errno.asm: the errors that the kernel reports for files, memory and threads, in words.
 
 %include "common.inc"
 
@@ -15,6 +15,7 @@ errors:
     ERRNO   2, "no such file or directory"
     ERRNO   5, "input/output error"
     ERRNO   9, "the descriptor is closed"
+    ERRNO   11, "not available for now (threads: the limit of ulimit -u)"
     ERRNO   12, "out of memory"
     ERRNO   13, "permission denied"
     ERRNO   17, "file exists"

@@ -1,6 +1,7 @@
 """Assembles NASM sources to ELF objects, in parallel, and only those whose text (or whose includes) changed.
 
-An object depends only on the bytes of its sources: NASM gets file names without folders, so none is recorded.
+An object depends only on the bytes of its sources, although it has line information (DWARF): NASM sees copies of them
+in a folder of their own, so that the names it records have no folders, and the one folder it does record is taken out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +21,9 @@ from asmgen.errors import ToolError
 from asmgen.toolchain.tools import TOOLS, find_program
 
 # A step names its kernels `extern` at every call: said once more is not a warning.
-FLAGS = ("-f", "elf64", "-w+all", "-w-label-redef")
+FLAGS = ("-f", "elf64", "-g", "-F", "dwarf", "-w+all", "-w-label-redef")
+_FOLDER_BYTES = 128  # of the folder that NASM records; always the same, so that the objects are
+_HERE = b"./"
 _INCLUDE = re.compile(rb'^\s*(?:[\w.]+:\s*)?(?:%include|incbin)\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -40,11 +44,18 @@ def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = (), flags: Seq
     if obj.exists() and stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
-    folders = [flag for folder in source.include_dirs for flag in ("-i", f"{folder.resolve()}/")]
-    command = [find_program("nasm"), *FLAGS, *flags, *folders, "-o", str(obj.resolve()), asm.name]
-    said = subprocess.run(command, cwd=asm.resolve().parent, capture_output=True, text=True, check=False)
-    if said.returncode != 0:
-        raise ToolError(f"nasm cannot assemble {asm}: {_trimmed(said.stderr)}")
+    with tempfile.TemporaryDirectory(prefix="asmgen-") as scratch:
+        folder = _long_folder(Path(scratch).resolve())
+        for name, path in _inputs(source.asm, source.include_dirs):
+            copy = folder / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+        command = [find_program("nasm"), *FLAGS, *flags, "-o", "object", asm.name]
+        said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if said.returncode != 0:
+            raise ToolError(f"nasm cannot assemble {asm}: {_trimmed(said.stderr)}")
+        recorded = os.fsencode(folder) + b"/"
+        obj.write_bytes((folder / "object").read_bytes().replace(recorded, _HERE * (len(recorded) // len(_HERE))))
     stamp.write_text(key)
 
 
@@ -60,30 +71,40 @@ def _version() -> str | None:
     return next(tool for tool in TOOLS if tool.name == "nasm").find()
 
 
+def _long_folder(scratch: Path) -> Path:
+    """A folder in `scratch` whose path has _FOLDER_BYTES bytes with its last slash. Raises ToolError."""
+    room = _FOLDER_BYTES - len(os.fsencode(scratch)) - len("//")
+    if room < 1:
+        raise ToolError(f"the path of the temporary folder {scratch} is too long; set TMPDIR to a shorter one")
+    folder = scratch / ("-" * room)
+    folder.mkdir()
+    return folder
+
+
 def _key(source: Source, flags: Sequence[str]) -> str:
     """A digest of the assembler, its flags and every byte that goes in."""
     digest = hashlib.sha256(f"{_version()} {FLAGS} {list(flags)}".encode())
-    for path in _inputs(source.asm, source.include_dirs):
+    for name, path in _inputs(source.asm, source.include_dirs):
         content = path.read_bytes()
-        digest.update(f"\n{path.name} {len(content)}\n".encode() + content)
+        digest.update(f"\n{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 
-def _inputs(asm: Path, include_dirs: tuple[Path, ...]) -> Iterator[Path]:
-    """The file and what it includes, each once. Files that are missing are NASM's to report."""
-    seen: set[Path] = set()
-    todo = [asm]
+def _inputs(asm: Path, include_dirs: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+    """The file and what it includes, each once, by the name it is included by. What is missing is NASM's to report."""
+    seen: set[str] = set()
+    todo = [(asm.name, asm)]
     while todo:
-        path = todo.pop()
-        if path in seen:
+        name, path = todo.pop()
+        if name in seen:
             continue
-        seen.add(path)
-        yield path
+        seen.add(name)
+        yield name, path
         if path.suffix not in (".asm", ".inc"):
             continue
-        for name in _INCLUDE.findall(path.read_bytes()):
-            candidates = [folder / os.fsdecode(name) for folder in (asm.parent, *include_dirs)]
-            todo += [candidate for candidate in candidates if candidate.is_file()][:1]
+        for name in map(os.fsdecode, _INCLUDE.findall(path.read_bytes())):
+            candidates = [folder / name for folder in (asm.parent, *include_dirs)]
+            todo += [(name, candidate) for candidate in candidates if candidate.is_file()][:1]
 
 
 def _trimmed(stderr: str) -> str:

@@ -66,7 +66,8 @@ def test_output_lines(build: Build, tmp_path: Path) -> None:
     data = Data.make(model)
     folder = data.write(tmp_path / "data")
     said = run(build(model), "--data", folder, "--threads", 2).stdout.splitlines()
-    assert said[0] == "linear  21 parameters  float32  sse41  batch 8  train 40  val 5  test 21  arena 0.1 MB  threads 2"
+    first = "linear  21 parameters  float32  sse41  batch 8  train 40  val 5  test 21  arena 0.1 MB  threads 2"
+    assert said[0] == first
     for number, line in enumerate(said[1:11], 1):
         assert re.fullmatch(
             rf"epoch {number:2}/10  loss \d\.\d{{4}}  train \d+\.\d\d%  val \d+\.\d\d%  \d+ samples/s", line
