@@ -215,7 +215,9 @@ class _Kernel:
                 for j in range(sweep.tap_cols.count):
                     for g, target in enumerate(patch[r * conv.sh + i][s * conv.sw + j]):
                         tap = (sweep.tap_rows.first + i) * w.kw + sweep.tap_cols.first + j
-                        asm.v.fma(target, gradient, [self.oc + g * w.c_block_bytes + tap * w.tap_bytes])
+                        weight = [self.oc + g * w.c_block_bytes + tap * w.tap_bytes]
+                        # The product is made in a copy of its first factor: loading one is cheaper than moving one.
+                        asm.v.fma(target, *((weight, gradient) if asm.v.needs_scratch() else (gradient, weight)))
 
     def _load(self, register: Any, address: Any) -> None:
         self.asm.v.load(register, [address])

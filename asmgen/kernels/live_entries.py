@@ -5,7 +5,7 @@ whose gradient is not zero and whose code names the position; beside it, the gra
 side. Nothing is compacted: finding the next set bit costs the reader no more than stepping through a list, and the
 masks come out of comparisons without a branch.
 
-The channels are taken 16 at a time, a word of the mask: pixel by pixel, then the next 16.
+A row's channels are taken 16 at a time, a word of every mask.
 """
 
 from __future__ import annotations
@@ -46,10 +46,6 @@ class _Kernel:
                 for count, n_blocks in parts(dy.n_c_blocks, live.group_blocks):
                     with asm.loop("oc", count, on_stack=True):
                         self._group(n_blocks)
-                        add(self.dy, n_blocks * dy.plane_bytes)
-                        add(self.codes, n_blocks * dy.h * dy.w * dy.code_pixel_bytes)
-                        add(self.gradients, dy.h * live.gradient_row_bytes)
-                        add(self.masks, dy.h * live.mask_row_bytes)
                 add(self.dy, dy.sample_bytes - dy.n_c_blocks * dy.plane_bytes)
                 add(self.gradients, live.sample_bytes - live.n_groups * dy.h * live.gradient_row_bytes)
                 add(self.masks, live.sample_bytes - live.n_groups * dy.h * live.mask_row_bytes)
@@ -82,18 +78,25 @@ class _Kernel:
         return end
 
     def _group(self, n_blocks: int) -> None:
-        """The lists of one group; the pointers end where they began."""
-        asm, dy = self.asm, self.dy_layout
+        """The lists of one group; the pointers end at the next."""
+        asm, live, dy = self.asm, self.live, self.dy_layout
         most = max(1, _WORD // dy.block)
         first, rest = min(most, n_blocks), max(0, n_blocks - most)
         asm.comment(f"a group of {n_blocks} channel blocks")
-        for count, n, is_first in ((1, first, True), *((count, n, False) for count, n in parts(rest, most))):
-            with asm.loop("word", count, on_stack=True):
-                self._word(n, is_first)
-                self._skip_blocks(n)
-                add(self.masks, _WORD // 8)
-        self._skip_blocks(-n_blocks)
-        add(self.masks, -len(range(0, n_blocks, most)) * _WORD // 8)
+        with asm.loop("h", dy.h, on_stack=True):
+            for count, n, is_first in ((1, first, True), *((count, n, False) for count, n in parts(rest, most))):
+                with asm.loop("word", count, on_stack=True):
+                    self._row(n, is_first)
+                    self._skip_blocks(n)
+                    add(self.masks, _WORD // 8)
+            self._skip_blocks(-n_blocks)
+            add(self.masks, -len(range(0, n_blocks, most)) * _WORD // 8)
+            add(self.dy, dy.row_bytes)
+            add(self.codes, dy.w * dy.code_pixel_bytes)
+            add(self.gradients, live.gradient_row_bytes)
+            add(self.masks, live.mask_row_bytes)
+        add(self.dy, n_blocks * dy.plane_bytes - dy.h * dy.row_bytes)
+        add(self.codes, (n_blocks - 1) * dy.h * dy.w * dy.code_pixel_bytes)
 
     def _skip_blocks(self, n: int) -> None:
         dy = self.dy_layout
@@ -101,21 +104,16 @@ class _Kernel:
         add(self.codes, n * dy.h * dy.w * dy.code_pixel_bytes)
         add(self.gradients, n * dy.pixel_bytes)
 
-    def _word(self, n_blocks: int, is_first: bool) -> None:
-        """`n_blocks` channel blocks of all pixels; the pointers end where they began."""
+    def _row(self, n_blocks: int, is_first: bool) -> None:
+        """`n_blocks` channel blocks of a row; the pointers end where they began."""
         asm, live, dy = self.asm, self.live, self.dy_layout
         unroll = max(1, _UNROLL_BLOCKS // (n_blocks * live.n_positions))
-        with asm.loop("h", dy.h):
-            for count, n in parts(dy.w, unroll):
-                with asm.loop("w", count):
-                    for column in range(n):
-                        self._pixel(column, n_blocks, is_first)
-                    self._skip_pixels(n)
-            add(self.dy, dy.row_bytes - dy.w * dy.pixel_bytes)
-        add(self.dy, -dy.h * dy.row_bytes)
-        add(self.codes, -dy.h * dy.w * dy.code_pixel_bytes)
-        add(self.gradients, -dy.h * live.gradient_row_bytes)
-        add(self.masks, -dy.h * live.mask_row_bytes)
+        for count, n in parts(dy.w, unroll):
+            with asm.loop("w", count):
+                for column in range(n):
+                    self._pixel(column, n_blocks, is_first)
+                self._skip_pixels(n)
+        self._skip_pixels(-dy.w)
 
     def _skip_pixels(self, n: int) -> None:
         add(self.dy, n * self.dy_layout.pixel_bytes)

@@ -20,6 +20,8 @@ CODE_BYTES = 12 * 1024  # unrolled multiply-adds of a kernel
 
 _LIVE = 0.5  # share of entries that are live
 _WIDE_LOADED = 1.3  # multiply-adds a cycle with a 64-byte memory operand each; narrower ones cost nothing extra
+_L1_WEIGHT_BYTES = 40 * 1024  # weights of a sweep that stay in L1 from window to window
+_L2_BYTES_PER_CYCLE = 40  # of the others
 _LATENCY = 4  # cycles from an accumulator to its next use
 _ISSUE = 6  # instructions a cycle
 _ENTRY_INSTRUCTIONS = 6  # of an entry, beside its multiply-adds
@@ -126,6 +128,8 @@ def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: in
     rate = min(MACHINES[isa.name].vectors_per_cycle, _WIDE_LOADED if isa.vector_bytes == 64 else 2.0)
     n_macs = vectors * sweep.n_taps
     entry = max(n_macs / rate, _LATENCY, (n_macs + _ENTRY_INSTRUCTIONS) / _ISSUE)
+    if n_macs * isa.vector_bytes * min(live.group, spec.dy.c) > _L1_WEIGHT_BYTES:
+        entry = max(entry, n_macs * isa.vector_bytes / _L2_BYTES_PER_CYCLE)
     n_entries = _LIVE * min(live.group, spec.dy.c) / live.n_positions
     rows, cols = sweep.patch(conv)
     step = (spec.pool.pw if spec.pool else 1) * conv.sw
