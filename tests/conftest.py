@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: pytest-xdist has a worker on every core
+
 from collections import Counter
 from pathlib import Path
 
