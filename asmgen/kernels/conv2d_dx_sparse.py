@@ -23,6 +23,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.window import add
+from asmgen.plan.layout import LINE_BYTES
 from asmgen.plan.live_list import MASK_BYTES
 from asmgen.plan.specs import Conv2dBackwardInputSparse, dtype_tag
 from asmgen.tile.conv2d_dx_sparse import SparseInputTile, Sweep, choose_tile
@@ -182,6 +183,8 @@ class _Kernel:
         with asm.loop("w", n_windows):
             windows = range(n_windows)
             self._visit(sweep, range(kept, cols.count), windows, patch, self._load)
+            if sweep is self.tile.sweeps[0]:
+                self._prefetch_new_rows()
             for r in range(sweep.rows.count):
                 for s in range(sweep.cols.count):
                     self._position(sweep, r, s, patch, gradient)
@@ -200,6 +203,17 @@ class _Kernel:
         add(self.dx, -n_windows * self.col_step * dx.pixel_bytes)
         asm.v.release_scratch()
         asm.vec.free(gradient, *(register for row in patch for column in row for register in column))
+
+    def _prefetch_new_rows(self) -> None:
+        """The pixels of dx below this window that the next row of windows will zero."""
+        dx = self.dx_layout
+        if self.spec.dy.h == 1:
+            return
+        for i in range(self.row_step):
+            for at in range(0, self.col_step * dx.pixel_bytes, LINE_BYTES):
+                for g in range(self.tile.vectors):
+                    offset = (self.patch_rows + i) * dx.row_bytes + self.conv.pl * dx.pixel_bytes + at
+                    x86.PREFETCHT0([self.dx + g * dx.plane_bytes + offset])
 
     def _position(self, sweep: Sweep, r: int, s: int, patch: Patch, gradient: Any) -> None:
         """The live entries of position (r, s) of the sweep's part of the window."""
