@@ -230,7 +230,7 @@ class LossKernel:
             flops=spec.flops(),
             bytes_read=z.size_bytes + 4 * z.n,
             bytes_written=z.size_bytes + (z.element_bytes + 4) * z.n,
-            tile=f"1 sample, {self.n_vectors} vectors of {self.asm.lanes}",
+            tile=f"1 sample, {self.n_vectors} vector{'s' * (self.n_vectors > 1)} of {self.asm.lanes}",
             notes=(
                 f"loss block: inv_count at {_INV_COUNT_AT}, present (u32) at {_PRESENT_AT}, losses at "
                 f"{spec.losses_offset_bytes}, preds at {spec.preds_offset_bytes}",
