@@ -15,6 +15,10 @@ ISA := native
 DEMO_EPOCHS := 6
 PYTEST_ARGS := -n auto
 
+BENCH := build/bench
+BENCH_MODELS := catdog mnist_mlp mnist_sigmoid lenet vgg_small
+BENCH_ARGS := --isa avx512 --isa avx2 --isa sse41 --threads 1,2 --against torch,numpy,c,python --kernels
+
 DEMO_DATA := data/catdog-drawn
 DEMO := generated/catdog/demo
 
@@ -43,8 +47,15 @@ lint: $(VENV)/.dev  ## ruff and mypy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy asmgen/
 
-bench: $(VENV)/.dev  ## catdog on this CPU, side by side with PyTorch
-	$(ASMGEN) bench models/catdog.py --isa native --against torch
+bench: $(patsubst %,$(BENCH)/%.json,$(BENCH_MODELS)) $(BENCH)/mnist_sigmoid_float32.json  ## measure the shipped models beside their peers: docs/benchmarks.md
+	$(VENV)/bin/python -m asmgen.bench.report $^ > docs/benchmarks.md
+	@echo "docs/benchmarks.md; 'rm -r $(BENCH)' measures again"
+
+# Never by two jobs at once: what runs beside a measurement is part of it.
+.NOTPARALLEL: bench
+$(BENCH)/%.json: $(SOURCES) | $(VENV)/.dev
+	mkdir -p $(@D)
+	$(ASMGEN) bench models/$(subst _float32,,$*).py $(if $(findstring _float32,$*),--dtype float32) $(BENCH_ARGS) --json > $@
 
 clean:  ## remove .venv and all that these targets made; imported data sets stay
 	git clean -fdXq generated

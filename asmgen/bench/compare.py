@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
+
+_LEAST_CALLS = 3
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,14 @@ def interleave(
             progress(f"round {number}/{rounds}: {name}")
             seconds[name].append(measure())
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
+
+
+def median_seconds(fn: Callable[[], object], at_least: float) -> float:
+    """The median of the calls that fit into about `at_least` seconds; the first call is not counted."""
+    fn()
+    calls: list[float] = []
+    while len(calls) < _LEAST_CALLS or sum(calls) < at_least:
+        began = time.perf_counter()
+        fn()
+        calls.append(time.perf_counter() - began)
+    return median(calls)

@@ -1,21 +1,69 @@
-"""`asmgen bench`: training steps of the built trainer beside its peers, interleaved."""
+"""`asmgen bench`: training and inference of the built trainer beside its peers, and the rate of each kernel."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from asmgen.bench.compare import Timing, interleave
+from asmgen.asm.isa import Isa
+from asmgen.bench.suite import WORKS, measure_all
+from asmgen.bench.tables import tables
 from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
-from asmgen.errors import UsageError
+from asmgen.errors import IsaError, UsageError
+from asmgen.model.network import DTYPES, Model
+from asmgen.toolchain.cpu import cpu_features, missing_features
 
-PEERS = ("torch",)
+PEERS = ("torch", "numpy", "c", "python")
+VARIANTS = "bench"  # folder of the trainers of models that were changed to measure them
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line: a model and what to measure of it."""
+
+    model_path: str
+    settings: tuple[str, ...]
+    dtype: str | None
+    isa_names: tuple[str, ...]
+    threads: str
+    against: str
+    work: str
+    kernels: bool
+    rounds: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """The command that measures the same."""
+        words = ["asmgen", "bench", self.model_path]
+        words += [word for setting in self.settings for word in ("--set", setting)]
+        words += ["--dtype", self.dtype] if self.dtype else []
+        words += [word for name in self.isa_names for word in ("--isa", name)]
+        words += ["--threads", self.threads, "--against", self.against, "--work", self.work]
+        words += ["--kernels"] if self.kernels else []
+        return shlex.join([*words, "--rounds", str(self.rounds), "--seconds", f"{self.seconds:g}"])
+
+    def peers(self) -> list[str]:
+        return _choices("--against", self.against, PEERS)
+
+    def works(self) -> list[str]:
+        """`loops` is left out where nobody loops."""
+        chosen = _choices("--work", self.work, tuple(WORKS))
+        return [name for name in chosen if name != "loops" or {"c", "python"} & set(self.peers())]
+
+    def counts(self) -> list[int]:
+        counts = self.threads.split(",")
+        if not all(count.isdigit() and int(count) > 0 for count in counts):
+            raise UsageError(f"--threads {self.threads}: write whole numbers from 1, such as 1,2")
+        return [int(count) for count in counts]
 
 
 @click.command()
@@ -23,82 +71,114 @@ PEERS = ("torch",)
 @isa_option(multiple=True)
 @OUT
 @SET
+@click.option("--dtype", type=click.Choice(DTYPES), help="Instead of the model's.")
 @click.option("--threads", default="1", show_default=True, help="Thread counts, such as 1,2.")
-@click.option("--against", default="torch", show_default=True, help=f"Peers, of {', '.join(PEERS)}; none for none.")
+@click.option("--against", default="torch", show_default=True, help=f"Peers, of {','.join(PEERS)}; or none.")
+@click.option("--work", default=",".join(WORKS), show_default=True, help="What is measured; or none.")
+@click.option("--kernels", is_flag=True, help="Measure each kernel, too.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of A B A B.")
-@click.option("--seconds", type=float, default=2.0, show_default=True, help="Measured time of each workload a round.")
-@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
-def bench(
-    model_path: str,
-    isa_names: tuple[str, ...],
-    out: Path | None,
-    settings: tuple[str, ...],
-    threads: str,
-    against: str,
-    rounds: int,
-    seconds: float,
-    as_json: bool,
-) -> None:
-    """Time whole training steps of MODEL: the trainer of each ISA, and the same model in PyTorch.
+@click.option("--seconds", type=float, default=1.0, show_default=True, help="Measured time of each a round.")
+@click.option("--json", "as_json", is_flag=True, help="The tables as JSON.")
+def bench(out: Path | None, as_json: bool, **asked: Any) -> None:
+    """Time MODEL: the trainer of each ISA beside the same model in PyTorch, in NumPy and as loops in C and Python.
 
-    Every round measures each workload once, in turn; the table has medians over the rounds, and how many times faster
-    than the best float32 PyTorch row of the same number of threads each one is (median, least to largest).
+    --work is any of step (a training step), inference (a batch), latency (batches of one sample) and loops (one
+    product, where C or Python take part). Every round measures each once, in turn. The tables have medians over the
+    rounds; "asmgen is faster by" compares with our fastest row of as many threads: median (least-largest) of the
+    rounds' ratios.
     """
-    from asmgen.bench.trainer import TrainerBench
-
-    model = load(model_path, settings)
-    peers = [] if against == "none" else against.split(",")
-    if unknown := sorted(set(peers) - set(PEERS)):
-        raise UsageError(f"--against {','.join(unknown)}: peers are {', '.join(PEERS)}")
-    if not all(count.isdigit() and int(count) > 0 for count in threads.split(",")):
-        raise UsageError(f"--threads {threads}: write whole numbers from 1, such as 1,2")
-    rows: list[dict[str, Any]] = []
-    for count in map(int, threads.split(",")):
-        workloads: dict[str, Callable[[], float]] = {}
-        for name in isa_names:
-            isa = resolve_isa(name)
-            trainer = build_if_stale(model, model_path, settings, isa, resolve_out(out))
-            ours = TrainerBench(model, trainer, count)
-            workloads[f"asmgen {isa.name}"] = lambda ours=ours: ours.seconds_per_step(seconds)  # type: ignore[misc]
-        if "torch" in peers:
-            workloads |= _torch_workloads(model, count, seconds)
-        timings = interleave(workloads, rounds, lambda text: say(text, level=1))
-        rows += _rows(timings, count, model.batch_size)
-    click.echo(json.dumps(rows, indent=1) if as_json else _table(f"{model.name}, {model.dtype}", rows))
+    request = Request(**asked)
+    result = run(request, resolve_out(out))
+    click.echo(json.dumps(result, indent=1) if as_json else "\n\n".join(table.text() for table in tables(result)))
 
 
-def _torch_workloads(model: Any, threads: int, seconds: float) -> dict[str, Callable[[], float]]:
-    from asmgen.bench.torch_step import VARIANTS, TorchStep
+def run(request: Request, out: Path) -> dict[str, Any]:
+    """Build, measure: the result as a JSON value."""
+    from asmgen.bench.host import machine, versions
+    from asmgen.bench.workloads import measured_model
 
-    workloads: dict[str, Callable[[], float]] = {}
-    for variant in VARIANTS:
-        if model.dtype == "float64" and variant == "bf16":
-            continue
-        step = TorchStep(model, variant, threads)
-        workloads[f"torch {variant}"] = lambda step=step: step.seconds_per_step(seconds)  # type: ignore[misc]
-    return workloads
-
-
-def _rows(timings: dict[str, Timing], threads: int, batch: int) -> list[dict[str, Any]]:
-    exact = [timing for name, timing in timings.items() if name.startswith("torch") and "bf16" not in name]
-    best = min(exact, key=lambda timing: timing.median, default=None)
-    rows = []
-    for name, timing in timings.items():
-        row: dict[str, Any] = {"workload": name, "threads": threads, "ms_per_step": timing.median * 1e3}
-        row["us_per_sample"] = timing.median * 1e6 / batch
-        if best is not None:
-            median, least, largest = best.ratio_to(timing)
-            row |= {"times_faster": median, "least": least, "largest": largest, "is_best_peer": timing is best}
-        rows.append(row)
-    return rows
+    peers, works, counts = request.peers(), request.works(), request.counts()
+    plain = load(request.model_path, request.settings)
+    model = measured_model(plain, request.dtype)
+    isas = list(_usable(request.isa_names))
+    with ExitStack() as stack:
+        workloads = list(_workloads(request, plain, model, isas, out, stack)) if works else []
+        rows, scaling = measure_all(workloads, counts, request.rounds, request.seconds, lambda text: say(text, level=1))
+    return {
+        "command": str(request),
+        "machine": machine(),
+        "versions": versions(),
+        "model": _facts(model),
+        "peers": peers,
+        "rows": [asdict(row) for row in rows],
+        "scaling": [asdict(row) for row in scaling],
+        "kernels": [_kernels(model, isa, request.rounds) for isa in isas] if request.kernels else [],
+    }
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> str:
-    lines = [f"{title}: training step", f"{'workload':<22} threads    ms/step  us/sample  times the best float32 peer"]
-    for row in rows:
-        line = f"{row['workload']:<22} {row['threads']:>7} {row['ms_per_step']:>10.3f} {row['us_per_sample']:>10.1f}"
-        if "times_faster" in row:
-            line += f"  {row['times_faster']:.2f} ({row['least']:.2f}-{row['largest']:.2f})"
-            line += "  <- best peer" if row["is_best_peer"] else ""
-        lines.append(line)
-    return "\n".join(lines)
+def _workloads(
+    request: Request, plain: Model, model: Model, isas: list[Isa], out: Path, stack: ExitStack
+) -> Iterator[Any]:
+    from asmgen.bench.workloads import Built, peer_workloads, single, trainer_workloads
+
+    works = request.works()
+
+    def built(variant: Model, isa: Isa, folder: str) -> Path:
+        where = out if variant == plain else out / VARIANTS / folder
+        return build_if_stale(variant, request.model_path, request.settings, isa, where)
+
+    for isa in isas:
+        alone = built(single(model), isa, f"{model.dtype}-batch1") if "latency" in works else None
+        yield from trainer_workloads(model, Built(isa, built(model, isa, model.dtype), alone), works, stack)
+    yield from peer_workloads(model, request.peers(), works)
+
+
+def _kernels(model: Model, isa: Isa, rounds: int) -> dict[str, Any]:
+    from asmgen.bench.kernels import kernel_rows
+    from asmgen.bench.peak import Peak
+    from asmgen.emit.generate import emit_plan
+    from asmgen.plan.build import build_plan
+
+    plan = build_plan(model, isa.lanes(model.dtype))
+    peak = Peak.of(isa, model.dtype)
+    rows = kernel_rows(model, plan, isa, emit_plan(plan, isa), peak, rounds, lambda text: say(text, level=1))
+    return {
+        "isa": isa.name,
+        "rows": [asdict(row) for row in rows],
+        "peak_gflops": peak.gflops(),
+        "core_ghz": peak.hertz / 1e9,
+    }
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    from asmgen.bench.naive import heaviest, step_macs
+    from asmgen.plan.build import build_plan
+
+    plan = build_plan(model, 1)
+    return {
+        "name": model.name,
+        "dtype": model.dtype,
+        "batch": model.batch_size,
+        "optimizer": type(model.optimizer).__name__,
+        "step_macs": step_macs(plan, "forward", "backward"),
+        "heaviest": str(heaviest(plan)[1]),
+    }
+
+
+def _usable(names: tuple[str, ...]) -> Iterator[Isa]:
+    """The levels that this CPU has; says which it lacks. Raises IsaError where it lacks all."""
+    isas = list(dict.fromkeys(resolve_isa(name) for name in names))
+    missing = {isa.name: missing_features(isa.name, cpu_features()) for isa in isas}
+    lacking = "; ".join(f"{name}: this CPU lacks {', '.join(lacks)}" for name, lacks in missing.items() if lacks)
+    if all(missing.values()):
+        raise IsaError(f"--isa {lacking}; nothing is left to measure")
+    if lacking:
+        say(f"not measured: {lacking}")
+    yield from (isa for isa in isas if not missing[isa.name])
+
+
+def _choices(option: str, text: str, known: tuple[str, ...]) -> list[str]:
+    chosen = [] if text == "none" else text.split(",")
+    if unknown := [name for name in chosen if name not in known]:
+        raise UsageError(f"{option} {','.join(unknown)}: of {', '.join(known)}; or none")
+    return chosen
