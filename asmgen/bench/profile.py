@@ -1,13 +1,12 @@
-"""Where a real training run spends its time: the trainer itself, with a time stamp before and after every kernel call."""
+"""Where a real training run spends its time: the trainer itself, with time stamps around every kernel call."""
 
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ _WARM_STEPS = 2
 
 @dataclass(frozen=True)
 class Spent:
-    """One call of the step. seconds: of the first thread's share; waiting: for the other threads; medians over steps."""
+    """One call of the step, medians over steps. seconds: of the first thread's share; waiting: for the others."""
 
     layer: str
     phase: str
@@ -39,12 +38,24 @@ class Spent:
 
 @dataclass(frozen=True)
 class Profile:
-    """The calls in execution order. step: seconds from step to step; between: what of it no call accounts for."""
+    """The calls in execution order. between: seconds of a step between them, where the runtime works."""
 
     calls: tuple[Spent, ...]
     n_steps: int
-    step: float
     between: float
+
+    @property
+    def step(self) -> float:
+        """Seconds."""
+        return self.between + sum(call.seconds + call.waiting for call in self.calls)
+
+    def layers(self) -> dict[str, dict[str, float]]:
+        """layer -> phase -> seconds, waiting included."""
+        found: dict[str, dict[str, float]] = {}
+        for call in self.calls:
+            phases = found.setdefault(call.layer, {})
+            phases[call.phase] = phases.get(call.phase, 0.0) + call.seconds + call.waiting
+        return found
 
 
 def link_profiled(generated: Generated, folder: Path) -> Path:
@@ -58,36 +69,39 @@ def link_profiled(generated: Generated, folder: Path) -> Path:
     return trainer
 
 
-def run_profiled(trainer: Path, flags: Sequence[str], plan: Plan, isa_name: str) -> Profile:
-    """Train with these flags of the trainer. Raises ToolError with what it says where it fails."""
-    with tempfile.TemporaryFile() as stamps:
-        done = subprocess.run([str(trainer), *flags], stdout=subprocess.DEVNULL, stderr=stamps)
-        stamps.seek(0)
-        content = stamps.read()
-    if done.returncode:
-        raise ToolError(f"the profiled trainer failed: {content.rpartition(b'trainer: ')[2].decode(errors='replace').strip()}")
+def run_profiled(trainer: Path, flags: Sequence[str], plan: Plan, isa_name: str, n_steps: int) -> Profile:
+    """Train with these flags of the trainer until `n_steps` steps are measured, then end it.
+
+    Raises ToolError with what it says where it fails, or where it ends before.
+    """
+    table_bytes = _STAMPS * 8 * len(plan.entries)
+    wanted = (1 + _WARM_STEPS + n_steps) * table_bytes
+    with subprocess.Popen([str(trainer), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        content = process.stderr.read(wanted)
+        process.terminate()
+        process.stderr.read()
+    if len(content) < wanted:
+        said = content.rpartition(b"trainer: ")[2].decode(errors="replace").strip() if process.returncode > 0 else ""
+        steps = max(0, len(content) // table_bytes - 1)
+        raise ToolError(f"the profiled trainer ended after {steps} steps: {said or f'exit code {process.returncode}'}")
     return summarize(np.frombuffer(content, np.uint64), plan, isa_name)
 
 
-def summarize(stamps: np.ndarray[tuple[int], np.dtype[np.uint64]], plan: Plan, isa_name: str) -> Profile:
-    """Medians over the steps of what profile.inc wrote; the first steps, which touch new memory, do not count.
+def summarize(stamps: np.ndarray[Any, np.dtype[np.uint64]], plan: Plan, isa_name: str) -> Profile:
+    """Medians over the steps of what profile.inc wrote: tables of three stamps for each call.
 
-    Raises ToolError where the table does not fit the plan, or the run was too short.
+    The first table is that of the parameters' first derivation; the first steps, which touch new memory, do not count.
     """
     entries = [entry for phase in PHASES for entry in plan.phase(phase)]
-    table, rest = divmod(stamps.size, len(entries) * _STAMPS)
-    if rest:
-        raise ToolError(f"{stamps.size} time stamps are not {_STAMPS} for each of {len(entries)} calls of a step")
-    # The first table is that of the parameters' first derivation, before any step.
-    if table < 1 + _WARM_STEPS + 2:
-        raise ToolError(f"a profile needs at least {_WARM_STEPS + 2} training steps, not {max(0, table - 1)}")
-    steps = stamps.reshape(table, len(entries), _STAMPS)[1 + _WARM_STEPS :].astype(np.int64) / ticks_per_second()
-    ran = np.median(steps[:, :, 1] - steps[:, :, 0], 0)
-    waited = np.median(steps[:, :, 2] - steps[:, :, 1], 0)
+    tables = stamps.reshape(-1, len(entries), _STAMPS)[1 + _WARM_STEPS :].astype(np.int64)
+    began, ended, passed = (tables[:, :, at] for at in range(_STAMPS))
+    ran = np.median(ended - began, 0) / ticks_per_second()
+    waited = np.median(passed - ended, 0) / ticks_per_second()
+    inside = np.median(began[:, 1:] - passed[:, :-1], 0).sum()
+    outside = np.median(began[1:, 0] - passed[:-1, -1]) if len(tables) > 1 else 0
     calls = tuple(_spent(entry, isa_name, *times) for entry, *times in zip(entries, ran, waited, strict=True))
-    first, last = steps[:, 0, 0], steps[:, -1, 2]
-    step = median(np.append(np.diff(first), last - first)) 
-    return Profile(calls, len(steps), float(step), float(step - ran.sum() - waited.sum()))
+    return Profile(calls, len(tables), float(inside + outside) / ticks_per_second())
 
 
 def _spent(entry: Entry, isa_name: str, seconds: float, waiting: float) -> Spent:

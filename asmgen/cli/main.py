@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("asmgen.cli.show", "show", "List the kernels of a model, or print one."),
     "verify": ("asmgen.cli.verify", "verify", "Compare kernels and training steps with the float64 reference."),
     "bench": ("asmgen.cli.bench", "bench", "Measure a model's speed, side by side with others."),
+    "profile": ("asmgen.cli.profile", "profile", "Tell where a training run spends its cycles."),
     "train": ("asmgen.cli.train", "train", "Build if stale, then train."),
     "data": ("asmgen.cli.data", "data_group", "Import, fetch, draw and inspect data sets."),
     "doctor": ("asmgen.cli.doctor", "doctor", "Tell what works on this machine, and how to get the rest."),
