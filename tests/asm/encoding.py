@@ -19,7 +19,7 @@ from asmgen.toolchain.tools import find_program
 
 _SLOT = 16  # bytes an instruction gets: at most 15, and its length behind them
 _RIP_OPERAND = re.compile(r"\[rel [^\]+]+")
-_PREDICATES = {"0": "eq", "1": "lt", "2": "le"}
+_PREDICATES = dict(zip("01234567", ("eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord"), strict=True))
 
 
 @contextmanager
@@ -85,6 +85,6 @@ def canonical(text: str) -> str:
     mnemonic, _, operands = text.strip().partition(" ")
     operands = operands.replace(" ", "").replace("*1]", "]")
     compare = re.fullmatch(r"(v?cmp)(p[sd])", mnemonic)
-    if compare and operands[-2:] in {f",{number}" for number in _PREDICATES}:
+    if compare and re.search(r",[0-7]$", operands):
         mnemonic, operands = f"{compare[1]}{_PREDICATES[operands[-1]]}{compare[2]}", operands[:-2]
     return f"{mnemonic} {operands}"

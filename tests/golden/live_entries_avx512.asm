@@ -25,8 +25,8 @@
 ; loops
 ;   n (end - begin)
 ;     oc (1x)
-;       word (1x)
-;         h (1x)
+;       h (1x)
+;         word (1x)
 ;           w (1x)
 ; groups of 16 channels; a list's masks lie 64 B behind its gradients, lists 128 B apart
 
