@@ -20,6 +20,7 @@ from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 from asmgen.tile.conv2d_dw_sparse import WORD_BYTES, Tile
 from asmgen.tile.split import parts
 
+_UNROLL = 4  # pixels
 _GROUP_BYTES = 16  # entries of the channels that append together, one vector's worth of 128 bits
 
 
@@ -73,9 +74,10 @@ class LiveLists:
             x86.MOV(x86.qword[self.lists + lane * self.stride], 0)
         offsets = CodeOffsets(asm, self.spec.pool, *self._pixel_steps()) if self.spec.pool else None
         base = asm.vec.alloc("offset of the window")
-        vectors = [asm.vec.alloc(name) for name in ("offset of the entry", "dy", "entries")]
+        vectors = [asm.vec.alloc(name) for name in ("offset of the entry", "dy", "entries", "zero")]
         total = asm.vec.alloc("sum of dy") if db is not None else None
         asm.v.zero(base)
+        asm.v.zero(vectors[-1])
         if total is not None:
             asm.v.load(total, [db])
         window_row, window_column = self._window_steps()
@@ -111,35 +113,40 @@ class LiveLists:
         self, n_pixels: int, dy_at: Any, codes_at: Any, offsets: CodeOffsets | None, base: Any, vectors: Any, total: Any
     ) -> None:
         asm, dy = self.asm, self.dy
-        offset, gradient, entries = vectors
+        offset, gradient, entries, zero = vectors
         staged = asm.gp.alloc("staged entries")
         x86.LEA(staged, [self._staged])
         step = asm.integer_constant("next_window", self._window_steps()[1])
-        with asm.loop("pixel", n_pixels):
-            asm.v.load(gradient, [dy_at])
-            asm.note("dy: V channels of a pixel")
-            if offsets:
-                asm.v.integer_add(offset, offsets(codes_at), base)
-            else:
-                asm.v.mov(offset, base)
-            if total is not None:
-                asm.v.add(total, total, gradient)
-            if self._is_packed:
-                asm.v.unpack(entries, offset, gradient, "PS", high=False)
-                asm.note("per 128 bits: entries of channels 0, 1")
-                asm.v.store([staged], entries)
-                asm.v.unpack(entries, offset, gradient, "PS", high=True)
-                asm.note("per 128 bits: entries of channels 2, 3")
-                asm.v.store([staged + self._vector_bytes], entries)
-            else:
-                asm.v.store([staged], offset)
-                asm.v.store([staged + self._vector_bytes], gradient)
-            asm.v.integer_add(base, base, step)
-            x86.ADD(staged, 2 * self._vector_bytes)
-            add(dy_at, dy.pixel_bytes)
-            if offsets:
-                add(codes_at, dy.code_pixel_bytes)
+        for count, n_unrolled in parts(n_pixels, _UNROLL):
+            with asm.loop("pixel", count):
+                for pixel in range(n_unrolled):
+                    asm.v.add(gradient, zero, [dy_at + pixel * dy.pixel_bytes])
+                    asm.note("dy: V channels of a pixel; 0 + -0 = 0: zeros have no bits")
+                    if offsets:
+                        asm.v.integer_add(offset, offsets(codes_at + pixel * dy.code_pixel_bytes), base)
+                    else:
+                        asm.v.mov(offset, base)
+                    asm.v.integer_add(base, base, step)
+                    if total is not None:
+                        asm.v.add(total, total, gradient)
+                    self._store_staged(staged + pixel * 2 * self._vector_bytes, offset, gradient, entries)
+                x86.ADD(staged, n_unrolled * 2 * self._vector_bytes)
+                add(dy_at, n_unrolled * dy.pixel_bytes)
+                if offsets:
+                    add(codes_at, n_unrolled * dy.code_pixel_bytes)
         asm.gp.free(staged)
+
+    def _store_staged(self, staged: Any, offset: Any, gradient: Any, entries: Any) -> None:
+        """Two vectors: packed entries of alternating pairs of channels, or the offsets and the gradients."""
+        asm = self.asm
+        if not self._is_packed:
+            asm.v.store([staged], offset)
+            asm.v.store([staged + self._vector_bytes], gradient)
+            return
+        for half, what in enumerate(("0, 1", "2, 3")):
+            asm.v.unpack(entries, offset, gradient, "PS", high=bool(half))
+            asm.note(f"per 128 bits: entries of channels {what}")
+            asm.v.store([staged + half * self._vector_bytes], entries)
 
     def _append(self, n_pixels: int) -> None:
         """The channels of 128 bits together: their counts are independent chains."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 
-STRIP_BYTES = 36 * 1024  # of x: what L1 has, but for the list at hand and the sums
+STRIP_BYTES = 32 * 1024  # of x: what L1 has, but for the list at hand and the sums
 LIST_BYTES = 20 * 1024  # on the stack
 CHUNK = 16  # pooled pixels that are appended together
 BUSY_SUMS = 8  # independent sums that hide the latency of two multiply-adds a cycle
