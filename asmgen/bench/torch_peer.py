@@ -32,12 +32,13 @@ from asmgen.model.shapes import classes_of, infer_shapes, logit_layers
 class TorchPeer:
     """The network (up to the loss's logits), loss and optimizer of a model, as PyTorch writes them.
 
-    Parameter names are the model's ("0.weight"). Batches are u8 images [n, c, h, w] and labels [n].
+    Parameter names are the model's ("0.weight"). Batches are u8 images [n, c, h, w] and labels [n]. dtype: other than
+    the model's, if given.
     """
 
-    def __init__(self, model: Model, parameters: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def __init__(self, model: Model, parameters: Mapping[str, np.ndarray[Any, Any]], dtype: str | None = None) -> None:
         self.model = model
-        self.dtype = torch.float32 if model.dtype == "float32" else torch.float64
+        self.dtype = torch.float32 if (dtype or model.dtype) == "float32" else torch.float64
         shapes = infer_shapes(model)[: len(logit_layers(model))]
         self.network = nn.Sequential(*(layer for placed in shapes for layer in _modules(placed))).to(self.dtype)
         self.load(parameters)
