@@ -54,7 +54,7 @@ class _Kernel:
         self.patch_rows = (self.ph - 1) * self.conv.sh + self.conv.weights.kh
 
     def emit(self) -> Listing:
-        asm, dx, w, live, conv = self.asm, self.dx_layout, self.weights, self.live, self.conv
+        asm, dx, w, live = self.asm, self.dx_layout, self.weights, self.live
         n_rounds = dx.n_c_blocks // self.tile.vectors
         groups_rows = live.n_groups * self.spec.dy.h
         with asm:
@@ -105,11 +105,14 @@ class _Kernel:
         x86.MOV(self.y0, -self.conv.pt)
         with asm.loop("h", self.spec.dy.h, on_stack=True):
             self._zero_new_rows()
-            for sweep in self.tile.sweeps:
+            row_bytes = self.spec.dy.w * self.col_step * dx.pixel_bytes
+            for index, sweep in enumerate(self.tile.sweeps):
+                if index > 0:
+                    add(self.gradients, -live.gradient_row_bytes)
+                    add(self.masks, -live.mask_row_bytes)
+                    add(self.dx, -row_bytes)
                 self._sweep(sweep)
-            add(self.gradients, live.gradient_row_bytes)
-            add(self.masks, live.mask_row_bytes)
-            add(self.dx, self.row_step * dx.row_bytes)
+            add(self.dx, self.row_step * dx.row_bytes - row_bytes)
             add(self.y0, self.row_step)
         add(self.dx, -self.spec.dy.h * self.row_step * dx.row_bytes)
         add(self.w, live.group * self.weights.oc_bytes)
@@ -165,7 +168,8 @@ class _Kernel:
     # a row of windows ----------------------------------------------------------------------------------------------
 
     def _sweep(self, sweep: Sweep) -> None:
-        asm, dx, live, n_windows = self.asm, self.dx_layout, self.live, self.spec.dy.w
+        """One part of all windows of a row; list and dx end behind the row."""
+        asm, live, n_windows = self.asm, self.live, self.spec.dy.w
         rows, cols = sweep.patch(self.conv)
         kept = max(0, cols.count - self.col_step)
         asm.comment(
@@ -182,12 +186,15 @@ class _Kernel:
         self._visit(sweep, range(kept), range(1), patch, self._load)
         with asm.loop("w", n_windows):
             windows = range(n_windows)
+            asm.comment("load the columns that this window is the first to touch, where they lie in dx")
             self._visit(sweep, range(kept, cols.count), windows, patch, self._load)
-            if sweep is self.tile.sweeps[0]:
+            if sweep is self.tile.sweeps[0] and self.spec.dy.h > 1:
                 self._prefetch_new_rows()
+            asm.comment("patch += gradient of a live entry * the weights of its channel, position by position")
             for r in range(sweep.rows.count):
                 for s in range(sweep.cols.count):
                     self._position(sweep, r, s, patch, gradient)
+            asm.comment("store the columns that this window is the last to touch; the others move to the left")
             self._visit(sweep, range(cols.count - kept), windows, patch, self._store)
             for row in patch:
                 for j in range(kept):
@@ -195,20 +202,16 @@ class _Kernel:
                         asm.v.mov(target, source)
             add(self.gradients, live.gradient_pixel_bytes)
             add(self.masks, live.mask_pixel_bytes)
-            add(self.dx, self.col_step * dx.pixel_bytes)
+            add(self.dx, self.col_step * self.dx_layout.pixel_bytes)
             add(self.x0, self.col_step)
         self._visit(sweep, range(kept), range(n_windows, n_windows + 1), patch, self._store)
-        add(self.gradients, -live.gradient_row_bytes)
-        add(self.masks, -live.mask_row_bytes)
-        add(self.dx, -n_windows * self.col_step * dx.pixel_bytes)
         asm.v.release_scratch()
         asm.vec.free(gradient, *(register for row in patch for column in row for register in column))
 
     def _prefetch_new_rows(self) -> None:
         """The pixels of dx below this window that the next row of windows will zero."""
         dx = self.dx_layout
-        if self.spec.dy.h == 1:
-            return
+        self.asm.comment("fetch the pixels that are zeroed before the next row of windows")
         for i in range(self.row_step):
             for at in range(0, self.col_step * dx.pixel_bytes, LINE_BYTES):
                 for g in range(self.tile.vectors):
@@ -242,7 +245,7 @@ class _Kernel:
     def _visit(
         self, sweep: Sweep, columns: range, windows: range, patch: Patch, move: Callable[[Any, Any], None]
     ) -> None:
-        """move(register, address) for `columns` of the patch, where they lie in dx. windows: where the corner may be."""
+        """move(register, address) for `columns` of the patch, where they lie in dx; windows: where the patch may be."""
         dx, conv, dy = self.dx_layout, self.conv, self.spec.dy
         rows, cols = sweep.patch(conv)
         lefts = [window * self.col_step - conv.pl for window in (windows[0], windows[-1])]
@@ -265,9 +268,10 @@ class _Kernel:
         if low >= size or high < 0 or (low == high) or (low >= 0 and high < size):
             yield low < size and high >= 0
             return
-        outside = self.asm.label("outside")
-        x86.LEA(self.temp, [corner + offset])
-        x86.CMP(self.temp, size)
+        outside = self.asm.label("column_outside" if corner is self.x0 else "row_outside")
+        if offset:
+            x86.LEA(self.temp, [corner + offset])
+        x86.CMP(self.temp if offset else corner, size)
         x86.JAE(outside)
         yield True
         self.asm.place(outside)
@@ -275,14 +279,14 @@ class _Kernel:
     def _facts(self) -> Facts:
         spec, conv, dx, w, live = self.spec, self.conv, self.dx_layout, self.weights, self.live
         ctype = dtype_tag(dx.dtype)
+        row, col = (f"{o}*{step}" if step > 1 else o for o, step in (("oh", conv.sh), ("ow", conv.sw)))
+        oh, ow = (f"h*{self.ph} + p/{self.pw}", f"w*{self.pw} + p%{self.pw}") if spec.pool else ("h", "w")
         return Facts(
             title=f"conv2d_dx_sparse  {dx.n} x c{spec.dy.c} h{spec.dy.h} w{spec.dy.w} -> c{dx.c} h{dx.h} w{dx.w}",
             source="asmgen/kernels/conv2d_dx_sparse.py",
             formula=(
-                f"dx[n,c,oh*{conv.sh}+i-{conv.pt},ow*{conv.sw}+j-{conv.pl}] += dy * w[oc,c,i,j]"
-                f"    i < {w.kh}, j < {w.kw}, for each live entry",
-                f"(dy of channel oc at position p of window (h, w)): oh = h*{self.ph} + p/{self.pw}, "
-                f"ow = w*{self.pw} + p%{self.pw}",
+                f"dx[n,c,{row}+i-{conv.pt},{col}+j-{conv.pl}] += dy * w[oc,c,i,j]    i < {w.kh}, j < {w.kw}",
+                f"for each live entry: dy of channel oc at position p of window (h, w), oh = {oh}, ow = {ow}",
             ),
             arguments=(
                 Argument("rdi", "list", ctype, str(live), "in", "by live_entries"),
@@ -296,6 +300,6 @@ class _Kernel:
             tile=str(self.tile),
             notes=(
                 "the flop count is that of the dense sum; zeros of the gradient are not multiplied",
-                f"a list's masks lie {live.masks_offset_bytes} B behind its gradients, lists {live.sample_bytes} B apart",
+                f"a list's masks lie {live.masks_offset_bytes} B behind its gradients; lists are {live.sample_bytes} B",
             ),
         )

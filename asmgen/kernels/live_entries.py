@@ -126,9 +126,7 @@ class _Kernel:
         asm, live, dy = self.asm, self.live, self.dy_layout
         for block in reversed(range(n_blocks)):
             asm.v.load(self.gradient, [self.dy + block * dy.plane_bytes + column * dy.pixel_bytes])
-            asm.v.store(
-                [self.gradients + column * live.gradient_pixel_bytes + block * dy.pixel_bytes], self.gradient
-            )
+            asm.v.store([self.gradients + column * live.gradient_pixel_bytes + block * dy.pixel_bytes], self.gradient)
             asm.v.not_equal(self.comparison, self.gradient, self.zero)
             self._append(self.live_bits, block == n_blocks - 1)
         if self.spec.pool is None:
@@ -141,12 +139,17 @@ class _Kernel:
         asm.note("codes: V bytes to integer lanes")
         for position in range(live.n_positions):
             for block in reversed(range(n_blocks)):
-                named = asm.integer_constant(f"position_{position}", position) if position else self.zero
+                named = self._named(position)
                 asm.v.integer_equal(self.comparison, codes[block], named)
                 self._append(self.bits, block == n_blocks - 1)
             x86.AND(self.bits.as_dword, self.live_bits.as_dword)
             self._store(self.bits, column * live.mask_pixel_bytes + position * MASK_BYTES, is_first)
         asm.vec.free(*codes)
+
+    def _named(self, position: int) -> Any:
+        """The position's number in integer lanes."""
+        note = f"position {position}"
+        return self.asm.integer_constant(f"position_{position}", position, note) if position else self.zero
 
     def _append(self, word: Any, is_first: bool) -> None:
         """word = word << V | the comparison's lanes; is_first: there is nothing in word yet."""
@@ -184,7 +187,7 @@ class _Kernel:
             bytes_written=live.size_bytes,
             tile=f"{_WORD} channels of a pixel: one word of each of its {live.n_positions} masks",
             notes=(
-                f"groups of {live.group} channels; a list's masks lie {live.masks_offset_bytes} B behind its "
-                f"gradients, lists {live.sample_bytes} B apart",
+                f"groups of {live.group} channels",
+                f"a list's masks lie {live.masks_offset_bytes} B behind its gradients; lists are {live.sample_bytes} B",
             ),
         )

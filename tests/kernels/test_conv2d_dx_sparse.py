@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
 from asmgen.asm.isa import ISAS
+from asmgen.asm.listing import Listing
+from asmgen.harness.buffers import GuardedBuffer
+from asmgen.harness.call import call
+from asmgen.harness.case import n_codes, pack_codes, unwritten
 from asmgen.harness.check import check_kernel
+from asmgen.harness.library import load_kernel
 from asmgen.kernels import conv2d_dx_sparse, live_entries
 from asmgen.plan.layout import ConvWeights, Halo, Image
-from asmgen.plan.live_list import LiveList
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse, LiveEntries, Pool
+from asmgen.reference import ops
 from asmgen.tile.conv2d_dx_sparse import choose_tile
 
 V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
@@ -110,10 +116,101 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CASES)
 def test_input_gradient(isa: str, dtype: str, name: str) -> None:
-    check_kernel(make_spec(isa, dtype, **CASES[name]), isa, emit=conv2d_dx_sparse.emit)
+    check_kernel(make_spec(isa, dtype, **CASES[name]), isa)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CASES)
 def test_lists(isa: str, dtype: str, name: str) -> None:
-    check_kernel(lists_of(make_spec(isa, dtype, **CASES[name])), isa, emit=live_entries.emit)
+    check_kernel(lists_of(make_spec(isa, dtype, **CASES[name])), isa)
+
+
+@pytest.mark.parametrize("width", range(1, 13))
+@pytest.mark.parametrize("pad", range(3))
+def test_edges(isa: str, width: int, pad: int) -> None:
+    """Rows of few windows, of which the first, the last or all touch pixels outside."""
+    shape, pads = (2, 2, 13 - width, width), (2 - pad, pad + 1, pad, 3 - pad // 2)
+    check_kernel(make_spec(isa, "float32", shape, 3, (2, 3), window=(1, 2), pads=pads), isa)
+
+
+def run(listing: Listing, memory: list[GuardedBuffer], n: int) -> None:
+    assert call(load_kernel(listing), [buffer.address for buffer in memory], 0, n, listing.isa) == []
+
+
+@pytest.mark.parametrize("name", ["whole blocks", "several groups", "rows left out", "5x5 same, many channels"])
+def test_one_after_the_other(isa: str, name: str) -> None:
+    """dx from dy and codes through the list that the first kernel made: exact with small integers."""
+    spec = make_spec(isa, "float32", **CASES[name])
+    lists, weights, rng = lists_of(spec), spec.conv.weights, np.random.default_rng(0)
+    assert spec.pool is not None
+    gradient = rng.integers(-2, 3, (spec.dy.n, spec.dy.c, spec.dy.h, spec.dy.w)).astype(np.float64)
+    codes = rng.integers(0, spec.live.n_positions, gradient.shape).astype(np.uint8)
+    w = rng.integers(-2, 3, (weights.oc, weights.c, weights.kh, weights.kw)).astype(np.float64)
+    dy = GuardedBuffer(spec.dy.pack(gradient))
+    packed_codes = GuardedBuffer(pack_codes(spec.dy, codes, np.zeros(n_codes(spec.dy), np.uint8)))
+    packed_w = GuardedBuffer(weights.by_input().pack(w, np.zeros(weights.oc)))
+    list_, dx = GuardedBuffer(np.full(lists.live.size_bytes, 0xEE, np.uint8)), GuardedBuffer(unwritten(spec.dx))
+    run(live_entries.emit(lists, ISAS[isa]), [dy, packed_codes, list_], spec.dy.n)
+    run(conv2d_dx_sparse.emit(spec, ISAS[isa]), [list_, packed_w, dx], spec.dx.n)
+    (expected,) = ops.run(spec, *ops.run(lists, gradient, codes), w)
+    np.testing.assert_array_equal(spec.dx.unpack(dx.read("float32")), expected)
+
+
+def test_nan_is_live(isa: str) -> None:
+    spec = make_spec(isa, "float32", (1, 1, 4, 4), 3, (1, 1))
+    gradient = np.zeros((1, 3, 2, 2))
+    gradient[0, 1, 0, 1] = np.nan
+    dy, codes = GuardedBuffer(spec.dy.pack(gradient)), GuardedBuffer(np.zeros(n_codes(spec.dy), np.uint8))
+    list_ = GuardedBuffer(np.full(spec.live.size_bytes, 0xEE, np.uint8))
+    run(live_entries.emit(lists_of(spec), ISAS[isa]), [dy, codes, list_], 1)
+    windows = spec.live.unpack(list_.read(np.uint8))
+    assert np.isnan(windows[0, 1, 0, 1, 0])
+    assert np.count_nonzero(windows) == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sweeps_cover_every_position_and_tap_once(isa: str, name: str) -> None:
+    spec = make_spec(isa, "float32", **CASES[name])
+    tile, weights = choose_tile(spec, ISAS[isa]), spec.conv.weights
+    spans = [(sweep.rows, sweep.cols, sweep.tap_rows, sweep.tap_cols) for sweep in tile.sweeps]
+    products = [at for chosen in spans for at in product(*(range(span.first, span.stop) for span in chosen))]
+    assert len(products) == len(set(products)) == spec.live.n_positions * weights.kh * weights.kw
+    patches = [sweep.patch(spec.conv) for sweep in tile.sweeps]
+    assert tile.n_accumulators == tile.vectors * max(rows.count * cols.count for rows, cols in patches)
+    assert tile.n_accumulators <= ISAS[isa].n_vregs - (1 if ISAS[isa].has_fma else 2)
+    assert spec.dx.n_c_blocks % tile.vectors == 0
+
+
+def test_tile_of_a_middle_layer(isa: str) -> None:
+    """All positions in one sweep where the registers hold 4x4 pixels, else one row of the window's positions."""
+    tile = choose_tile(make_spec(isa, "float32", (1, 2 * V, 32, 32), 4 * V, (3, 3), **SAME), ISAS[isa])
+    assert [sweep.n_positions for sweep in tile.sweeps] == ([4] if ISAS[isa].n_vregs == 32 else [2, 2])
+    assert tile.vectors == 1
+
+
+def test_code_stays_small(isa: str) -> None:
+    for case in CASES.values():
+        spec = make_spec(isa, "float32", **case)
+        for listing in (conv2d_dx_sparse.emit(spec, ISAS[isa]), live_entries.emit(lists_of(spec), ISAS[isa])):
+            assert listing.n_instructions < 4500, listing.symbol
+
+
+def test_layout_of_a_list() -> None:
+    """Groups fill a mask or L1; what is packed comes back."""
+    spec = make_spec("avx512", "float32", (2, 32, 6, 8), 100, (3, 3), **SAME)
+    live = spec.live
+    assert (live.group, live.n_groups, live.n_positions) == (64, 2, 4)
+    assert live.sample_bytes == 2 * 3 * 4 * (64 * 4 + 4 * 8)
+    assert make_spec("avx512", "float32", (2, 32, 6, 8), 100, (5, 5)).live.group == 16
+    windows = np.zeros((2, 100, 3, 4, 4))
+    rng = np.random.default_rng(0)
+    np.put_along_axis(windows, rng.integers(0, 4, (2, 100, 3, 4, 1)), rng.integers(-1, 2, (2, 100, 3, 4, 1)), -1)
+    np.testing.assert_array_equal(live.unpack(live.pack(windows)), windows)
+
+
+def test_only_tiling_maxima() -> None:
+    spec = make_spec("avx2", "float32", (1, 8, 8, 8), 8, (3, 3), **SAME)
+    with pytest.raises(ValueError, match="needs a tiling max pool"):
+        replace(spec, pool=Pool("avg", 2, 2, 2, 2)).check()
+    with pytest.raises(ValueError, match="does not fit"):
+        replace(lists_of(spec), pool=None).check()
