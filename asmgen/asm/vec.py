@@ -231,6 +231,14 @@ class Vec:
         self.mul(self.scratch(), a, b)
         self.add(acc, acc, self.scratch())
 
+    def has_fma_where(self) -> bool:
+        """Whether `fma_where` exists on this ISA; elsewhere `keep` what is multiplied."""
+        return self._isa.has_mask
+
+    def fma_where(self, acc: Any, mask: Any, a: Any, b: Any) -> None:
+        """acc += a * b in the lanes of mask."""
+        self.fma(acc(mask), a, b)
+
     def fnma(self, acc: Any, a: Any, b: Any) -> None:
         """acc -= a * b."""
         if self._isa.has_fma:

@@ -1,0 +1,242 @@
+"""Weight gradient of a convolution behind a max pool, for few input channels; dz is made in registers.
+
+Lanes are output channels. At every pooled pixel the argmax codes tell the window's positions apart: dy counts at one of
+them in each lane. Elements of x around the window are broadcast once and meet all (position, tap) pairs that read them,
+so that dz, which would be as large as the convolution's output, is never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import peachpy.x86_64 as x86
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Facts, Listing
+from asmgen.kernels.conv2d_dw_strips import Strips
+from asmgen.kernels.share import Share
+from asmgen.kernels.window import add
+from asmgen.plan.specs import Conv2dBackwardWeightsPooled
+from asmgen.tile.conv2d_dw_pooled import Tile, choose_tile, chunks, elements
+from asmgen.tile.split import parts
+
+_BIAS_CHAINS = 4  # independent sums: hides the latency of the addition
+
+
+def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Listing:
+    """The kernel of one shape: rdi x, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output channels."""
+    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+
+
+class _Kernel:
+    def __init__(self, spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile) -> None:
+        self.spec, self.tile, self.conv, self.x, self.dy = spec, tile, spec.conv, spec.conv.x, spec.dy
+        self.weights = spec.conv.weights
+        self.asm = Assembler(isa, spec.dy.dtype, spec.symbol(isa.name))
+
+    def emit(self) -> Listing:
+        asm = self.asm
+        with asm:
+            done = asm.label("done")
+            self.strips = Strips(asm, self.spec, self.weights.oc_block_bytes, self.weights.bias_offset_bytes)
+            asm.gp.free(self.strips.seek(done))
+            self._clear_slice()
+            self.strips.visit(self.tile.rows, self.dy.w, self._sum_block)
+            asm.place(done)
+        return asm.finish(self._facts())
+
+    def _clear_slice(self) -> None:
+        asm, weights = self.asm, self.weights
+        asm.comment("dw = 0 (and db = 0): the sums start here")
+        zero, at, left = asm.vec.alloc("zero"), asm.gp.alloc("dw"), asm.gp.alloc("left")
+        asm.v.zero(zero)
+        x86.MOV(at, self.strips.slice.dw)
+        x86.IMUL(left, self.strips.n_blocks, weights.oc_block_bytes // weights.tap_bytes)
+        with asm.loop("vector", "vectors of the slice", left):
+            asm.v.store([at], zero)
+            x86.ADD(at, weights.tap_bytes)
+        if self.conv.bias:
+            self.strips.clear_bias(at, left, zero)
+        asm.gp.free(at, left)
+        asm.vec.free(zero)
+
+    def _sum_block(self, rows: Share, n_cols: int) -> None:
+        """V output channels over one band: loops over the tiles of their taps, then the bias."""
+        asm, weights, tile, x = self.asm, self.weights, self.tile, self.x
+        self.x_tap, self.dw = asm.gp.alloc("x of this tile's first tap"), asm.gp.alloc("dw")
+        self.x_at, self.dy_at, self.codes_at = asm.gp.alloc("x"), asm.gp.alloc("dy"), asm.gp.alloc("codes")
+        x86.MOV(self.x_tap, self.strips.slice.x)
+        x86.MOV(self.dw, self.strips.block.dw)
+
+        def channels(n_channels: int) -> None:
+            self._groups("i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
+            add(self.x_tap, n_channels * x.plane_bytes - weights.kh * x.row_bytes)
+            add(self.dw, (n_channels - 1) * weights.channel_bytes)
+
+        def kernel_rows(n_channels: int, n_rows: int) -> None:
+            self._groups("j", weights.kw, tile.kernel_cols, lambda n_taps: kernel_cols(n_channels, n_rows, n_taps))
+            add(self.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
+            add(self.dw, (n_rows - 1) * weights.row_bytes)
+
+        def kernel_cols(n_channels: int, n_rows: int, n_taps: int) -> None:
+            self._sum_tile(rows, n_cols, (n_channels, n_rows, n_taps))
+            add(self.x_tap, n_taps * x.pixel_bytes)
+            add(self.dw, n_taps * weights.tap_bytes)
+
+        self._groups("c", weights.c, tile.channels, channels)
+        if self.conv.bias:
+            self._sum_bias(rows, n_cols)
+        asm.gp.free(self.x_tap, self.dw, self.x_at, self.dy_at, self.codes_at)
+
+    def _groups(self, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
+        """A loop over the full groups, then the remainder."""
+        for count, extent in parts(total, size):
+            with self.asm.loop(name, count, on_stack=True):
+                body(extent)
+
+    def _sum_tile(self, rows: Share, n_cols: int, extents: tuple[int, int, int]) -> None:
+        """Load the accumulators, add the band's products, store them."""
+        asm, weights, x, dy = self.asm, self.weights, self.x, self.dy
+        n_channels, n_rows, n_taps = extents
+        acc = {
+            (c, i, j): asm.vec.alloc(f"acc[c {c}][tap {i},{j}]")
+            for c in range(n_channels)
+            for i in range(n_rows)
+            for j in range(n_taps)
+        }
+        asm.comment(f"{n_channels} channels x {n_rows}x{n_taps} taps: the sums so far")
+        for place, register in acc.items():
+            asm.v.load(register, [self.dw + weights.offset_bytes(0, *place)])
+        window = _Window(asm, self.tile.positions)
+        x86.MOV(self.x_at, self.x_tap)
+        x86.MOV(self.dy_at, self.strips.block.dy)
+        x86.MOV(self.codes_at, self.strips.block.codes)
+        x_row, x_column = self._window_steps()
+        with rows.loop("row", on_stack=True):
+            with asm.loop("column", n_cols):
+                for number, chunk in enumerate(chunks(self.spec, self.tile)):
+                    self._multiply(acc, window, number * self.tile.positions, chunk, extents)
+                add(self.x_at, x_column)
+                add(self.dy_at, dy.pixel_bytes)
+                add(self.codes_at, dy.code_pixel_bytes)
+            add(self.x_at, x_row - n_cols * x_column)
+            add(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+        asm.comment("the sums rest until the next band")
+        for place, register in acc.items():
+            asm.v.store([self.dw + weights.offset_bytes(0, *place)], register)
+        window.release()
+        asm.vec.free(*acc.values())
+
+    def _window_steps(self) -> tuple[int, int]:
+        """Bytes of x from a window to the one below, and to the right."""
+        conv, pool, x = self.conv, self.spec.pool, self.x
+        return pool.ph * conv.sh * x.row_bytes, pool.pw * conv.sw * x.pixel_bytes
+
+    def _multiply(
+        self,
+        acc: dict[tuple[int, int, int], Any],
+        window: _Window,
+        first: int,
+        chunk: list[tuple[int, int]],
+        extents: tuple[int, int, int],
+    ) -> None:
+        """acc += (dy where the code names the position) * x, for the positions of one chunk."""
+        asm, x = self.asm, self.x
+        n_channels, n_rows, n_taps = extents
+        window.open(self.dy_at, self.codes_at, range(first, first + len(chunk)))
+        for (row, column), meeting in elements(self.spec, chunk, (n_rows, n_taps)).items():
+            for c in range(n_channels):
+                asm.v.broadcast(
+                    window.element, [self.x_at + c * x.plane_bytes + row * x.row_bytes + column * x.pixel_bytes]
+                )
+                asm.note(f"x[channel {c}, row {row}, column {column}]")
+                for position, (i, j) in meeting:
+                    window.fma(acc[c, i, j], position)
+
+    def _sum_bias(self, rows: Share, n_cols: int) -> None:
+        """db += the sum of dy over the band."""
+        asm, dy = self.asm, self.dy
+        chains = [asm.vec.alloc(f"sum[column % {_BIAS_CHAINS} = {k}]") for k in range(min(_BIAS_CHAINS, n_cols))]
+        db = asm.gp.alloc("db")
+        asm.comment(f"db, in {len(chains)} chains")
+        for register in chains:
+            asm.v.zero(register)
+        x86.MOV(self.dy_at, self.strips.block.dy)
+        with rows.loop("bias_row", on_stack=True):
+            for count, n in parts(n_cols, len(chains)):
+                with asm.loop("column", count):
+                    for k in range(n):
+                        asm.v.add(chains[k], chains[k], [self.dy_at + k * dy.pixel_bytes])
+                    add(self.dy_at, n * dy.pixel_bytes)
+            add(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+        x86.MOV(db, self.strips.block.db)
+        for register in chains[1:]:
+            asm.v.add(chains[0], chains[0], register)
+        asm.v.add(chains[0], chains[0], [db])
+        asm.v.store([db], chains[0])
+        asm.gp.free(db)
+        asm.vec.free(*chains)
+
+    def _facts(self) -> Facts:
+        x, dy, weights = self.x, self.dy, self.weights
+        bytes_read, bytes_written = self.strips.traffic(weights)
+        return Facts(
+            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights behind a max pool:"
+            f" {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
+            source="asmgen/kernels/conv2d_dw_pooled.py",
+            formula=self.strips.formula(),
+            arguments=self.strips.arguments(weights),
+            slice_unit=f"blocks of {weights.block} output channels, of {weights.n_oc_blocks}",
+            flops=self.spec.flops(),
+            bytes_read=bytes_read,
+            bytes_written=bytes_written,
+            tile=str(self.tile),
+            notes=(
+                "every element of dw is one chain over n, h, w, rows and columns of x under the window; between bands"
+                " it rests in dw",
+                *([f"db: chains (column % {_BIAS_CHAINS}) for each band, then added to the sum so far"]
+                  if self.conv.bias else []),
+            ),
+        )  # fmt: skip
+
+
+class _Window:
+    """dy of a pooled pixel at each of some positions: masks on dy, or masked copies of dy where there are no masks.
+
+    `element` is the vector to broadcast x into; until the positions are known it holds the codes.
+    """
+
+    def __init__(self, asm: Assembler, n_positions: int) -> None:
+        self._asm = asm
+        self._has_masks = asm.v.has_fma_where()
+        self.element = asm.vec.alloc("codes / x broadcast")
+        self._dy = asm.vec.alloc("dy")
+        take = asm.v.mask_alloc if self._has_masks else asm.vec.alloc
+        kind = "is it" if self._has_masks else "dy at"
+        self._at = [take(f"{kind} position[{k}]") for k in range(n_positions)]
+
+    def open(self, dy: Any, codes: Any, positions: range) -> None:
+        """Load dy and codes (addresses) and tell these positions of the window apart."""
+        asm, v = self._asm, self._asm.v
+        v.load_bytes(self.element, codes)
+        asm.note("codes: V bytes to integer lanes")
+        v.load(self._dy, [dy])
+        asm.note("dy: V channels of a pixel")
+        for at, position in zip(self._at, positions, strict=False):
+            v.integer_equal(at, self.element, asm.integer_constant(f"position_{position}", position))
+            if not self._has_masks:
+                v.keep(at, at, self._dy)
+
+    def fma(self, acc: Any, position: int) -> None:
+        """acc += dy at the position * element."""
+        if self._has_masks:
+            self._asm.v.fma_where(acc, self._at[position], self._dy, self.element)
+        else:
+            self._asm.v.fma(acc, self._at[position], self.element)
+
+    def release(self) -> None:
+        """Give all registers back."""
+        self._asm.vec.free(self.element, self._dy)
+        (self._asm.v.mask_free if self._has_masks else self._asm.vec.free)(*self._at)
