@@ -37,7 +37,7 @@ _SAVED = (x86.rbx, x86.rbp, x86.r12, x86.r13, x86.r14, x86.r15)
 _NOTE_COLUMN = 62
 _LINE_BYTES = 64
 _PAGE_BYTES = 4096
-_MAX_SCRATCH_BYTES = 512 * 1024
+_MAX_SCRATCH_BYTES = 256 * 1024
 
 
 class Assembler:
@@ -189,7 +189,7 @@ class Assembler:
         """The address of `n_bytes` of the frame, aligned to 64 B, to add displacements and indices to.
 
         Scratch lies below the stack slots, so it must be taken before the first of them; the kernel must have filled
-        what it reads. At most 512 KB a kernel; every page is touched in order, so that a guard page below the
+        what it reads. At most 256 KB a kernel; every page is touched in order, so that a guard page below the
         stack is never jumped over.
         """
         if self._n_slots:
