@@ -28,19 +28,20 @@
 ;       h (1x)
 ;         word (1x)
 ;           w (1x)
-; groups of 4 channels; a list's masks lie 64 B behind its gradients, lists 128 B apart
+; groups of 4 channels
+; a list's masks lie 64 B behind its gradients; lists are 128 B
 
 default rel
 
 section .rodata align=64
 align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_1:          ;
+conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_1:          ; position 1
     dd 0x1, 0x1, 0x1, 0x1
 align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_2:          ;
+conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_2:          ; position 2
     dd 0x2, 0x2, 0x2, 0x2
 align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_3:          ;
+conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_3:          ; position 3
     dd 0x3, 0x3, 0x3, 0x3
 
 section .text align=64
