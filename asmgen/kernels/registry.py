@@ -10,6 +10,8 @@ from asmgen.asm.listing import Listing
 from asmgen.kernels import (
     act,
     conv2d_dw,
+    conv2d_dw_pooled,
+    conv2d_dw_sparse,
     conv2d_dx,
     conv2d_dx_sparse,
     conv2d_fwd,
@@ -35,6 +37,8 @@ _EMITTERS: dict[type[KernelSpec], Callable[[Any, Isa], Listing]] = {
     specs.Conv2dUnpool: conv2d_unpool.emit,
     specs.Conv2dBackwardInput: conv2d_dx.emit,
     specs.Conv2dBackwardWeights: conv2d_dw.emit,
+    specs.Conv2dBackwardWeightsSparse: conv2d_dw_sparse.emit,
+    specs.Conv2dBackwardWeightsPooled: conv2d_dw_pooled.emit,
     specs.LiveEntries: live_entries.emit,
     specs.Conv2dBackwardInputSparse: conv2d_dx_sparse.emit,
     specs.Conv2dPackInputGradient: conv2d_pack.emit_input_gradient,

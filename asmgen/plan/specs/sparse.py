@@ -73,6 +73,7 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
 
     def check(self) -> None:
         require(self.pool.kind == "max" and self.pool.is_tiling, self, "needs a tiling max pool")
+        require(self.conv.x.block == 1, self, "x must be planar")
 
 
 @dataclass(frozen=True)
