@@ -3,7 +3,7 @@
 ; Directives of a format (each takes the qwords named):
 ;   %s text                   %S address, length        %l width, text (left-aligned)
 ;   %u number                 %w width, number          %x number, eight hexadecimal digits
-;   %f float64, 4 decimals    %g float64, 9 digits      %p part, whole: 98.12%
+;   %f float64, 4 decimals    %g float64, 12 digits      %p part, whole: 98.12%
 ;   %d -> rank and extents: [32, 3, 3, 3]               %m bytes, in MB with one decimal
 ;   %e -errno as words        %% a percent sign
 

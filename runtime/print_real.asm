@@ -6,7 +6,7 @@ extern decimal_scale, decimal_round, print_byte, print_text, print_number
 
 global print_fixed, print_general
 
-SIGNIFICANT         equ 9
+SIGNIFICANT         equ 12
 MIN_FIXED_EXPONENT  equ -5              ; smaller and larger values are written with an exponent
 
 section .rodata
@@ -16,6 +16,8 @@ zero_text:          db "0", 0
 zero_4_text:        db "0.0000", 0
 align 8
 fixed_limit:        dq 1.0e9
+large_enough:       dq 100_000_000_000  ; 10^(SIGNIFICANT - 1)
+too_large:          dq 1_000_000_000_000
 
 section .text
 
@@ -103,7 +105,7 @@ print_digits:
     pop     rbx
     ret
 
-; print_general: rax = float64 bits, nine significant digits without trailing zeros: 0.005, 1.5e-07, 12345
+; print_general: rax = float64 bits, twelve significant digits without trailing zeros: 0.005, 1.5e-07, 12345
 print_general:
     push    rbx
     push    rbp
@@ -127,12 +129,12 @@ print_general:
     sub     edx, r12d
     call    decimal_scale
     call    decimal_round
-    cmp     rax, 1000000000
+    cmp     rax, [too_large]
     jb      .not_more
     inc     r12d
     jmp     .try
 .not_more:
-    cmp     rax, 100000000
+    cmp     rax, [large_enough]
     jae     .digits
     dec     r12d
     jmp     .try
@@ -143,7 +145,7 @@ print_general:
     xor     r13d, r13d                  ; number of digits up to the last that is not 0
 .divide:
     xor     edx, edx
-    div     r8d
+    div     r8
     test    r13d, r13d
     jnz     .keep
     test    edx, edx
