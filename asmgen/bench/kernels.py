@@ -75,12 +75,14 @@ def kernel_rows(
     peak: Peak,
     rounds: int,
     progress: Callable[[str], None] = lambda _: None,
+    wanted: Callable[[Entry], bool] = lambda _: True,
+    machine: StepMachine | None = None,
 ) -> Iterator[KernelRow]:
-    """A row for each distinct kernel, in the order of the step."""
-    machine = step_machine(model, plan, isa, listings)
+    """A row for each distinct kernel that is wanted, while `machine` does the step (default: a `step_machine`)."""
+    machine = machine or step_machine(model, plan, isa, listings)
     seen: set[KernelSpec] = set()
     for entry in plan.entries:
-        if entry.spec not in seen:
+        if entry.spec not in seen and wanted(entry):
             seen.add(entry.spec)
             listing = listings[entry.spec.symbol(isa.name)]
             progress(f"kernel {len(seen)}/{len(listings)}: {listing.symbol}")

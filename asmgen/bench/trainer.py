@@ -16,7 +16,7 @@ from asmgen.model.network import Model
 from asmgen.model.shapes import classes_of
 
 _DATA_BYTES = 4 << 20  # of distinct images, so that they come from beyond L2 as those of a real data set do
-_LEAST_BATCHES = 8
+_LEAST_BATCHES, _MOST_BATCHES = 8, 2048
 _WARM_EPOCHS = 2
 
 
@@ -31,7 +31,8 @@ class TrainerBench:
         self._trainer = trainer
         self._folder = tempfile.TemporaryDirectory(prefix="asmgen-bench-")
         image_bytes = int(np.prod(model.input))
-        self._n_batches = max(_LEAST_BATCHES, _DATA_BYTES // (image_bytes * model.batch_size))
+        batches = _DATA_BYTES // (image_bytes * model.batch_size)
+        self._n_batches = min(max(_LEAST_BATCHES, batches), _MOST_BATCHES)
         many = self._n_batches * model.batch_size
         self._steps = self._data_set(model, "steps", many, model.batch_size)
         self._tests = self._data_set(model, "tests", model.batch_size, many)

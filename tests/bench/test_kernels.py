@@ -1,0 +1,95 @@
+"""Rows of kernels: every distinct kernel once, with plausible numbers, and without a trace in the step's data."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from networks import NETWORKS, make
+
+from asmgen.asm.isa import ISAS
+from asmgen.bench.clock import CallList, core_hertz, ticks_per_second
+from asmgen.bench.direct import direct_spec, operand_bytes
+from asmgen.bench.kernels import kernel_rows, step_machine
+from asmgen.bench.peak import Peak
+from asmgen.emit.generate import emit_plan
+from asmgen.harness.library import load_kernel
+from asmgen.harness.peak import peak_kernel
+from asmgen.plan import specs
+from asmgen.plan.build import build_plan
+from asmgen.plan.layout import Image
+
+
+def test_clocks(isa):
+    """The FMA loop does at most three vectors a cycle on any core, and more than a tenth of one under any load."""
+    assert 1e8 < ticks_per_second() < 1e10
+    listing = peak_kernel(ISAS[isa], "float32")
+    calls = CallList([(load_kernel(listing), 0, 0, 0, 0, 0, 0)], isa)
+    per_cycle = listing.facts.flops / calls.sample(0.01) / core_hertz(ISAS[isa]) / ISAS[isa].lanes("float32") / 2
+    assert 0.1 < per_cycle < 3
+
+
+@pytest.mark.parametrize("network", ["conv_relu_maxpool", "mlp"])
+def test_rows(network, isa):
+    layers, outputs = NETWORKS[network]
+    model = make(layers, outputs, dtype="float32")
+    level = ISAS[isa]
+    plan = build_plan(model, level.lanes(model.dtype))
+    listings = emit_plan(plan, level)
+    rows = list(kernel_rows(model, plan, level, listings, Peak.of(level, model.dtype), 1))
+    assert [row.kernel for row in rows] == list(listings)
+    for row in rows:
+        assert row.seconds > 0
+        assert row.cycles > 0
+        assert 0 <= row.peak_share < 4
+        assert row.is_effective == (row.direct is not None)
+
+
+def test_measuring_leaves_the_step_as_it_was(isa):
+    """In-place kernels run many times over their data; what follows must still see one pass."""
+    layers, outputs = NETWORKS["mlp"]
+    model = make(layers, outputs)
+    level = ISAS[isa]
+    plan = build_plan(model, level.lanes(model.dtype))
+    listings = emit_plan(plan, level)
+    machines = [step_machine(model, plan, level, listings) for _ in range(2)]
+    for entry in plan.entries:
+        machines[0].execute(entry)
+    measured = machines[1]
+    rows = kernel_rows(model, plan, level, listings, Peak.of(level, model.dtype), 1, machine=measured)
+    assert len(list(rows)) == len(listings)
+    for tensor in plan.tensors:
+        if tensor.name != "loss":
+            np.testing.assert_array_equal(machines[0].bytes(tensor.name), measured.bytes(tensor.name), tensor.name)
+
+
+def test_direct_rows_of_kernels_that_do_less():
+    plan = build_plan(make(*NETWORKS["conv_maxpool_relu"]), 4)
+    conv, dz = next((e.spec.conv, e.spec.dz) for e in plan.entries if isinstance(e.spec, specs.Conv2dBackwardInput))
+    pool = specs.Pool("max", 3, 3, 3, 3)
+    dy = Image(conv.x.n, conv.weights.oc, conv.oh // 3, conv.ow // 3, 4, "float64")
+    dx = Image(conv.x.n, conv.weights.c, conv.x.h, conv.x.w, 4, "float64")
+    sparse = specs.Conv2dBackwardInputSparse(conv, dy, dx, pool)
+    direct = direct_spec(sparse)
+    assert direct == specs.Conv2dBackwardInput(conv, dz, dx)
+    assert direct.flops() == sparse.flops()
+    assert operand_bytes(direct) == (dz.size_bytes, conv.weights.input_gradient().size_bytes, dx.size_bytes)
+    assert direct_spec(direct) is None
+    assert direct_spec(specs.Conv2dBackwardWeightsSparse(conv, dy, pool)).flops() == sparse.flops()
+
+
+def test_every_kind_of_product_has_its_direct_form():
+    """A new spec of a convolution must say what it replaces, or that it is direct."""
+    known = {
+        specs.Conv2dBackwardInput, specs.Conv2dBackwardWeights, specs.Conv2dBackwardWeightsPooled, specs.Conv2dForward,
+        specs.DenseBackwardInput, specs.DenseBackwardWeights, specs.DenseForward,
+    }  # fmt: skip
+    reduced = {
+        specs.Conv2dBackwardInputSparse, specs.Conv2dBackwardInputWinograd,
+        specs.Conv2dBackwardWeightsSparse, specs.Conv2dForwardWinograd,
+    }  # fmt: skip
+    named = {
+        vars(specs)[name] for name in specs.__all__ if name.startswith(("Conv2dForward", "Conv2dBackward", "Dense"))
+    }
+    assert named == set(itertools.chain(known, reduced))

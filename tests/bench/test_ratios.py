@@ -1,0 +1,68 @@
+"""Keeps the kernels from rotting: their rates, as shares of the FMA loop's of the same moment, beside recorded shares.
+
+No clock is involved. A share is the best of several attempts, whatever else the machine does, and fails below half of
+what was recorded. Kernels that skip work are measured by the operations of the direct ones, so their shares may exceed
+1. Better kernels: run `asmgen bench MODEL --kernels` on a quiet machine, and raise the numbers here.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from asmgen.asm.isa import ISAS
+from asmgen.bench.kernels import kernel_rows
+from asmgen.bench.naive import is_product
+from asmgen.bench.peak import Peak
+from asmgen.emit.generate import emit_plan
+from asmgen.model.load import load_model
+from asmgen.plan.build import build_plan
+
+ATTEMPTS = 4
+ROUNDS = 3
+LEAST = 0.5  # of the recorded share
+
+CATDOG = "models/catdog.py", {"size": "64", "batch": "2"}
+MLP = "models/mnist_mlp.py", {}
+
+#: (model, options), layer, direction: share by level (sse41, avx2, avx512).
+RECORDED = [
+    (CATDOG, "conv1", "forward", (0.83, 0.95, 0.90)),
+    (CATDOG, "conv1", "dw", (0.88, 0.85, 0.86)),
+    (CATDOG, "conv2", "forward", (0.88, 0.95, 0.96)),
+    (CATDOG, "conv2", "dx", (0.89, 0.98, 0.97)),
+    (CATDOG, "conv2", "dw", (0.90, 0.94, 0.97)),
+    (MLP, "dense1", "forward", (0.92, 0.95, 0.77)),
+    (MLP, "dense1", "dw", (0.77, 0.89, 0.90)),
+    (MLP, "dense2", "dx", (0.80, 0.98, 0.92)),
+]
+
+
+def direction(entry) -> str:
+    """ "dx" or "dw" as the op says, whichever algorithm computes it."""
+    return entry.phase if entry.phase == "forward" else "dw" if "_dw" in entry.text else "dx"
+
+
+@pytest.mark.parametrize("source", [CATDOG, MLP], ids=lambda source: source[0])
+def test_kernels_keep_their_share_of_the_peak(source, isa):
+    level = list(ISAS).index(isa)
+    limits = {(layer, way): shares[level] * LEAST for model, layer, way, shares in RECORDED if model == source}
+    model = load_model(*source)
+    plan = build_plan(model, ISAS[isa].lanes(model.dtype))
+    listings = emit_plan(plan, ISAS[isa])
+    keys = {entry.spec: (entry.layer, direction(entry)) for entry in plan.entries if is_product(entry)}
+    assert limits.keys() <= set(keys.values()), "the plan has no kernel for what was recorded"
+    best: dict[tuple[str, str], float] = {}
+    for _ in range(ATTEMPTS):
+        slow = {key for key, limit in limits.items() if best.get(key, 0.0) < limit}
+        if not slow:
+            return
+        wanted = {spec.symbol(isa): key for spec, key in keys.items() if key in slow}
+        rows = kernel_rows(
+            model, plan, ISAS[isa], listings, Peak.of(ISAS[isa], model.dtype), ROUNDS,
+            wanted=lambda entry, slow=slow: keys.get(entry.spec) in slow,
+        )  # fmt: skip
+        for row in rows:
+            key = wanted[row.kernel]
+            best[key] = max(best.get(key, 0.0), row.peak_share)
+    slow = {key: (round(best[key], 2), round(limit, 2)) for key, limit in limits.items() if best[key] < limit}
+    assert not slow, "share of the FMA peak, and the least that is accepted"
