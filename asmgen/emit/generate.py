@@ -43,7 +43,8 @@ def emit_plan(plan: Plan, isa: Isa) -> dict[str, Listing]:
 def generate(model: Model, isa: Isa, out: Path) -> Generated:
     """Emit everything of `model` for `isa` under `out`/<model>/<isa>.
 
-    Files of an earlier build that no longer belong are removed. A file whose text does not change keeps its time stamp, so that the assembler can skip it.
+    Files of an earlier build that no longer belong are removed. A file whose text does not change keeps its time stamp,
+    so that the assembler can skip it.
     """
     plan = build_plan(model, isa.lanes(model.dtype))
     listings = emit_plan(plan, isa)

@@ -72,7 +72,7 @@ class Machine:
         return found
 
     def poison(self) -> None:
-        """Fill the memory that tensors share with NaN bits: whatever a kernel reads there, another must have written."""
+        """Fill the memory that tensors share with NaN bits: what a kernel reads there, another must have written."""
         owned = [tensor for tensor in self.plan.tensors if tensor.owned]
         shared = max(self.plan.offsets[tensor.name] + tensor.size_bytes for tensor in owned)
         begin = self._base - self._memory.ctypes.data + round_up(shared, LINE_BYTES)
