@@ -8,8 +8,8 @@ from asmgen.model.network import Model
 from asmgen.model.optimizers import Adam
 from asmgen.model.params import Parameter
 from asmgen.model.shapes import classes_of, infer_shapes
-from asmgen.plan.layout import ConvWeights, DenseWeights
-from asmgen.plan.plan import Entry, LayerParameters, Plan
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights
+from asmgen.plan.plan import Entry, LayerParameters, Plan, Weights
 
 INIT_FOLDER = "init"
 
@@ -65,7 +65,7 @@ def _call(entry: Entry, isa: Isa) -> Call:
 def _tensors(parameters: LayerParameters, plan: Plan) -> list[ParamTensor]:
     layout = parameters.layout
     base = plan.offsets[parameters.name]
-    dims = _conv_dims(layout) if isinstance(layout, ConvWeights) else _dense_dims(layout)
+    dims = _dims(layout)
     tensors = [_tensor(parameters.weight, base, dims)]
     if parameters.bias:
         bias_dims = (PackedDim(parameters.bias.shape[0], 1, 1, 0),)
@@ -77,6 +77,25 @@ def _tensor(parameter: Parameter, offset_bytes: int, dims: tuple[PackedDim, ...]
     kind, scale = parameter.init.init_for(parameter.fan_in, parameter.fan_out)
     data = init_file(parameter) if kind == "data" else ""
     return ParamTensor(parameter.name, parameter.shape, offset_bytes, dims, Init(kind, scale, data))
+
+
+def _dims(layout: Weights) -> tuple[PackedDim, ...]:
+    match layout:
+        case ConvWeights():
+            return _conv_dims(layout)
+        case ConvWeightsByInput():
+            return _conv_dims_by_input(layout)
+    return _dense_dims(layout)
+
+
+def _conv_dims_by_input(layout: ConvWeightsByInput) -> tuple[PackedDim, ...]:
+    size = layout.element_bytes
+    return (
+        PackedDim(layout.oc, 1, layout.oc_bytes // size, 0),
+        PackedDim(layout.c, layout.block, layout.c_block_bytes // size, 1),
+        PackedDim(layout.kh, 1, layout.kw * layout.block, 0),
+        PackedDim(layout.kw, 1, layout.block, 0),
+    )
 
 
 def _conv_dims(layout: ConvWeights) -> tuple[PackedDim, ...]:

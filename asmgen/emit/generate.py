@@ -1,4 +1,4 @@
-"""Writes `generated/<model>/<isa>/`: a file per kernel, trainer.asm and manifest.json. The same input gives the same bytes."""
+"""Writes `generated/<model>/<isa>/`: a file per kernel, trainer.asm, manifest.json. Same input, same bytes."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def emit_plan(plan: Plan, isa: Isa) -> dict[str, Listing]:
 
 
 def generate(model: Model, isa: Isa, out: Path) -> Generated:
-    """Emit everything of `model` for `isa` under `out`/<model>/<isa>; files of an earlier build that no longer belong go.
+    """Emit everything of `model` for `isa` under `out`/<model>/<isa>.
 
-    A file whose text does not change keeps its time stamp, so that the assembler can skip it.
+    Files of an earlier build that no longer belong are removed. A file whose text does not change keeps its time stamp,
+    so that the assembler can skip it.
     """
     plan = build_plan(model, isa.lanes(model.dtype))
     listings = emit_plan(plan, isa)

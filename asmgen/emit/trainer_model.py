@@ -20,7 +20,7 @@ class PackedDim:
 
 @dataclass(frozen=True)
 class Init:
-    """How a tensor starts: `kind` is "zeros", "uniform" (scale = bound), "normal" (scale = std) or "data" (bytes in file `data`)."""
+    """How a tensor starts: kind "zeros", "uniform" (scale = bound), "normal" (scale = std) or "data" (file `data`)."""
 
     kind: str
     scale: float = 0.0

@@ -12,7 +12,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.harness.call import call
 from asmgen.harness.library import address, load_library
-from asmgen.plan.layout import LINE_BYTES, ConvWeights, DenseWeights, Image, Rows, round_up
+from asmgen.plan.layout import LINE_BYTES, Image, Rows, round_up
 from asmgen.plan.plan import Entry, Plan
 
 Array = np.ndarray[Any, Any]
@@ -50,12 +50,8 @@ class Machine:
     def write(self, name: str, value: Any) -> None:
         """Set a tensor from its logical value, padding zero."""
         layout = self.plan.tensor(name).layout
-        if isinstance(layout, (ConvWeights, DenseWeights)):
-            packed = layout.pack(*value)
-        else:
-            assert isinstance(layout, (Image, Rows)), name
-            packed = layout.pack(value)
-        self.flat(name)[:] = packed
+        assert layout is not None, name
+        self.flat(name)[:] = layout.pack(value) if isinstance(layout, (Image, Rows)) else layout.pack(*value)
 
     def set_parameters(self, parameters: Mapping[str, Array]) -> None:
         """Canonical arrays by name into the packed blocks; also derives the copies for the input gradient."""
@@ -76,7 +72,7 @@ class Machine:
         return found
 
     def poison(self) -> None:
-        """Fill the memory that tensors share with NaN bits: whatever a kernel reads there, another must have written."""
+        """Fill the memory that tensors share with NaN bits: what a kernel reads there, another must have written."""
         owned = [tensor for tensor in self.plan.tensors if tensor.owned]
         shared = max(self.plan.offsets[tensor.name] + tensor.size_bytes for tensor in owned)
         begin = self._base - self._memory.ctypes.data + round_up(shared, LINE_BYTES)

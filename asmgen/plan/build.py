@@ -17,13 +17,14 @@ from asmgen.plan.layout import (
     NO_HALO,
     Activations,
     ConvWeights,
+    ConvWeightsByInput,
     DenseWeights,
     Halo,
     Image,
     Rows,
     round_up,
 )
-from asmgen.plan.plan import Entry, LayerParameters, Plan, Tensor
+from asmgen.plan.plan import Entry, LayerParameters, Layout, Plan, Tensor, Weights
 from asmgen.plan.specs import Activation, Conv, KernelSpec
 
 _LOSS_KINDS = {SoftmaxCrossEntropy: "softmax_ce", BinaryCrossEntropy: "bce", MeanSquaredError: "mse"}
@@ -79,7 +80,7 @@ class _Builder:
 
     # tensors -------------------------------------------------------------------------------------------------------
 
-    def _add(self, name: str, layout: Activations | ConvWeights | DenseWeights, owned: bool = False) -> None:
+    def _add(self, name: str, layout: Layout, owned: bool = False) -> None:
         keeps_zeros = (isinstance(layout, Image) and (bool(layout.halo) or layout.block == 1)) or (
             isinstance(layout, Rows) and layout.source is None
         )
@@ -198,7 +199,7 @@ class _Builder:
         assert isinstance(layer, Conv2D)
         source = self._images(x)
         weights = ConvWeights(layer.filters, source.c, *layer.kernel, self.lanes, self.dtype)
-        self._parameters(number, group, weights)
+        self._parameters(number, group, weights.by_input() if _has_sparse_dw(group, source) else weights)
         self._add(y, self._image(group.out_shape, halo))
         _, oh, ow = group.out_shape
         ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
@@ -209,7 +210,20 @@ class _Builder:
         spec = specs.Conv2dForward(conv, self._images(y), group.act, group.pool, codes is not None)
         outputs = (y, codes) if codes else (y,)
         text = _text("conv2d" + ("+bias" if layer.bias else ""), group)
-        self._entry("forward", spec, (x, f"w{number}", y, codes), outputs, group.placed.label, text)
+        self._entry(
+            "forward", spec, (x, self._forward_weights(number, group), y, codes), outputs, group.placed.label, text
+        )
+
+    def _forward_weights(self, number: int, group: Group) -> str:
+        """The weights with lanes = output channels: the parameters themselves, or their copy."""
+        layout = self.parameters[-1].layout
+        if not isinstance(layout, ConvWeightsByInput):
+            return f"w{number}"
+        name = f"wf{number}"
+        self._add(name, layout.by_output(), owned=True)
+        pack = specs.Conv2dPackForward(layout)
+        self._entry("derive", pack, (f"w{number}", name), (name,), group.placed.label, "conv2d_pack_fwd")
+        return name
 
     def _dense_forward(self, number: int, group: Group, x: str, y: str) -> None:
         layer = group.placed.layer
@@ -223,7 +237,7 @@ class _Builder:
         text = _text("dense" + ("+bias" if layer.bias else ""), group)
         self._entry("forward", spec, (x, f"w{number}", y), (y,), group.placed.label, text)
 
-    def _parameters(self, number: int, group: Group, layout: ConvWeights | DenseWeights) -> None:
+    def _parameters(self, number: int, group: Group, layout: Weights) -> None:
         weight, *bias = layer_parameters(group.placed)
         self.parameters.append(LayerParameters(number, layout, weight, bias[0] if bias else None))
         self._add(f"w{number}", layout, owned=True)
@@ -284,6 +298,35 @@ class _Builder:
         return next(i for i, parameters in enumerate(self.parameters) if parameters.group == number)
 
     def _conv_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
+        if _is_sparse(group):
+            self._conv_backward_sparse(number, group, x, dx)
+        else:
+            self._conv_backward_dense(number, group, x, dx)
+
+    def _conv_backward_sparse(self, number: int, group: Group, x: str, dx: str | None) -> None:
+        """Behind a max pool: from the live entries of dy, without a gradient of the convolution's output."""
+        conv, pool = self.convs[number], group.pool
+        assert pool is not None
+        dy, codes, w, label = f"dy{number}", f"code{number}", f"w{number}", group.placed.label
+        if group.act:
+            self._act_backward(number, group, dy)
+        images = self._images(dy)
+        if dx is not None:
+            live = specs.LiveEntries(conv, images, pool)
+            entries = f"live{number}"
+            self._raw(entries, conv.x.n * live.list_bytes)
+            self._entry("backward", live, (dy, codes, entries), (entries,), label, "live_entries")
+            self._add(dx, self._without_halo(x))
+            spec = specs.Conv2dBackwardInputSparse(conv, images, self._images(dx), pool)
+            self._entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
+        dw: KernelSpec
+        if _has_sparse_dw(group, conv.x):
+            dw, text = specs.Conv2dBackwardWeightsSparse(conv, images, pool), "conv2d_dw_sparse"
+        else:
+            dw, text = specs.Conv2dBackwardWeightsPooled(conv, images, pool), "conv2d_dw_pooled"
+        self._entry("backward", dw, (x, dy, codes, f"d{w}"), (f"d{w}",), label, text)
+
+    def _conv_backward_dense(self, number: int, group: Group, x: str, dx: str | None) -> None:
         conv = self.convs[number]
         dy, dz, label = f"dy{number}", f"dz{number}", group.placed.label
         halo = _dz_halo(conv) if dx is not None else NO_HALO
@@ -337,6 +380,16 @@ class _Builder:
         outputs = ("params", state) if state else ("params",)
         self._entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind, outputs)
         self.entries.sort(key=lambda entry: ["forward", "backward", "update", "derive"].index(entry.phase))
+
+
+def _is_sparse(group: Group) -> bool:
+    """Whether at most one position in every window of the convolution's output has a gradient."""
+    return group.pool is not None and group.pool.kind == "max" and group.pool.ph * group.pool.pw > 1
+
+
+def _has_sparse_dw(group: Group, x: Image) -> bool:
+    """Whether the weight gradient walks live entries: its lanes are then input channels, which a planar input lacks."""
+    return _is_sparse(group) and x.block > 1
 
 
 def _conv_halo(group: Group) -> Halo:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.model.params import Parameter
-from asmgen.plan.layout import LINE_BYTES, Activations, ConvWeights, DenseWeights
+from asmgen.plan.layout import LINE_BYTES, Activations, ConvWeights, ConvWeightsByInput, DenseWeights
 from asmgen.plan.specs import KernelSpec
 
-Layout = Activations | ConvWeights | DenseWeights
+Weights = ConvWeights | ConvWeightsByInput | DenseWeights
+Layout = Activations | Weights
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LayerParameters:
     """The parameter block of one layer: tensors `w<g>` and `dw<g>` with this layout, and its canonical parameters."""
 
     group: int
-    layout: ConvWeights | DenseWeights
+    layout: Weights
     weight: Parameter
     bias: Parameter | None
 

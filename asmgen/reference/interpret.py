@@ -74,11 +74,18 @@ class Interpreter:
                 dz, losses, preds = outputs
                 self._store(entry.args[2], dz)
                 self.values["loss"] = (losses, preds)
-            case specs.Conv2dBackwardWeights() | specs.DenseBackwardWeights():
+            case (
+                specs.Conv2dBackwardWeights()
+                | specs.Conv2dBackwardWeightsSparse()
+                | specs.Conv2dBackwardWeightsPooled()
+                | specs.DenseBackwardWeights()
+            ):
                 dw, db = outputs
                 self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
             case specs.Conv2dPackInputGradient():
                 self.values[entry.outputs[0]] = outputs[0]
+            case specs.Conv2dPackForward() | specs.LiveEntries():
+                self.values[entry.outputs[0]] = outputs
             case _:
                 for name, value in zip(entry.outputs, outputs, strict=False):
                     self._store(name, value)
@@ -106,6 +113,10 @@ class Interpreter:
                 return [values[first], values.get(second), values.get(third)]
             case specs.PoolBackward():
                 return [values[first], values.get(second)]
+            case specs.Conv2dPackForward():
+                return [*values[first]]
+            case specs.Conv2dBackwardInputSparse():
+                return [*values[first], values[second][0]]
             case specs.Loss():
                 return [_rows(values[first]), values["labels"], self.present]
         return [values[name] for name in entry.inputs]

@@ -71,7 +71,7 @@ def test_catdog_is_the_documented_plan():
 def test_no_gradient_below_the_first_weights():
     plan = build_plan(load_model("models/catdog.py"), 16)
     assert "dx0" not in plan.offsets
-    assert sum(entry.text == "conv2d_dx" for entry in plan.entries) == 2
+    assert sum(entry.text == "conv2d_dx_sparse" for entry in plan.entries) == 2
 
 
 def test_max_pool_then_relu_is_the_same_fusion():
