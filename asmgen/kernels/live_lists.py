@@ -88,7 +88,8 @@ class LiveLists:
                     self._stage(n_pixels, dy_at, codes_at, offsets, base, vectors, total)
                     asm.comment("append them to the lists of their channels")
                     self._append(n_pixels)
-            asm.v.integer_add(base, base, asm.integer_constant(f"next_row_{n_cols}", window_row - n_cols * window_column))
+            next_row = asm.integer_constant(f"next_row_{n_cols}", window_row - n_cols * window_column)
+            asm.v.integer_add(base, base, next_row)
             add(dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
             if offsets:
                 add(codes_at, (dy.w - n_cols) * dy.code_pixel_bytes)
