@@ -98,7 +98,7 @@ class _Kernel:
 
     def _sum_tile(self, rows: Share, n_cols: int, extents: tuple[int, int, int]) -> None:
         """Load the accumulators, add the band's products, store them."""
-        asm, weights, x, dy = self.asm, self.weights, self.x, self.dy
+        asm, weights, dy = self.asm, self.weights, self.dy
         n_channels, n_rows, n_taps = extents
         acc = {
             (c, i, j): asm.vec.alloc(f"acc[c {c}][tap {i},{j}]")
