@@ -50,10 +50,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How many times faster a row is with `threads` than with the fewest measured, round by round."""
+    """How many times faster a row is with `threads` than with `fewest`, round by round."""
 
     work: str
     name: str
+    fewest: int
     threads: int
     faster: float
     least: float
@@ -116,5 +117,5 @@ def _scalings(measured: list[tuple[Workload, int, Timing]]) -> list[Scaling]:
     for workload, count, timing in measured:
         _, fewest, base = next(other for other in measured if other[0] is workload)
         if count != fewest:
-            found.append(Scaling(workload.work, workload.name, count, *base.ratio_to(timing)))
+            found.append(Scaling(workload.work, workload.name, fewest, count, *base.ratio_to(timing)))
     return found

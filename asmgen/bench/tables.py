@@ -62,7 +62,7 @@ def _work_table(result: Result, work: str) -> Table:
     ]
     notes = [
         f"{scaling['name']}: {scaling['threads']} threads are "
-        f"{_ratio(scaling['faster'], scaling['least'], scaling['largest'])} times as fast as the fewest"
+        f"{_ratio(scaling['faster'], scaling['least'], scaling['largest'])} times as fast as {scaling['fewest']}"
         for scaling in result["scaling"]
         if scaling["work"] == work and scaling["name"].startswith("asmgen")
     ]

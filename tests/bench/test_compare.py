@@ -100,7 +100,7 @@ def test_text_tables():
     text = "\n".join(table.text() for table in tables(json.loads(json.dumps(result()))))
     assert "net, float32, batch 4: training step" in text
     assert "torch channels_last  best peer        1" in text
-    assert "asmgen avx512: 2 threads are 2.00 (2.00-2.00) times as fast as the fewest" in text
+    assert "asmgen avx512: 2 threads are 2.00 (2.00-2.00) times as fast as 1" in text
     assert "250.0%*" in text
     assert "  direct" in text
 
