@@ -47,23 +47,16 @@ class LiveLists:
     # walking --------------------------------------------------------------------------------------------------------
 
     def walk(self, list_at: Any, body: Callable[[Any, Any], None]) -> None:
-        """For each entry of the list at list_at: body(register with the offset, address of the gradient)."""
+        """For each entry of the list at list_at, back to front: body(register with the offset, address of dy)."""
         asm = self.asm
-        end, left, offset = asm.gp.alloc("end of the list"), asm.gp.alloc("-entries left"), asm.gp.alloc("x at entry")
-        through = asm.label("through")
+        left, offset = asm.gp.alloc("entries left"), asm.gp.alloc("x at entry")
         x86.MOV(left, [list_at])
-        asm.note("entries of this channel")
-        x86.LEA(end, [list_at + left * WORD_BYTES + WORD_BYTES])
-        x86.NEG(left)
-        x86.JZ(through)
-        again = asm.label("entry")
-        asm.place(again)
-        x86.MOV(offset.as_dword, [end + left * WORD_BYTES])
-        body(offset, end + left * WORD_BYTES + self.gradient_bytes)
-        x86.ADD(left, 1)
-        x86.JNZ(again)
-        asm.place(through)
-        asm.gp.free(end, left, offset)
+        asm.note("entries of this channel, the last of them first")
+        with asm.loop("entry", "live entries", left):
+            entry = list_at + left * WORD_BYTES
+            x86.MOV(offset.as_dword, [entry])
+            body(offset, entry + self.gradient_bytes)
+        asm.gp.free(left, offset)
 
     # building -------------------------------------------------------------------------------------------------------
 
