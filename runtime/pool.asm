@@ -37,8 +37,8 @@ worker_mask:        dq ~(1 << (SIGBUS - 1))     ; a fault belongs to the thread 
 
 section .bss
 threads:            resq 1              ; how many there are, the main thread among them
-job_code:           resq 1              ; the list that all run next
-job_images:         resq 1              ; and its first image
+job:                resq 1              ; -> the lists that all run next
+job_images:         resq 1              ; -> the first image
 old_mask:           resq 1
 
 section .text
@@ -87,6 +87,7 @@ threads_open:
     ja      .crowded                    ; a thread that looks would only keep another from its core
     mov     dword [barrier_looks], LOOKS
 .crowded:
+    xor     r8d, r8d
     call    barrier_release             ; from here on the workers know how many they are
     pop     r12
     pop     rbp
@@ -140,17 +141,30 @@ start_worker:
 worker:
     xor     ebp, ebp
     LOAD_MXCSR
-    xor     edi, edi                    ; generation 0 ends when it is known how many threads there are
+    xor     r8d, r8d                    ; generation 0 ends when it is known how many threads there are
     call    barrier_wait
     mov     r13, [threads]
     mov     rbx, [arena]
 .next:
     call    thread_barrier              ; the main thread arrives when there is a job
     mov     r14, [job_images]
-    call    [job_code]
+    call    run_lists
     jmp     .next
 
-; threads_run: rax -> a list of kernel calls, rdi -> its images. Returns when all threads have run it.
+; run_lists: runs the lists of the job in their order. rbx r12 r13 r14 = what model code expects (kernel.inc).
+run_lists:
+    push    r15
+    mov     r15, [job]
+.list:
+    call    [r15]
+    add     r15, 8
+    cmp     qword [r15], 0
+    jne     .list
+    pop     r15
+    ret
+
+; threads_run: rdi -> lists of kernel calls, then 0; rsi -> the images. Returns when all threads have run them. The last list
+; ends with a barrier: then every thread has read what the job is, and the next one may take its place.
 threads_run:
     push    rbx
     push    r12
@@ -159,14 +173,14 @@ threads_run:
     push    rbp
     mov     rbp, rsp
     and     rsp, -16
-    mov     [job_code], rax             ; nobody reads the last job any more: a list ends with a barrier
-    mov     [job_images], rdi
+    mov     [job], rdi
+    mov     [job_images], rsi
     mov     rbx, [arena]
     xor     r12d, r12d
     mov     r13, [threads]
-    mov     r14, rdi
+    mov     r14, rsi
     call    thread_barrier
-    call    [job_code]
+    call    run_lists
     mov     rsp, rbp
     pop     rbp
     pop     r14

@@ -4,29 +4,30 @@
 %include "model.inc"
 %include "split.inc"
 
-extern threads_run
+extern threads_run, thread_barrier
 
-global step_forward, step_backward, step_update, step_derive
+global step_forward, step_learn, step_derive
+
+section .rodata
+align 8
+forward_lists:      dq model_forward, 0
+learn_lists:        dq model_backward, model_update, model_derive, 0
+derive_lists:       dq model_derive, thread_barrier, 0      ; the list may be empty, and a job needs a barrier
 
 section .text
 
 ; step_forward: rdi -> split. The batch in the arena becomes losses and predictions.
 step_forward:
-    mov     rdi, [rdi + split.images]
-    lea     rax, [model_forward]
+    mov     rsi, [rdi + split.images]
+    lea     rdi, [forward_lists]
     jmp     threads_run
 
-; step_backward: losses become gradients
-step_backward:
-    lea     rax, [model_backward]
+; step_learn: losses become gradients, gradients become new parameters, and those what is derived from them
+step_learn:
+    lea     rdi, [learn_lists]
     jmp     threads_run
-
-; step_update: gradients become new parameters, and what is derived from them
-step_update:
-    lea     rax, [model_update]
-    call    threads_run
 
 ; step_derive: the copies of the parameters that some kernels read instead
 step_derive:
-    lea     rax, [model_derive]
+    lea     rdi, [derive_lists]
     jmp     threads_run

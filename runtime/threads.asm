@@ -1,8 +1,9 @@
 ; threads.asm: what every kernel call of every thread passes: its slice of the work, and the barrier behind it. Each thread
 ; computes its own part of every output, so the results do not depend on how many there are.
 ;
-; The barrier counts arrivals; the last to arrive starts the next generation, for which the others wait: a short while by
-; looking, then asleep in the kernel (futex), so that a thread whose core is taken away delays the others but stops none.
+; The barrier is one word: arrivals, and above them the generation. The last to arrive starts the next generation, for which
+; the others wait: a short while by looking, then asleep in the kernel (futex), so that a thread whose core is taken away
+; delays the others but stops none.
 
 %include "common.inc"
 %include "threads.inc"
@@ -12,6 +13,7 @@ global thread_slice, thread_barrier, barrier_wait, barrier_release, barrier_look
 FUTEX_WAIT_PRIVATE  equ 128
 FUTEX_WAKE_PRIVATE  equ 129
 ALL                 equ 0x7fffffff
+GENERATION          equ 0x10000         ; the arrivals of one lie below
 PATIENCE_SHIFT      equ 6               ; a cache line a thread
 
 struc patience
@@ -20,13 +22,11 @@ struc patience
 endstruc
 
 section .bss align=64
-; What all write and what all watch are a cache line each.
-arrived:            resd 1              ; threads at the barrier
+barrier:            resd 1              ; alone in its cache line: all threads write and watch it
                     resb 60
-generation:         resd 1              ; barriers that have been passed
 sleepers:           resd 1              ; threads that the one who releases must wake
 barrier_looks:      resd 1              ; the most looks before a thread sleeps; 0 where there are more threads than CPUs
-                    resb 52
+                    resb 56
 patiences:          resb MAX_THREADS << PATIENCE_SHIFT
 
 section .text
@@ -40,7 +40,7 @@ thread_slice:
     mov     r10, rdx
     mov     eax, r12d
     mul     r9d
-    div     r13d                        ; below units, so that 32 bits hold it
+    div     r13d                        ; at most units, so that 32 bits hold it
     mov     r8d, eax
     lea     eax, [r12 + 1]
     mul     r9d
@@ -51,73 +51,79 @@ thread_slice:
     cmp     r8, r9
     ret
 
-; thread_barrier: r13d = threads. Returns when every thread has arrived.
+; thread_barrier: r12d = this thread, r13d = threads. Returns when every thread has arrived.
 thread_barrier:
     cmp     r13d, 1
     je      .return
-    mov     edi, [generation]           ; it cannot change before this thread has arrived
     mov     eax, 1
-    lock xadd [arrived], eax
+    lock xadd [barrier], eax
+    mov     r8d, eax
+    and     r8d, -GENERATION
     inc     eax
-    cmp     eax, r13d
-    jne     barrier_wait
-    mov     dword [arrived], 0          ; nobody comes back before the next generation
-    jmp     barrier_release
+    cmp     ax, r13w
+    je      barrier_release
+    jmp     barrier_wait
 .return:
     ret
 
-; barrier_wait: edi = a generation, r12d = this thread. Returns when it is over.
+; barrier_wait: r8d = a generation, r12d = this thread. Returns when it is over.
 ; Looking pays while the others run. Where it was in vain, something else has their cores (or this thread has), and looking
 ; keeps them away from the end: the next time it is shorter, down to nothing, but now and then it is tried again.
 barrier_wait:
-    mov     esi, r12d
-    shl     esi, PATIENCE_SHIFT
+    mov     edi, r12d
+    shl     edi, PATIENCE_SHIFT
     lea     rax, [patiences]
-    add     rsi, rax
-    mov     eax, [rsi + patience.looks]
+    add     rdi, rax
+    mov     eax, [rdi + patience.looks]
 .look:
-    cmp     [generation], edi
-    jne     .seen
+    mov     ecx, [barrier]
+    sub     ecx, r8d
+    cmp     ecx, GENERATION
+    jae     .seen
     sub     eax, 1
     jb      .in_vain
     pause
     jmp     .look
 .seen:
-    mov     eax, [rsi + patience.looks]
+    mov     eax, [rdi + patience.looks]
     lea     eax, [rax * 2 + 1]
     cmp     eax, [barrier_looks]
     cmova   eax, [barrier_looks]
-    mov     [rsi + patience.looks], eax
+    mov     [rdi + patience.looks], eax
     ret
 .in_vain:
-    shr     dword [rsi + patience.looks], 2
-    inc     byte [rsi + patience.in_vain]
-    jnz     .asleep
+    shr     dword [rdi + patience.looks], 2
+    inc     byte [rdi + patience.in_vain]
+    jnz     .sleep
     mov     eax, [barrier_looks]        ; every 256th time
-    mov     [rsi + patience.looks], eax
-.asleep:
+    mov     [rdi + patience.looks], eax
 
-    ; Nobody is missed: the locked increment comes before the kernel's own look at the generation, and the one who releases
-    ; looks for sleepers after a locked increment of the generation. One of the two sees the other.
-    mov     edx, edi
-    lock inc dword [sleepers]
+    ; Nobody is missed: the locked increment comes before the kernel's own look at the word, and the one who releases looks
+    ; for sleepers after it has exchanged the word. One of the two sees the other.
 .sleep:
-    lea     rdi, [generation]
+    lock inc dword [sleepers]
+.asleep:
+    mov     edx, [barrier]
+    mov     eax, edx
+    sub     eax, r8d
+    cmp     eax, GENERATION
+    jae     .awake
+    lea     rdi, [barrier]              ; returns at once where the word is no longer edx, if only by one more arrival
     mov     esi, FUTEX_WAIT_PRIVATE
     xor     r10d, r10d                  ; for as long as it takes
     SYSCALL SYS_futex
-    cmp     [generation], edx
-    je      .sleep
+    jmp     .asleep
+.awake:
     lock dec dword [sleepers]
-.return:
     ret
 
-; barrier_release: starts the next generation
+; barrier_release: r8d = the generation that ends here
 barrier_release:
-    lock inc dword [generation]
+    lea     eax, [r8 + GENERATION]
+    xchg    [barrier], eax
     cmp     dword [sleepers], 0
     je      .return
-    lea     rdi, [generation]
+    lea     rdi, [barrier]
     mov     esi, FUTEX_WAKE_PRIVATE
     mov     edx, ALL
     SYSCALL SYS_futex

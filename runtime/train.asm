@@ -10,7 +10,7 @@
 extern opt_epochs, opt_batch_limit, signal_number, clock_now
 extern train_split, test_split, train_count, validation_split, validation_begin, validation_end
 extern order, order_open, order_shuffle, batch_fill, batch_score, score_clear
-extern step_forward, step_backward, step_update, optimizer_open, optimizer_step, optimizer_decay
+extern step_forward, step_learn, optimizer_open, optimizer_step, optimizer_decay
 extern evaluate, evaluation, report_progress, report_progress_start, report_epoch, log_epoch
 
 global train, training, epoch, steps, epoch_steps, epoch_nanoseconds, tested
@@ -88,9 +88,8 @@ run_epoch:
     mov     rsi, rbp
     call    batch_score
     jc      .not_finite
-    call    step_backward
     call    optimizer_step
-    call    step_update
+    call    step_learn
     add     rbx, rbp
     cmp     dword [signal_number], 0
     jne     .done
