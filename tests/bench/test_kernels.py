@@ -18,7 +18,7 @@ from asmgen.harness.library import load_kernel
 from asmgen.harness.peak import peak_kernel
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
-from asmgen.plan.layout import Image
+from asmgen.plan.layout import ConvWeights, Halo, Image
 
 
 def test_clocks(isa):
@@ -65,11 +65,13 @@ def test_measuring_leaves_the_step_as_it_was(isa):
 
 
 def test_direct_rows_of_kernels_that_do_less():
-    plan = build_plan(make(*NETWORKS["conv_maxpool_relu"]), 4)
-    conv, dz = next((e.spec.conv, e.spec.dz) for e in plan.entries if isinstance(e.spec, specs.Conv2dBackwardInput))
+    halo = Halo(1, 1, 1, 1)
+    conv = specs.Conv(
+        Image(2, 5, 6, 9, 4, "float64", halo), ConvWeights(7, 5, 3, 3, 4, "float64"), 6, 9, 1, 1, 1, 1, True
+    )
     pool = specs.Pool("max", 3, 3, 3, 3)
-    dy = Image(conv.x.n, conv.weights.oc, conv.oh // 3, conv.ow // 3, 4, "float64")
-    dx = Image(conv.x.n, conv.weights.c, conv.x.h, conv.x.w, 4, "float64")
+    dz, dy = Image(2, 7, 6, 9, 4, "float64", halo), Image(2, 7, 2, 3, 4, "float64")
+    dx = Image(2, 5, 6, 9, 4, "float64")
     sparse = specs.Conv2dBackwardInputSparse(conv, dy, dx, pool)
     direct = direct_spec(sparse)
     assert direct == specs.Conv2dBackwardInput(conv, dz, dx)
