@@ -22,7 +22,7 @@ BENCH_ARGS := --isa avx512 --isa avx2 --isa sse41 --threads 1,2 --against torch,
 DEMO_DATA := data/catdog-drawn
 DEMO := generated/catdog/demo
 
-.PHONY: help setup demo trainer test lint bench clean
+.PHONY: help setup demo trainer test lint showcase bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -46,6 +46,10 @@ lint: $(VENV)/.dev  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy asmgen/
+
+showcase: $(VENV)/.dev  ## write generated/showcase again
+	rm -rf generated/showcase
+	$(ASMGEN) build models/mnist_sigmoid.py --isa avx512 --emit-only --out generated/showcase
 
 bench: $(patsubst %,$(BENCH)/%.json,$(BENCH_MODELS)) $(BENCH)/mnist_sigmoid_float32.json  ## measure the shipped models beside their peers: docs/benchmarks.md
 	$(VENV)/bin/python -m asmgen.bench.report $^ > docs/benchmarks.md

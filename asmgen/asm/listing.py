@@ -72,6 +72,15 @@ class Listing:
     saved: tuple[str, ...]
     n_instructions: int
 
+    def argument_rows(self) -> list[str]:
+        """The arguments as a table: register, name, type and layout, direction, note."""
+        rows = [
+            (argument.register, argument.name, f"{argument.ctype} {argument.layout}", argument.direction, argument.note)
+            for argument in self.facts.arguments
+        ]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
+        return ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
+
     def text(self) -> str:
         """The complete `.asm` file; the same listing always gives the same bytes."""
         rendered = _environment().get_template("kernel.asm.j2").render(listing=self, facts=self.facts)

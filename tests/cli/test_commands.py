@@ -1,0 +1,142 @@
+"""build, show, verify and train as a user types them: what they print, their exit codes and their errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from asmgen.cli.main import main
+from asmgen.data.idx import write_idx
+from asmgen.kernels import registry
+from asmgen.plan import specs
+
+TINY = """
+from asmgen import SGD, Conv2D, Dataset, Dense, Flatten, MaxPool2D, Model, ReLU, SoftmaxCrossEntropy
+
+def model(filters=3, batch=4):
+    return Model(
+        name="tiny", input=(1, 8, 8), layers=[Conv2D(filters, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(3)],
+        loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1), batch_size=batch, epochs=2, data=Dataset("tiny"),
+    )
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY)
+    return str(path)
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def fails(result: Result, code: int, *words: str) -> None:
+    """One line of error with these words, and the exit code."""
+    assert result.exit_code == code, result.output
+    errors = [line for line in result.output.splitlines() if line.startswith("asmgen: error:")]
+    assert len(errors) == 1, result.output
+    for word in words:
+        assert word in errors[0]
+
+
+def test_build_writes_a_trainer_and_then_rests(tiny: str, tmp_path: Path, isa: str) -> None:
+    first = run("build", tiny, "--isa", isa, "--out", tmp_path / "out")
+    assert first.exit_code == 0, first.output
+    trainer = tmp_path / "out" / "tiny" / isa / "trainer"
+    assert str(trainer) in first.output
+    stamp = trainer.stat().st_mtime_ns
+    assert "nothing changed" in run("-v", "build", tiny, "--isa", isa, "--out", tmp_path / "out").output
+    assert trainer.stat().st_mtime_ns == stamp
+    run("build", tiny, "--isa", isa, "--out", tmp_path / "out", "--set", "filters=5")
+    assert trainer.stat().st_mtime_ns != stamp
+
+
+def test_emit_only_does_not_assemble(tiny: str, tmp_path: Path) -> None:
+    assert run("build", tiny, "--isa", "sse41", "--emit-only", "--out", tmp_path).exit_code == 0
+    assert (tmp_path / "tiny" / "sse41" / "trainer.asm").exists()
+    assert not (tmp_path / "tiny" / "sse41" / "trainer").exists()
+
+
+def test_show_lists_and_prints(tiny: str) -> None:
+    table = run("show", tiny, "--isa", "avx2")
+    assert table.exit_code == 0
+    assert "conv3_fwd_n4c1h8w8" in table.output
+    rows = json.loads(run("show", tiny, "--isa", "avx2", "--json").output)
+    assert {"kernel", "tile", "code_bytes", "mflop", "predicted_kcycles"} <= rows[0].keys()
+    listing = run("show", tiny, "_fwd_n4c1h8w8", "--isa", "avx2").output
+    assert listing.startswith("; conv2d_fwd")
+    assert "vfmadd231ps" in listing
+    plan = run("show", tiny, "--isa", "avx2", "--plan").output
+    assert "conv2d+bias+relu+maxpool2" in plan
+    fails(run("show", tiny, "dense", "--isa", "avx2"), 2, "names more than one", "dense_fwd")
+    fails(run("show", tiny, "lstm", "--isa", "avx2"), 2, "names none", "kernels:")
+
+
+def test_verify_agrees(tiny: str, isa: str) -> None:
+    result = run("verify", tiny, "--isa", isa, "--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert "kernels and 2 steps agree" in result.output
+
+
+def test_verify_names_the_first_kernel_that_is_wrong(tiny: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias that the kernel forgets is found by the kernel's own check, and by the step if that is blind."""
+    right = registry._EMITTERS[specs.DenseForward]
+
+    def forgets_bias(spec: specs.DenseForward, level: object) -> object:
+        import dataclasses
+
+        wrong = right(dataclasses.replace(spec, bias=False), level)  # type: ignore[arg-type]
+        return dataclasses.replace(wrong, symbol=spec.symbol(wrong.isa))
+
+    monkeypatch.setitem(registry._EMITTERS, specs.DenseForward, forgets_bias)
+    fails(run("verify", tiny, "--isa", isa, "--steps", 1), 1, "dense_fwd")
+
+
+def test_train_runs_the_trainer(tiny: str, tmp_path: Path, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte", rng.integers(0, 256, (10, 8, 8)).astype(np.uint8))
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", rng.integers(0, 3, 10).astype(np.uint8))
+    log = tmp_path / "log.csv"
+    args = ("--isa", isa, "--out", tmp_path / "out", "--data", tmp_path, "--log", log, "--epochs", "3")
+    result = run("train", tiny, *args)
+    assert result.exit_code == 0, result.output
+    assert len(log.read_text().splitlines()) == 4
+    assert run("train", tiny, *args[:6], "--epochs", "many").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["build", "nowhere.py"], 2, ["nowhere.py", "cannot read the model file"]),
+        (["build", "TINY", "--isa", "mmx"], 2, ["mmx", "sse41"]),
+        (["build", "TINY", "--set", "depth=3"], 2, ["depth", "filters", "batch"]),
+        (["build", "TINY", "--set", "filters=many"], 2, ["filters", "many"]),
+        (["build", "TINY", "--set", "filters"], 2, ["write KEY=VALUE"]),
+        (["build", "TINY", "--set", "batch=1", "--set", "batch=2"], 2, ["batch", "given twice"]),
+        (["build", "TINY", "--set", "filters=0"], 1, ["tiny.py:6", "filters=0"]),
+        (["paint", "TINY"], 2, ["paint"]),
+    ],
+)
+def test_wrong_usage(args: list[str], code: int, words: list[str], tiny: str) -> None:
+    fails(run(*(tiny if arg == "TINY" else arg for arg in args)), code, *words)
+
+
+def test_debug_ladder(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for level in range(6):
+        monkeypatch.setenv("ASMGEN_DEBUG", str(level))
+        seen.append(run("build", tiny, "--isa", "sse41", "--out", tmp_path).output)
+    assert "conv2d+bias+relu+maxpool2" not in seen[0]
+    assert "conv2d+bias+relu+maxpool2" in seen[1]
+    assert "MFLOP" in seen[2]
+    assert "offset" in seen[3]
+    assert "mulps" in seen[4]
+    assert "00000000 " in seen[5]
+    assert [len(text) for text in seen] == sorted(len(text) for text in seen)
