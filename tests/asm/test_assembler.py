@@ -107,6 +107,24 @@ def test_the_frame_saves_what_is_used_and_nothing_else() -> None:
     ]  # fmt: skip
 
 
+def test_scratch_is_aligned_and_lies_below_the_slots() -> None:
+    asm = assembler()
+    with asm:
+        first, second = asm.scratch(40), asm.scratch(128)
+        slot = asm.stack_slot()
+        for place in (x86.qword[first], x86.qword[second + 8], slot):
+            x86.MOV(place, x86.rdi)
+    assert code(asm.finish(FACTS)) == [
+        "mov rax, rsp", "and rsp, -64", "sub rsp, 256", "mov qword [rsp + 200], rax",
+        "mov qword [rsp], rdi", "mov qword [rsp + 72], rdi", "mov qword [rsp + 192], rdi",
+        "mov rsp, qword [rsp + 200]", "ret",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="kernel: scratch must be taken before the first stack slot"):
+        asm.scratch(64)
+    with pytest.raises(ValueError, match="kernel: 262208 B of scratch, at most 262144"):
+        assembler().scratch(262145)
+
+
 def test_constants_are_words_and_one_name_has_one_value() -> None:
     asm = assembler(SSE41, "float64")
     asm.vector_constant("half", 0.5)
