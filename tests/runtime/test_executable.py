@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def test_same_input_same_bytes(trainer: Path, tmp_path: Path) -> None:
     again = Linear().build(tmp_path / "a rather different folder")
     assert again.read_bytes() == trainer.read_bytes()
     assert (again.parent / "kernels.so").read_bytes() == (trainer.parent / "kernels.so").read_bytes()
-    for name in (b"rather different", b"pytest", str(RUNTIME_DIR).encode()):
+    assert b".debug_line" in again.read_bytes()
+    for name in (b"rather different", b"pytest", str(RUNTIME_DIR).encode(), tempfile.gettempdir().encode()):
         assert name not in again.read_bytes()
 
 
