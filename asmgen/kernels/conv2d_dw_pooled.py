@@ -194,8 +194,8 @@ class _Kernel:
             bytes_written=bytes_written,
             tile=str(self.tile),
             notes=(
-                "every element of dw is one chain over n, h, w, rows and columns of x under the window; between bands"
-                " it rests in dw",
+                "every element of dw is one chain over n, h, w and the window's positions in a fixed order; between"
+                " bands it rests in dw",
                 *([f"db: chains (column % {_BIAS_CHAINS}) for each band, then added to the sum so far"]
                   if self.conv.bias else []),
             ),
