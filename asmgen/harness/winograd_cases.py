@@ -22,13 +22,13 @@ from asmgen.plan.specs.winograd import Correlation
 from asmgen.plan.winograd import TAPS, Transform
 from asmgen.reference import conv, ops
 
-#: Both factors of u: 3 a dimension and the scale's 2; of v: 4 a dimension; the product; A^T: 5 a dimension; the bias.
-_ROUNDINGS = 28
+_WEIGHTS_ROUNDINGS = 8  # G: 3 a dimension, the divisor's reciprocal and its product
+_ROUNDINGS = _WEIGHTS_ROUNDINGS + 20  # B^T: 4 a dimension; the product; A^T: 5 a dimension; the bias
 _RMS_LIMITS = {4: 5e-6, 2: 1e-6}  # of the errors, relative to that of the values, in float32
 
 
 def weights(spec: specs.WinogradWeights, draw: Draw) -> Iterable[Case]:
-    """Bound: 3 roundings a dimension, the scale and its product; the bias is moved."""
+    """Bound: 3 roundings a dimension, the divisor's reciprocal and its product; the bias is moved."""
     source, u = spec.weights, spec.u
     w, b = draw(source.oc, source.c, TAPS, TAPS), draw(source.oc)
     packed = source.pack(w, b)
@@ -37,7 +37,8 @@ def weights(spec: specs.WinogradWeights, draw: Draw) -> Iterable[Case]:
         filters = filters[..., ::-1, ::-1]
     if not u.has_bias:
         packed = packed[: source.bias_offset_bytes // source.element_bytes]
-    expected = [Expected("u", 1, lambda flat: u.unpack(flat)[0], u.transform.weights(filters), _weights_bound(draw, u.transform, filters))]
+    bound = draw.bound(_WEIGHTS_ROUNDINGS, _absolute_weights(u.transform, filters))
+    expected = [Expected("u", 1, lambda flat: u.unpack(flat)[0], u.transform.weights(filters), bound)]
     if u.has_bias:
         expected.append(Expected("bias", 1, lambda flat: _bias(u.unpack(flat)[1]), b, 0.0))
     unwritten_u = np.full(u.size_bytes // u.element_bytes, np.nan, u.dtype)
@@ -54,10 +55,6 @@ def weights(spec: specs.WinogradWeights, draw: Draw) -> Iterable[Case]:
 def _bias(found: Array | None) -> Array:
     assert found is not None
     return found
-
-
-def _weights_bound(draw: Draw, transform: Transform, filters: Array) -> Array | float:
-    return draw.bound(8, _absolute_weights(transform, filters))
 
 
 def _absolute_weights(transform: Transform, filters: Array) -> Array:
@@ -125,7 +122,7 @@ def _rms_check(operand: int, layout: Image, expected: Array, m: int, draw: Draw)
 
 
 def _bound(draw: Draw, what: Correlation, source: Array, filters: Array, bias: Array) -> Array:
-    """Of every output, whichever tile it is computed in: filters is [outputs, inputs, 3, 3] as the correlation has them."""
+    """Of every output, whichever tile computes it. filters: [outputs, inputs, 3, 3], as the correlation has them."""
     transform, m = what.u.transform, what.u.m
     magnitude = np.zeros((source.shape[0], what.u.outputs, what.rows, what.cols))
     bt, at = (np.abs(np.array(matrix, np.float64)) for matrix in (transform.bt, transform.at))
@@ -137,7 +134,9 @@ def _bound(draw: Draw, what: Correlation, source: Array, filters: Array, bias: A
         tiles = sliding_window_view(padded, (transform.side, transform.side), axis=(1, 2))
         v = np.einsum("ik,crqkl,jl->ijcrq", bt, tiles, bt, optimize=True)
         v = v.reshape(transform.n_positions, what.u.inputs, -1)
-        p = np.matmul(u.transpose(2, 0, 1), v).reshape(transform.side, transform.side, what.u.outputs, *tiles.shape[1:3])
+        p = np.matmul(u.transpose(2, 0, 1), v).reshape(
+            transform.side, transform.side, what.u.outputs, *tiles.shape[1:3]
+        )
         for i in range(m):
             for j in range(m):
                 z = np.einsum("k,klorq,l->orq", at[i], p, at[j], optimize=True)

@@ -62,7 +62,7 @@ class _Kernel:
     has_bias: bool
 
     def emit(self, source: str, target: str) -> None:
-        self.v_layout, self.p_layouts = self.tile.scratch(self.what)
+        self.v_layout, self.p_layouts = self.tile.scratch(self.what.u)
         self.ph, self.pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
         asm, y = self.asm, self.y_layout
         with asm:
@@ -71,7 +71,7 @@ class _Kernel:
             self._take_registers(source, target)
             with asm.loop("n", "end - begin", self.n_samples):
                 self._blocks()
-                self._advance(self.x, self.what.source.sample_bytes)
+                add(self.x, self.what.source.sample_bytes)
                 add(self.y, y.sample_bytes)
                 self._add_codes(y.code_sample_bytes)
 
@@ -103,9 +103,6 @@ class _Kernel:
     def _add_codes(self, amount: int) -> None:
         if self.codes is not None:
             add(self.codes, amount)
-
-    def _advance(self, pointer: Any, amount: int) -> None:
-        add(pointer, amount)
 
     # loops over blocks ----------------------------------------------------------------------------------------------
 
@@ -216,6 +213,78 @@ class _Kernel:
         asm.gp.free(p_at)
 
 
-def _forward_facts(spec, tile) -> Facts:
-    return Facts("t","s",(),(),"samples",spec.flops(),0,0,str(tile))
-_backward_facts=_forward_facts
+def _forward_facts(spec: Conv2dForwardWinograd, tile: WinogradTile) -> Facts:
+    conv, x, y, u = spec.conv, spec.conv.x, spec.y, spec.u
+    ctype = dtype_tag(y.dtype)
+    act = {"none": "z", "relu": "max(0, z)", "leaky_relu": f"(z > 0 ? z : {spec.act.alpha} z)"}[spec.act.kind]
+    pool = f" {spec.pool.kind} over {spec.pool.ph} x {spec.pool.pw} of" if spec.pool else ""
+    bias = "b[oc] + " if conv.bias else ""
+    arguments = [
+        Argument("rdi", "x", ctype, str(x), "in", "halo and pad lanes are 0"),
+        Argument("rsi", "u", ctype, str(u), "in", "by winograd_weights"),
+        Argument("rdx", "y", ctype, str(y), "out", "overwritten but for the halo"),
+    ]
+    if spec.codes:
+        assert spec.pool is not None
+        what = "first position of the maximum" if spec.pool.kind == "max" else "bit per position: z > 0"
+        layout = f"[{y.n}][{y.n_c_blocks}][{y.h}][{y.w}][{y.block}]"
+        arguments.append(Argument("rcx", "codes", "u8", layout, "out", what))
+    return Facts(
+        title=f"conv2d_fwd by F({u.m}x{u.m}, 3x3)  {x.n} x c{x.c} h{x.h} w{x.w} -> c{y.c} h{y.h} w{y.w}",
+        source="asmgen/kernels/winograd.py",
+        formula=(
+            f"z[n,oc,oh,ow] = {bias}sum_c,i,j x[n,c,oh+i-{conv.pt},ow+j-{conv.pl}] * w[oc,c,i,j]"
+            f"    i, j < 3, c < {x.c}",
+            f"y[n,oc] ={pool} {act}",
+            *_formula(spec.correlation),
+        ),
+        arguments=tuple(arguments),
+        slice_unit=f"samples, 0..{spec.slice_units()}",
+        flops=spec.flops(),
+        bytes_read=x.size_bytes + spec.u_bytes,
+        bytes_written=y.n * y.n_c_blocks * y.h * y.w * y.pixel_bytes + (y.n * y.code_sample_bytes if spec.codes else 0),
+        tile=str(tile),
+        notes=_notes(spec.multiplies(), conv.macs),
+    )
+
+
+def _backward_facts(spec: Conv2dBackwardInputWinograd, tile: WinogradTile) -> Facts:
+    conv, dz, dx, u = spec.conv, spec.dz, spec.dx, spec.u
+    ctype = dtype_tag(dx.dtype)
+    return Facts(
+        title=f"conv2d_dx by F({u.m}x{u.m}, 3x3)  {dz.n} x c{dz.c} h{dz.h} w{dz.w} -> c{dx.c} h{dx.h} w{dx.w}",
+        source="asmgen/kernels/winograd.py",
+        formula=(
+            f"dx[n,c,h,w] = sum_oc,i,j dz[n,oc,h+{conv.pt}-i,w+{conv.pl}-j] * w[oc,c,i,j]    i, j < 3, oc < {dz.c}",
+            *_formula(spec.correlation),
+        ),
+        arguments=(
+            Argument("rdi", "dz", ctype, str(dz), "in", "halo and pad lanes are 0"),
+            Argument("rsi", "u", ctype, str(u), "in", "by winograd_weights, mirrored"),
+            Argument("rdx", "dx", ctype, str(dx), "out", "overwritten but for the halo"),
+        ),
+        slice_unit=f"samples, 0..{spec.slice_units()}",
+        flops=spec.flops(),
+        bytes_read=dz.size_bytes + spec.u_bytes,
+        bytes_written=dx.n * dx.n_c_blocks * dx.h * dx.w * dx.pixel_bytes,
+        tile=str(tile),
+        notes=_notes(spec.multiplies(), conv.macs),
+    )
+
+
+def _formula(what: Correlation) -> tuple[str, ...]:
+    """The computation of a tile, with its matrices."""
+    transform = what.u.transform
+    return (
+        f"{transform.m} x {transform.m} outputs = A^T [sum over channels of u * (B^T d B)] A of their inputs d, with",
+        *(f"    {'B^T =' if i == 0 else '     '} {list(row)}" for i, row in enumerate(transform.bt)),
+        *(f"    {'A^T =' if i == 0 else '     '} {list(row)}" for i, row in enumerate(transform.at)),
+    )
+
+
+def _notes(multiplies: int, macs: int) -> tuple[str, ...]:
+    return (
+        f"flop are the direct computation's; the products here are {multiplies / macs:.2f} of its multiply-adds",
+        "v[t][k]: channel k of transformed tile t; u[g]: vector g of outputs; p[g][t]: their products' sum",
+        "v[position][tile][channel] and p[position][g][tile][lane] lie on the frame",
+    )

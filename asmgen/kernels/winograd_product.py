@@ -3,8 +3,8 @@
     p[position][g][t] = sum over input channels k of v[position][t][k] * u[g][position][k]
 
 t runs over the tiles of a block, g over vectors of output channels. A register tile of t x g sums stays in registers
-over all k; an element of v is broadcast once and meets g vectors, a vector of u meets t tiles. Every sum is one chain in
-the order of k.
+over all k; an element of v is broadcast once and meets g vectors, a vector of u meets t tiles. Every sum is one chain
+in the order of k.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Products:
         asm.v.release_scratch()
         asm.vec.free(element, *held)
 
-    def _channel(self, tile: ProductTile, acc: list[list[Any]], held: list[Any], element: Any, u: Any, v: Any, k: int) -> None:
+    def _channel(
+        self, tile: ProductTile, acc: list[list[Any]], held: list[Any], element: Any, u: Any, v: Any, k: int
+    ) -> None:
         """acc += channel k of v times channel k of u."""
         asm = self.asm
         vectors: list[Any] = [[u + (g * self.u.block_bytes + k * self.u.input_bytes)] for g in range(tile.vectors)]

@@ -55,8 +55,7 @@ class InputTransform:
             five = alloc("5")
             v.load(five, self.asm.vector_constant("five", 5.0))
         for j in range(self.m + 2):
-            low = alloc(f"row {pair[0]}, {j}")
-            high = alloc(f"row {pair[1]}, {j}")
+            low, high = alloc(f"row[{j}]"), alloc(f"next row[{j}]")
 
             def d(i: int, column: int = j) -> Any:
                 return [pixel(i, column)]
@@ -141,7 +140,11 @@ class OutputTransform:
         at_once = self.m if self.m == 2 or self.asm.vec.n_free() >= _ALL_ROWS_REGISTERS else 2
         for first in range(0, self.m, at_once):
             self.asm.comment(f"rows {first} to {first + at_once - 1} of A^T p, times A")
-            rows = self._rows4(range(first, first + at_once), position, bias) if self.m == 4 else self._rows2(position, bias)
+            rows = (
+                self._rows4(range(first, first + at_once), position, bias)
+                if self.m == 4
+                else self._rows2(position, bias)
+            )
             for row in rows:
                 rest = self._across4(row) if self.m == 4 else self._across2(row)
                 self.asm.vec.free(*rest)
@@ -162,16 +165,16 @@ class OutputTransform:
         (two, four, eight), held = self._constants(hold=len(wanted) == self.m)
         rows: dict[int, Row] = {i: [] for i in wanted}
         for j in range(6):
-            a, b, c, d = (alloc(f"{name}, {j}") for name in ("p1 + p2", "p1 - p2", "p3 + p4", "p3 - p4"))
+            a, b, c, d = (alloc(name) for name in ("p1 + p2", "p1 - p2", "p3 + p4", "p3 - p4"))
             for plus, minus, i in ((a, b, 1), (c, d, 3)):
                 self._first(minus, i, j, position, bias)
                 v.add(plus, minus, [position(i + 1, j)])
                 v.sub(minus, minus, [position(i + 1, j)])
             if 0 in wanted:
-                zero = alloc(f"row 0, {j}") if 2 in wanted else a
+                zero = alloc(f"z row 0[{j}]") if 2 in wanted else a
                 v.add(zero, a, [position(0, j)])
                 v.add(zero, zero, c)
-                one = alloc(f"row 1, {j}") if 3 in wanted else b
+                one = alloc(f"z row 1[{j}]") if 3 in wanted else b
                 v.mov(one, b)
                 v.fma(one, d, two)
                 rows[0].append(zero)
@@ -209,7 +212,7 @@ class OutputTransform:
         v, alloc = self.asm.v, self.asm.vec.alloc
         rows: list[Row] = [[], []]
         for j in range(4):
-            low, high = alloc(f"row 0, {j}"), alloc(f"row 1, {j}")
+            low, high = alloc(f"z row 0[{j}]"), alloc(f"z row 1[{j}]")
             self._first(high, 1, j, position, bias)
             v.add(low, high, [position(2, j)])
             v.sub(high, high, [position(2, j)])

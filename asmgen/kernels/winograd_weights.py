@@ -3,7 +3,8 @@
     u[k/V][position][c][k%V]  from  w[k/V][c][3][3][k%V]        k: channels in lanes, c: channels that are summed over
 
 G is small integers g, each row over its divisor: the integers are applied to rows and columns first, and one product
-with the reciprocal of divisor[i] * divisor[j] ends each element. The input gradient's filters are turned by 180 degrees (`mirrored`).
+with the reciprocal of divisor[i] * divisor[j] ends each element. The input gradient's filters are turned by 180 degrees
+(`mirrored`).
 """
 
 from __future__ import annotations

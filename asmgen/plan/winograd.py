@@ -20,7 +20,7 @@ from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, round_up
 Array = np.ndarray[Any, Any]
 
 TAPS = 3  # rows and columns of the filter
-SIZES = (2, 4)  # m
+SIZES = (4, 2)  # m
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,15 @@ class TransformedWeights:
         taps = np.swapaxes(w, 0, 1)[:, :, ::-1, ::-1] if self.mirrored else w
         u = self.transform.weights(taps).reshape(self.outputs, self.inputs, -1)
         pad = self.n_blocks * self.block - self.outputs
-        u = np.pad(u, ((0, pad), (0, 0), (0, 0))).reshape(self.n_blocks, self.block, self.inputs, -1)
-        flat = u.transpose(0, 3, 2, 1).astype(self.dtype).reshape(-1)
+        blocked = np.pad(u, ((0, pad), (0, 0), (0, 0))).reshape(self.n_blocks, self.block, self.inputs, -1)
+        flat = blocked.transpose(0, 3, 2, 1).astype(self.dtype).reshape(-1)
         return np.concatenate([flat, np.pad(np.asarray(b, self.dtype), (0, pad))]) if self.has_bias else flat
 
     def unpack(self, flat: Array) -> tuple[Array, Array | None]:
         """Flat elements -> u [outputs, inputs, m+2, m+2], bias."""
         at, side = self.bias_offset_bytes // self.element_bytes, self.transform.side
-        u = flat[:at].reshape(self.n_blocks, -1, self.inputs, self.block).transpose(0, 3, 2, 1)
-        u = u.reshape(-1, self.inputs, side, side)[: self.outputs]
+        blocked = flat[:at].reshape(self.n_blocks, -1, self.inputs, self.block).transpose(0, 3, 2, 1)
+        u = blocked.reshape(-1, self.inputs, side, side)[: self.outputs]
         return u.copy(), flat[at : at + self.outputs].copy() if self.has_bias else None
 
     def __str__(self) -> str:
@@ -153,7 +153,7 @@ class TransformedWeights:
 
 
 def _spread(n_bytes: int) -> int:
-    """At least n_bytes: an odd number of cache lines, so that many positions of one element fall into different sets."""
+    """At least n_bytes: an odd number of cache lines, so that an element's positions fall into different sets."""
     return (-(-n_bytes // LINE_BYTES) | 1) * LINE_BYTES
 
 

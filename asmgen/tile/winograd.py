@@ -1,24 +1,46 @@
-"""The tile of Winograd's convolution: which tiles are transformed together, and the register tiles of their products."""
+"""The tile of Winograd's convolution: which tiles are transformed together, and the register tiles of their products.
+
+A block should be large, since u is read once for every block, and small, since v and p want to stay in L1. A small
+model of the machine weighs the two, the remainders and the work that overlapping blocks do twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import gcd
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.specs import Conv2dBackwardInputWinograd, Conv2dForwardWinograd
+from asmgen.plan.specs import Conv, Conv2dBackwardInputWinograd, Conv2dForwardWinograd
 from asmgen.plan.specs.winograd import Correlation
-from asmgen.plan.winograd import TransformedOutputs, TransformedTiles
+from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedOutputs, TransformedTiles, TransformedWeights
 from asmgen.tile.conv2d import splits
+from asmgen.tile.cost import MACHINES
 
-MAX_FRAME_BYTES = 192 * 1024  # v and p on the stack
+MAX_FRAME_BYTES = 248 * 1024  # v and p on the stack; a thread has four times as much
+MAX_TILES = 32  # of a block
+MAX_VECTORS = 8  # of a group
 MAX_CHANNELS = 4  # input channels per iteration
+
+_LATENCY = 4  # cycles from an accumulator to its next use
+_PRODUCT_CYCLES = 12  # loop control and the drained pipeline around a register tile
+_L1_BYTES = 40 * 1024  # of v and p that stay in L1 beside u
+_L2_BYTES = 3 * 1024 * 1024 // 2  # of u that stay in L2 beside the images
+_L2_BYTES_PER_CYCLE = 40  # of u
+_L3_BYTES_PER_CYCLE = 12
+_OVERLAP = 0.3  # of the shorter of two things that run side by side shows
+_SPILL_CYCLES = 1 / (40 * 1024)  # of a cache line of v, for every byte of v and p beyond L1
+_LINE_CYCLES = 4  # of a cache line written to L2
+_BLOCK_ROW_SHARE = 0.005  # of the cycles, for every row of tiles in a block: rows of an image lie far apart
+_GROUP_KIND_SHARE = 0.02  # for a second kind of group: its code does not stay in the decoder's cache
+_EPILOGUE_CYCLES = 2  # of an output, pooled or not
+_PAYS = 0.9  # of the direct kernel's cycles
 
 
 @dataclass(frozen=True)
 class ProductTile:
-    """`count` register tiles of `tiles` x `vectors` sums."""
+    """`count` register tiles of `tiles` x `vectors` sums, one after the other."""
 
     tiles: int
     vectors: int
@@ -26,7 +48,7 @@ class ProductTile:
     weights_in_registers: bool
 
     def __str__(self) -> str:
-        return f"{self.count} x ({self.tiles} tiles x {self.vectors} vectors)"
+        return f"{self.count} of {self.tiles} tiles x {self.vectors} vectors"
 
 
 @dataclass(frozen=True)
@@ -58,18 +80,13 @@ class WinogradTile:
         """Tiles of a block."""
         return self.rows * self.cols
 
-    def scratch(self, what: Correlation) -> tuple[TransformedTiles, tuple[TransformedOutputs, ...]]:
+    def scratch(self, u: TransformedWeights) -> tuple[TransformedTiles, tuple[TransformedOutputs, ...]]:
         """The layouts of v, and of p for each group."""
-        u = what.u
-        n_positions = u.transform.n_positions
-        outputs = (
-            TransformedOutputs(n_positions, group.vectors, self.n_tiles, u.block, u.dtype) for group in self.groups
-        )
-        return TransformedTiles(n_positions, self.n_tiles, u.inputs, u.block, u.dtype), tuple(outputs)
+        return _scratch(u, self.n_tiles, tuple(group.vectors for group in self.groups))
 
     def __str__(self) -> str:
         products = "; ".join(
-            f"{group.count} group(s) of {group.vectors} vectors as {', '.join(map(str, group.products))}"
+            f"{group.count} x {group.vectors} output vectors by {', '.join(map(str, group.products))}"
             for group in self.groups
         )
         return (
@@ -78,31 +95,128 @@ class WinogradTile:
         )
 
 
-Spec = Conv2dForwardWinograd | Conv2dBackwardInputWinograd
+def choose_tile(spec: Conv2dForwardWinograd | Conv2dBackwardInputWinograd, isa: Isa) -> WinogradTile:
+    """The blocks and products with the fewest estimated cycles.
+
+    Raises ValueError when the transforms of a single tile exceed a frame.
+    """
+    best = _best(spec.correlation, isa)
+    if best is None:
+        raise ValueError(f"{spec.stem()}: the transforms of a tile need a frame above {MAX_FRAME_BYTES} B; use direct")
+    return best[0]
 
 
-def choose_tile(spec: Spec, isa: Isa) -> WinogradTile:
-    return build_tile(spec, isa, *FORCED.get("x", (1, 4, 2, 6)))
+def winograd_size(conv: Conv, isa: Isa, sizes: tuple[int, ...] = SIZES, *, backward: bool = False) -> int | None:
+    """The m of `sizes` whose F(m x m, 3 x 3) should be fastest, or None where the direct kernel is about as fast.
+
+    The transform of the weights is counted. backward: the input gradient instead of the forward direction. Which
+    pools can be fused is for the spec's check to say.
+    """
+    w, x = conv.weights, conv.x
+    if (w.kh, w.kw, conv.sh, conv.sw) != (TAPS, TAPS, 1, 1) or x.block != w.block:
+        return None
+    rows, cols = (x.h, x.w) if backward else (conv.oh, conv.ow)
+    outputs, inputs = (w.c, w.oc) if backward else (w.oc, w.c)
+    n_blocks = -(-outputs // w.block)
+    fastest: tuple[int | None, float] = (
+        None,
+        _PAYS * x.n * rows * cols * TAPS * TAPS * inputs * n_blocks / MACHINES[isa.name].vectors_per_cycle,
+    )
+    for m in sizes:
+        u = TransformedWeights(outputs, inputs, m, w.block, w.dtype, backward)
+        best = _best(Correlation(x, 0, 0, rows, cols, u), isa)
+        if best is not None and (cycles := x.n * best[1] + u.size_bytes / 64 * _LINE_CYCLES) < fastest[1]:
+            fastest = m, cycles
+    return fastest[0]
 
 
-FORCED: dict = {}
+def winograd_pays(conv: Conv, isa: Isa, *, backward: bool = False) -> bool:
+    """Whether one of the sizes should be clearly faster than the direct kernel."""
+    return winograd_size(conv, isa, backward=backward) is not None
 
 
-def build_tile(spec: Spec, isa: Isa, rows: int, cols: int, vectors: int, tiles: int) -> WinogradTile:
-    what = spec.correlation
-    m = what.u.m
-    n = what.u.n_blocks
-    rows, cols = min(rows, what.rows // m), min(cols, what.cols // m)
-    T = rows * cols
-    groups = []
-    vectors = min(vectors, n)
-    for vec, count in ((vectors, n // vectors), (n % vectors, 1)):
-        if vec and count:
-            k = -(-T // tiles)
-            a, more = divmod(T, k)
-            prods = []
-            if more:
-                prods.append(ProductTile(a + 1, vec, more, isa.has_fma))
-            prods.append(ProductTile(a, vec, k - more, isa.has_fma))
-            groups.append(Group(vec, count, tuple(prods)))
-    return WinogradTile(m, rows, cols, -(-what.rows // (rows * m)), -(-what.cols // (cols * m)), tuple(groups), gcd(what.u.inputs, MAX_CHANNELS))
+def _scratch(
+    u: TransformedWeights, n_tiles: int, vectors: tuple[int, ...]
+) -> tuple[TransformedTiles, tuple[TransformedOutputs, ...]]:
+    n_positions = u.transform.n_positions
+    outputs = (TransformedOutputs(n_positions, group, n_tiles, u.block, u.dtype) for group in vectors)
+    return TransformedTiles(n_positions, n_tiles, u.inputs, u.block, u.dtype), tuple(outputs)
+
+
+@cache
+def _best(what: Correlation, isa: Isa) -> tuple[WinogradTile, float] | None:
+    """The best tile, and its cycles for a sample; None when no tile's frame is small enough."""
+    return min(candidates(what, isa), key=lambda each: each[1], default=None)
+
+
+def candidates(what: Correlation, isa: Isa) -> Iterator[tuple[WinogradTile, float]]:
+    """All tiles whose v and p fit into a frame, with their estimated cycles for a sample."""
+    u, m = what.u, what.u.m
+    for rows, cols in _block_shapes(what):
+        n_rows, n_cols, n_tiles = -(-what.rows // (rows * m)), -(-what.cols // (cols * m)), rows * cols
+        for split in splits(u.n_blocks, MAX_VECTORS):
+            v, outputs = _scratch(u, n_tiles, tuple(vectors for vectors, _ in split))
+            frame = v.size_bytes + max(layout.size_bytes for layout in outputs)
+            found = [_best_products(isa, u, n_tiles, vectors) for vectors, _ in split]
+            products = [each for each in found if each is not None]
+            if len(products) < len(split) or frame > MAX_FRAME_BYTES:
+                continue
+            groups = tuple(
+                Group(vectors, count, tiles) for (vectors, count), (tiles, _) in zip(split, products, strict=True)
+            )
+            cycles = n_tiles * _transform_cycles(what, isa, frame)
+            cycles += sum(count * each[1] for (_, count), each in zip(split, products, strict=True))
+            cycles *= 1 + _BLOCK_ROW_SHARE * rows + _GROUP_KIND_SHARE * (len(groups) - 1)
+            tile = WinogradTile(m, rows, cols, n_rows, n_cols, groups, gcd(u.inputs, MAX_CHANNELS))
+            yield tile, n_rows * n_cols * cycles
+
+
+def _block_shapes(what: Correlation) -> Iterator[tuple[int, int]]:
+    """Rows and columns of tiles that fit into the output."""
+    max_rows, max_cols = what.rows // what.u.m, what.cols // what.u.m
+    for rows in range(1, min(MAX_TILES, max_rows) + 1):
+        for cols in range(1, min(MAX_TILES // rows, max_cols) + 1):
+            yield rows, cols
+
+
+@cache
+def _best_products(
+    isa: Isa, u: TransformedWeights, n_tiles: int, vectors: int
+) -> tuple[tuple[ProductTile, ...], float] | None:
+    """The fastest register tiles of one group, and the cycles of all its positions; None: it needs more registers."""
+    best = None
+    in_registers = isa.has_fma
+    beside = vectors + 1 if in_registers else 2  # u and an element of v, or an element of v and a product
+    for split in splits(n_tiles, (isa.n_vregs - beside) // vectors):
+        tiles = tuple(ProductTile(size, vectors, count, in_registers) for size, count in split)
+        cycles = sum(tile.count * _product_cycles(isa, u.inputs, tile) for tile in tiles)
+        bytes_ = u.inputs * vectors * u.input_bytes
+        stream = bytes_ / (_L2_BYTES_PER_CYCLE if u.size_bytes <= _L2_BYTES else _L3_BYTES_PER_CYCLE)
+        cycles = u.transform.n_positions * (max(cycles, stream) + _OVERLAP * min(cycles, stream))
+        if best is None or cycles < best[1]:
+            best = tiles, cycles
+    return best
+
+
+def _product_cycles(isa: Isa, inputs: int, tile: ProductTile) -> float:
+    """One register tile of one position over all channels, and its stores."""
+    macs = tile.tiles * tile.vectors
+    if isa.has_fma:
+        loads = tile.tiles + tile.vectors
+        arithmetic = macs / 2 * (1 + 0.1 * max(0.0, loads / macs - 0.4))
+    else:
+        arithmetic = (2 * macs + tile.tiles) / 3  # multiply, add and the broadcast's shuffle share three ports
+        loads = macs + tile.tiles
+    return inputs * max(arithmetic, loads / 2, _LATENCY) + macs + _PRODUCT_CYCLES
+
+
+def _transform_cycles(what: Correlation, isa: Isa, frame: int) -> float:
+    """One tile's transforms: of all vectors of inputs and outputs."""
+    u, m = what.u, what.u.m
+    transform = TRANSFORMS[m]
+    rate = 2.0 if isa.has_fma else 1.2  # multiplies and adds of transforms, copies of two-operand code included
+    lines = transform.n_positions * u.input_bytes / 64
+    spill = max(0.0, frame - _L1_BYTES) * _SPILL_CYCLES
+    into = 4 * transform.n_positions / rate + lines * (1 + spill)
+    out = 3 * transform.n_positions / rate + lines * spill / 2 + _EPILOGUE_CYCLES * m * m
+    return what.source.n_c_blocks * into + u.n_blocks * out

@@ -9,6 +9,7 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
+from asmgen.kernels.winograd import emit_forward
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Halo, Image
 from asmgen.plan.specs import (
     Activation,
@@ -19,7 +20,10 @@ from asmgen.plan.specs import (
     WinogradWeights,
 )
 from asmgen.plan.winograd import TRANSFORMS
+from asmgen.tile.winograd import MAX_FRAME_BYTES, choose_tile, winograd_pays, winograd_size
 
+Shape = tuple[int, int, int, int]  # n, c, h, w; or top, bottom, left, right
+RELU, LEAKY = Activation("relu"), Activation("leaky_relu", 0.1)
 V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
 
 
@@ -28,7 +32,7 @@ def _channels(count: int, lanes: int) -> int:
     return max(1, blocks * lanes + rest - V // 2)
 
 
-def make_conv(isa: str, dtype: str, shape: tuple[int, int, int, int], oc: int, pads: tuple[int, int, int, int], bias: bool) -> Conv:
+def make_conv(isa: str, dtype: str, shape: Shape, oc: int, pads: Shape, bias: bool) -> Conv:
     """pads: top, bottom, left, right."""
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (top, bottom, left, right) = shape, pads
@@ -42,22 +46,23 @@ def forward_spec(
     isa: str,
     dtype: str,
     m: int,
-    shape: tuple[int, int, int, int],
+    shape: Shape,
     oc: int,
     *,
-    pads: tuple[int, int, int, int] = (1, 1, 1, 1),
+    pads: Shape = (1, 1, 1, 1),
     pool: tuple[str, int, int] | None = None,
-    act: Activation = Activation("relu"),
+    act: Activation = RELU,
     codes: bool = True,
     bias: bool = True,
-    y_halo: tuple[int, int, int, int] = (0, 0, 0, 0),
+    y_halo: Shape = (0, 0, 0, 0),
 ) -> Conv2dForwardWinograd:
     whole = make_conv(isa, dtype, shape, oc, pads, bias)
     kind, ph, pw = pool or ("", 1, 1)
     rows, cols = whole.oh // ph, whole.ow // pw
     conv = Conv(whole.x, whole.weights, rows * ph, cols * pw, 1, 1, whole.pt, whole.pl, bias)
     y = Image(shape[0], whole.weights.oc, rows, cols, ISAS[isa].lanes(dtype), dtype, Halo(*y_halo))
-    return Conv2dForwardWinograd(conv, y, act, Pool(kind, ph, pw, ph, pw) if pool else None, codes and pool is not None, m)
+    window = Pool(kind, ph, pw, ph, pw) if pool else None
+    return Conv2dForwardWinograd(conv, y, act, window, codes and pool is not None, m)
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -66,7 +71,12 @@ CASES: dict[str, dict[str, Any]] = {
     "odd image, max": {"shape": (2, V + 1, 11, 13), "oc": V + 1, "pool": ("max", 2, 2)},
     "odd image": {"shape": (1, V - 1, 9, 15), "oc": 2 * V + 3, "y_halo": (1, 2, 3, 1)},
     "no pad": {"shape": (2, 2 * V + 3, 7, 8), "oc": V, "pads": (0, 0, 0, 0), "bias": False, "act": Activation()},
-    "asymmetric pads": {"shape": (3, 5, 6, 17), "oc": 3 * V, "pads": (2, 1, 0, 2), "act": Activation("leaky_relu", 0.1)},
+    "asymmetric pads": {
+        "shape": (3, 5, 6, 17),
+        "oc": 3 * V,
+        "pads": (2, 1, 0, 2),
+        "act": LEAKY,
+    },
     "mean": {"shape": (2, V, 10, 6), "oc": V - 1, "pool": ("avg", 2, 2)},
     "mean, no codes": {"shape": (1, 3, 8, 10), "oc": 5, "pool": ("avg", 2, 1), "codes": False, "act": Activation()},
     "flat window": {"shape": (1, 7, 7, 18), "oc": V, "pool": ("max", 1, 2), "y_halo": (1, 1, 1, 1)},
@@ -84,12 +94,20 @@ def test_forward(isa: str, dtype: str, m: int, name: str) -> None:
 
 
 def backward_spec(
-    isa: str, dtype: str, m: int, shape: tuple[int, int, int, int], oc: int, pads: tuple[int, int, int, int], dx_halo: int = 0
+    isa: str,
+    dtype: str,
+    m: int,
+    shape: Shape,
+    oc: int,
+    pads: Shape,
+    dx_halo: int = 0,
 ) -> Conv2dBackwardInputWinograd:
     """shape is dx's. dz has the halo that the turned taps read."""
     conv = make_conv(isa, dtype, shape, oc, pads, True)
     (top, bottom, left, right), lanes = pads, ISAS[isa].lanes(dtype)
-    dz = Image(shape[0], conv.weights.oc, conv.oh, conv.ow, lanes, dtype, Halo(2 - top, 2 - bottom, 2 - left, 2 - right))
+    dz = Image(
+        shape[0], conv.weights.oc, conv.oh, conv.ow, lanes, dtype, Halo(2 - top, 2 - bottom, 2 - left, 2 - right)
+    )
     dx = Image(shape[0], conv.x.c, shape[2], shape[3], lanes, dtype, Halo(dx_halo, dx_halo, dx_halo, dx_halo))
     return Conv2dBackwardInputWinograd(conv, dz, dx, m)
 
@@ -97,7 +115,7 @@ def backward_spec(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("m", TRANSFORMS)
 @pytest.mark.parametrize(
-    "shape, oc, pads, dx_halo",
+    ("shape", "oc", "pads", "dx_halo"),
     [
         ((2, V, 8, 8), 2 * V, (1, 1, 1, 1), 0),
         ((3, V + 1, 7, 13), V - 1, (0, 0, 0, 0), 1),
@@ -111,7 +129,7 @@ def test_backward_input(isa: str, dtype: str, m: int, shape: Any, oc: int, pads:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("m", TRANSFORMS)
-@pytest.mark.parametrize("oc, c", [(1, 1), (V, V), (2 * V + 3, 5), (V - 1, V + 1)])
+@pytest.mark.parametrize(("oc", "c"), [(1, 1), (V, V), (2 * V + 3, 5), (V - 1, V + 1)])
 def test_weights(isa: str, dtype: str, m: int, oc: int, c: int) -> None:
     lanes = ISAS[isa].lanes(dtype)
     weights = ConvWeights(_channels(oc, lanes), _channels(c, lanes), 3, 3, lanes, dtype)
@@ -151,3 +169,42 @@ def test_what_winograd_cannot_do_is_refused() -> None:
         forward_spec("avx512", "float32", 4, (1, 16, 3, 8), 16).check()
     with pytest.raises(ValueError, match="output channels in lanes"):
         WinogradWeights(ConvWeightsByInput(16, 16, 3, 3, 16, "float32"), 4, mirrored=False).check()
+
+
+@pytest.mark.parametrize("m", TRANSFORMS)
+def test_tile_of_a_middle_layer(isa: str, m: int) -> None:
+    """Blocks cover the output, products every tile and vector; registers and frame suffice; it pays."""
+    spec = forward_spec(isa, "float32", m, (16, 32, 64, 64), 64, pool=("max", 2, 2))
+    tile, level = choose_tile(spec, ISAS[isa]), ISAS[isa]
+    assert tile.n_rows * tile.rows * m >= 64
+    assert tile.n_cols * tile.cols * m >= 64
+    assert sum(group.vectors * group.count for group in tile.groups) == spec.u.n_blocks
+    for group in tile.groups:
+        assert sum(product.tiles * product.count for product in group.products) == tile.n_tiles
+        assert all(product.tiles * product.vectors + 2 <= level.n_vregs for product in group.products)
+    v, p = tile.scratch(spec.u)
+    assert v.size_bytes + max(layout.size_bytes for layout in p) <= MAX_FRAME_BYTES
+    assert winograd_pays(spec.conv, level)
+    assert winograd_pays(spec.conv, level, backward=True)
+
+
+def test_where_winograd_pays(isa: str) -> None:
+    level = ISAS[isa]
+    assert winograd_size(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level) == 4
+    assert winograd_size(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level, (2,)) == 2
+    assert not winograd_pays(forward_spec(isa, "float32", 4, (16, 1, 32, 32), 8).conv, level)
+    assert not winograd_pays(forward_spec(isa, "float32", 2, (16, 64, 3, 3), 64).conv, level)
+
+
+def test_more_channels_than_a_frame_takes_are_refused() -> None:
+    spec = forward_spec("avx512", "float64", 4, (1, 300 * V, 4, 4), 8)
+    assert not winograd_pays(spec.conv, ISAS["avx512"])
+    with pytest.raises(ValueError, match="the transforms of a tile need a frame above"):
+        choose_tile(spec, ISAS["avx512"])
+
+
+@pytest.mark.parametrize("m", TRANSFORMS)
+def test_code_stays_small(isa: str, m: int) -> None:
+    for case in CASES.values():
+        listing = emit_forward(forward_spec(isa, "float32", m, **case), ISAS[isa])
+        assert listing.n_instructions < 2500, listing.symbol
