@@ -12,7 +12,13 @@ import pytest
 from asmgen.asm.isa import ISAS
 from asmgen.harness.math_error import FUNCTIONS, Function, errors, evaluate
 
-LIMITS_ULP = {"exp": (1.0, 1.0), "log": (1.0, 1.0), "sigmoid": (2.0, 2.0), "tanh": (2.0, 2.25), "softplus": (2.25, 2.25)}
+LIMITS_ULP = {
+    "exp": (1.0, 1.0),
+    "log": (1.0, 1.0),
+    "sigmoid": (2.0, 2.0),
+    "tanh": (2.0, 2.25),
+    "softplus": (2.25, 2.25),
+}
 BY_NAME = {function.name: function for function in FUNCTIONS}
 
 
