@@ -14,6 +14,7 @@ from asmgen.bench.naive import NaiveC, NaivePython, c_compiler, heaviest, step_m
 from asmgen.bench.suite import Workload
 from asmgen.bench.trainer import TrainerBench
 from asmgen.emit.generate import emit_plan
+from asmgen.emit.planning import plan_for
 from asmgen.model.network import Model
 from asmgen.plan.build import build_plan
 
@@ -57,7 +58,7 @@ def trainer_workloads(model: Model, built: Built, works: list[str], stack: ExitS
 
 def _product(model: Model, isa: Isa) -> Workload:
     """The kernel of the product that the loops are timed on, with all that is fused into it."""
-    plan = build_plan(model, isa.lanes(model.dtype))
+    plan = plan_for(model, isa)
     machine = step_machine(model, plan, isa, emit_plan(plan, isa))
     entry, _ = heaviest(plan)
     for earlier in plan.entries[: plan.entries.index(entry)]:

@@ -137,9 +137,9 @@ def _kernels(model: Model, isa: Isa, rounds: int) -> dict[str, Any]:
     from asmgen.bench.kernels import kernel_rows
     from asmgen.bench.peak import Peak
     from asmgen.emit.generate import emit_plan
-    from asmgen.plan.build import build_plan
+    from asmgen.emit.planning import plan_for
 
-    plan = build_plan(model, isa.lanes(model.dtype))
+    plan = plan_for(model, isa)
     peak = Peak.of(isa, model.dtype)
     rows = kernel_rows(model, plan, isa, emit_plan(plan, isa), peak, rounds, lambda text: say(text, level=1))
     return {

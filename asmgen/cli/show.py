@@ -14,9 +14,9 @@ from asmgen.asm.listing import Listing
 from asmgen.cli.options import MODEL, SET, isa_option, load, resolve_isa
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.manifest import manifest
+from asmgen.emit.planning import plan_for
 from asmgen.errors import UsageError
 from asmgen.harness.size import code_bytes
-from asmgen.plan.build import build_plan
 from asmgen.tile.cost import predicted_cycles
 
 
@@ -33,7 +33,7 @@ def show(
     """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one)."""
     isa = resolve_isa(isa_name)
     model = load(model_path, settings)
-    plan = build_plan(model, isa.lanes(model.dtype))
+    plan = plan_for(model, isa)
     if show_plan:
         click.echo(f"{plan}\n\n{plan.memory()}")
         return

@@ -12,11 +12,11 @@ from asmgen.asm.listing import Listing
 from asmgen.cli.console import say
 from asmgen.cli.options import MODEL, SET, isa_option, load, resolve_isa
 from asmgen.emit.generate import emit_plan
+from asmgen.emit.planning import plan_for
 from asmgen.errors import IsaError
 from asmgen.harness.check import check_kernel
 from asmgen.harness.steps import Difference, compare_steps
 from asmgen.model.network import Model
-from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Plan
 from asmgen.reference.initial import initial_parameters
 from asmgen.toolchain.cpu import best_isa, cpu_features
@@ -43,7 +43,7 @@ def verify(
     for name in isa_names:
         isa = resolve_isa(name)
         _require_cpu(isa)
-        plan = build_plan(model, isa.lanes(model.dtype))
+        plan = plan_for(model, isa)
         listings = emit_plan(plan, isa)
         rows = _kernels(plan, isa, seed)
         rows += _steps(model, plan, isa, listings, steps)

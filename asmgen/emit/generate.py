@@ -11,11 +11,11 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.emit.facts import INIT_FOLDER, init_file, trainer_model
 from asmgen.emit.manifest import manifest, manifest_text
+from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
 from asmgen.kernels.registry import emit_kernel
 from asmgen.model.network import Model
 from asmgen.model.params import read_initial
-from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Plan
 
 
@@ -46,7 +46,7 @@ def generate(model: Model, isa: Isa, out: Path) -> Generated:
     Files of an earlier build that no longer belong are removed. A file whose text does not change keeps its time stamp,
     so that the assembler can skip it.
     """
-    plan = build_plan(model, isa.lanes(model.dtype))
+    plan = plan_for(model, isa)
     listings = emit_plan(plan, isa)
     folder = out / model.name / isa.name
     files = {f"{symbol}.asm": listing.text() for symbol, listing in listings.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from asmgen.model.shapes import classes_of
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
 from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.interpret import Interpreter
 
 Array = np.ndarray[Any, Any]
@@ -117,6 +119,15 @@ def _differences(step: int, entry: Entry, machine: Machine, reference: Interpret
         yield Difference(step, entry, name, relative, float(np.abs(got - expected).max(initial=0.0)) / unit)
 
 
+def _as_laid_out(machine: Machine, name: str, value: Any) -> Any:
+    """The reference's value as `machine.read` gives it: weights that are stored transformed are (w, b) there."""
+    layout = machine.plan.tensor(name).layout
+    if not isinstance(layout, TransformedWeights):
+        return value
+    w, b = (value, np.zeros(0)) if layout.mirrored else value
+    return dataclasses.replace(layout, dtype="float64").unpack(dataclasses.replace(layout, dtype="float64").pack(w, b))
+
+
 def _adopt_decisions(entry: Entry, machine: Machine, reference: Interpreter) -> float:
     """Take over which values a ReLU passed and which a max pool chose; returns the share that differed.
 
@@ -148,9 +159,10 @@ def _pairs(entry: Entry, machine: Machine, reference: Interpreter) -> Iterator[t
         elif name == "loss":
             yield "losses", machine.losses()[0], reference.values["loss"][0]
         elif machine.plan.tensor(name).layout is not None:
-            got, expected = machine.read(name), reference.values[name]
+            got, expected = machine.read(name), _as_laid_out(machine, name, reference.values[name])
             if isinstance(got, tuple):
-                yield f"{name} weight", got[0], expected[0]
-                yield f"{name} bias", got[1], expected[1]
+                for part, mine, other in zip(("weight", "bias"), got, expected, strict=True):
+                    if mine is not None:
+                        yield f"{name} {part}", mine, other
             else:
                 yield name, got, expected

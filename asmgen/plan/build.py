@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from asmgen.model.geometry import Shape
 from asmgen.model.layers import Conv2D, Dense
 from asmgen.model.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
@@ -25,27 +27,37 @@ from asmgen.plan.layout import (
     round_up,
 )
 from asmgen.plan.plan import Entry, LayerParameters, Layout, Plan, Tensor, Weights
-from asmgen.plan.specs import Activation, Conv, KernelSpec
+from asmgen.plan.specs import Activation, Conv, KernelSpec, Pool
 
 _LOSS_KINDS = {SoftmaxCrossEntropy: "softmax_ce", BinaryCrossEntropy: "bce", MeanSquaredError: "mse"}
 _UPDATE_KINDS = {SGD: "sgd", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adamw"}
 
 
-def build_plan(model: Model, lanes: int) -> Plan:
-    """The plan of a model for vectors of `lanes` elements, checked.
+#: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
+Algorithm = Callable[[Conv, bool], int | None]
+
+
+def direct(conv: Conv, backward: bool) -> int | None:
+    """The Algorithm that never takes Winograd's."""
+    return None
+
+
+def build_plan(model: Model, lanes: int, algorithm: Algorithm = direct) -> Plan:
+    """The plan of a model for vectors of `lanes` elements, checked. `algorithm` decides for each 3 x 3 convolution.
 
     Raises ModelError or UnsupportedError, with file:line of the layer, where the model does not fit together or a
     layer has no kernel.
     """
-    return _Builder(model, lanes).build()
+    return _Builder(model, lanes, algorithm).build()
 
 
 class _Builder:
     """Collects tensors and entries; one `build` per instance."""
 
-    def __init__(self, model: Model, lanes: int) -> None:
+    def __init__(self, model: Model, lanes: int, algorithm: Algorithm) -> None:
         self.model = model
         self.lanes = lanes
+        self.algorithm = algorithm
         self.dtype = model.dtype
         self.batch = model.batch_size
         self.groups = fuse(model)
@@ -207,12 +219,26 @@ class _Builder:
         conv = Conv(source, weights, oh * ph, ow * pw, *layer.stride, top, left, layer.bias)
         self.convs[number] = conv
         codes = self._codes(number, group)
-        spec = specs.Conv2dForward(conv, self._images(y), group.act, group.pool, codes is not None)
         outputs = (y, codes) if codes else (y,)
-        text = _text("conv2d" + ("+bias" if layer.bias else ""), group)
-        self._entry(
-            "forward", spec, (x, self._forward_weights(number, group), y, codes), outputs, group.placed.label, text
-        )
+        w = self._forward_weights(number, group)
+        what = conv, self._images(y), group.act, group.pool, codes is not None
+        spec: KernelSpec = specs.Conv2dForward(*what)
+        op = "conv2d"
+        m = self.algorithm(conv, False)
+        if m is not None and _winograd_fits(group.pool):
+            spec, op = specs.Conv2dForwardWinograd(*what, m), f"conv2d_winograd{m}"
+            w = self._winograd_weights(number, group, w, m, mirrored=False)
+        text = _text(op + ("+bias" if layer.bias else ""), group)
+        self._entry("forward", spec, (x, w, y, codes), outputs, group.placed.label, text)
+
+    def _winograd_weights(self, number: int, group: Group, w: str, m: int, *, mirrored: bool) -> str:
+        """The tensor of transformed weights, derived from `w`."""
+        layout = self.convs[number].weights
+        transform = specs.WinogradWeights(layout.input_gradient() if mirrored else layout, m, mirrored)
+        name = f"udx{number}" if mirrored else f"u{number}"
+        self._add(name, transform.u, owned=True)
+        self._entry("derive", transform, (w, name), (name,), group.placed.label, f"winograd{m}_weights")
+        return name
 
     def _forward_weights(self, number: int, group: Group) -> str:
         """The weights with lanes = output channels: the parameters themselves, or their copy."""
@@ -345,8 +371,14 @@ class _Builder:
             pack = specs.Conv2dPackInputGradient(conv.weights)
             self._entry("derive", pack, (f"w{number}", f"wdx{number}"), (f"wdx{number}",), label, "conv2d_pack_dx")
             self._add(dx, self._without_halo(x))
-            spec = specs.Conv2dBackwardInput(conv, self._images(dz), self._images(dx))
-            self._entry("backward", spec, (dz, f"wdx{number}", dx), (dx,), label, "conv2d_dx")
+            w, op = f"wdx{number}", "conv2d_dx"
+            what = conv, self._images(dz), self._images(dx)
+            spec: KernelSpec = specs.Conv2dBackwardInput(*what)
+            m = self.algorithm(conv, True)
+            if m is not None:
+                spec, op = specs.Conv2dBackwardInputWinograd(*what, m), f"conv2d_dx_winograd{m}"
+                w = self._winograd_weights(number, group, w, m, mirrored=True)
+            self._entry("backward", spec, (dz, w, dx), (dx,), label, op)
         dw = specs.Conv2dBackwardWeights(conv, self._images(dz))
         self._entry("backward", dw, (x, dz, f"dw{number}"), (f"dw{number}",), label, "conv2d_dw")
 
@@ -380,6 +412,11 @@ class _Builder:
         outputs = ("params", state) if state else ("params",)
         self._entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind, outputs)
         self.entries.sort(key=lambda entry: ["forward", "backward", "update", "derive"].index(entry.phase))
+
+
+def _winograd_fits(pool: Pool | None) -> bool:
+    """Whether the output transform can pool: its tiles hold windows of at most 2 x 2."""
+    return pool is None or max(pool.ph, pool.pw) <= 2
 
 
 def _is_sparse(group: Group) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from asmgen.model.params import Parameter
 from asmgen.plan.layout import LINE_BYTES, Activations, ConvWeights, ConvWeightsByInput, DenseWeights
 from asmgen.plan.specs import KernelSpec
+from asmgen.plan.winograd import TransformedWeights
 
 Weights = ConvWeights | ConvWeightsByInput | DenseWeights
-Layout = Activations | Weights
+Layout = Activations | Weights | TransformedWeights
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ class Interpreter:
                 self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
             case specs.Conv2dPackInputGradient():
                 self.values[entry.outputs[0]] = outputs[0]
-            case specs.Conv2dPackForward() | specs.LiveEntries():
+            case specs.WinogradWeights(mirrored=True):
+                self.values[entry.outputs[0]] = outputs[0]
+            case specs.Conv2dPackForward() | specs.WinogradWeights() | specs.LiveEntries():
                 self.values[entry.outputs[0]] = outputs
             case _:
                 for name, value in zip(entry.outputs, outputs, strict=False):
@@ -97,7 +99,7 @@ class Interpreter:
         match spec:
             case specs.LoadInput():
                 return [self.images, values["indices"]]
-            case specs.Conv2dForward():
+            case specs.Conv2dForward() | specs.Conv2dForwardWinograd():
                 return [values[first], *values[second]]
             case specs.DenseForward():
                 return [_rows(values[first]), *values[second]]
@@ -113,7 +115,9 @@ class Interpreter:
                 return [values[first], values.get(second), values.get(third)]
             case specs.PoolBackward():
                 return [values[first], values.get(second)]
-            case specs.Conv2dPackForward():
+            case specs.WinogradWeights(mirrored=True):
+                return [values[first], None]
+            case specs.Conv2dPackForward() | specs.WinogradWeights():
                 return [*values[first]]
             case specs.Conv2dBackwardInputSparse():
                 return [*values[first], values[second][0]]

@@ -1,0 +1,23 @@
+"""The plan a target gets: the model's, with the algorithm that the target's cost model prefers for each convolution."""
+
+from __future__ import annotations
+
+from asmgen.asm.isa import Isa
+from asmgen.model.network import Model
+from asmgen.plan.build import build_plan
+from asmgen.plan.plan import Plan
+from asmgen.plan.specs import Conv
+from asmgen.tile.winograd import winograd_size
+
+PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
+
+
+def plan_for(model: Model, isa: Isa) -> Plan:
+    """build_plan for an ISA; `precise` models keep to direct kernels and F(2 x 2, 3 x 3)."""
+
+    def algorithm(conv: Conv, backward: bool) -> int | None:
+        if model.precise:
+            return winograd_size(conv, isa, PRECISE_SIZES, backward=backward)
+        return winograd_size(conv, isa, backward=backward)
+
+    return build_plan(model, isa.lanes(model.dtype), algorithm)
