@@ -9,16 +9,9 @@ import numpy as np
 
 from asmgen.harness.case import Array, Case, Draw, Expected, Operand, padding_check, unwritten
 from asmgen.plan import specs
-from asmgen.plan.layout import LINE_BYTES, round_up
 from asmgen.reference import ops
 
-_LOSSES_AT = 64
 _STEP = 3  # optimizer step whose bias corrections the hyper block holds
-
-
-def preds_offset_bytes(spec: specs.Loss) -> int:
-    """Where the predictions lie in the loss block."""
-    return round_up(_LOSSES_AT + spec.z.n * spec.z.element_bytes, LINE_BYTES)
 
 
 def loss(spec: specs.Loss, draw: Draw) -> Iterable[Case]:
@@ -35,17 +28,20 @@ def _loss_case(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: i
     n, dtype = spec.z.n, spec.z.dtype
     dz, losses, preds = ops.run(spec, z, labels, present)
     dz_bound, loss_bound = _loss_bounds(spec, draw, z, labels, present)
-    preds_at = preds_offset_bytes(spec)
+    preds_at = spec.preds_offset_bytes
     block = np.zeros(preds_at + 4 * n, np.uint8)
     block[:8] = np.frombuffer(np.array([1.0 / present], dtype).tobytes().ljust(8, b"\0"), np.uint8)
     block[8:12].view(np.uint32)[0] = present
-    losses_end = _LOSSES_AT + n * spec.z.element_bytes
-    block[_LOSSES_AT:losses_end].view(dtype)[:] = np.nan
+    losses_end = spec.losses_offset_bytes + n * spec.z.element_bytes
+    block[spec.losses_offset_bytes : losses_end].view(dtype)[:] = np.nan
     block[preds_at:].view(np.uint32)[:] = 0xEEEEEEEE
 
     def rest_unchanged(memory: list[Array]) -> Iterable[str]:
         after = memory[3]
-        if not np.array_equal(after[:_LOSSES_AT], block[:_LOSSES_AT]) or after[losses_end:preds_at].any():
+        if (
+            not np.array_equal(after[: spec.losses_offset_bytes], block[: spec.losses_offset_bytes])
+            or after[losses_end:preds_at].any()
+        ):
             yield "loss block: bytes outside losses and preds were written"
 
     here = np.arange(n) < present
@@ -59,7 +55,9 @@ def _loss_case(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: i
         ),
         (
             Expected("dz", 2, spec.z.unpack, dz, dz_bound * here[:, None]),
-            Expected("losses", 3, lambda m: m[_LOSSES_AT:losses_end].view(dtype), losses, loss_bound * here),
+            Expected(
+                "losses", 3, lambda m: m[spec.losses_offset_bytes : losses_end].view(dtype), losses, loss_bound * here
+            ),
             Expected("preds", 3, lambda m: m[preds_at:].view(np.uint32).astype(np.float64), preds, 0.0),
         ),
         (padding_check("dz", 2, spec.z), rest_unchanged),

@@ -14,6 +14,7 @@ from asmgen.harness.call import call
 from asmgen.harness.library import address, load_library
 from asmgen.plan.layout import LINE_BYTES, Image, Rows, round_up
 from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.specs import Loss
 
 Array = np.ndarray[Any, Any]
 
@@ -92,11 +93,11 @@ class Machine:
 
     def losses(self) -> tuple[Array, Array]:
         """(losses, predictions) of the last forward pass."""
-        batch, size = self.plan.batch, self.dtype.itemsize
-        block = self.bytes("loss")
-        preds = LINE_BYTES + round_up(size * batch, LINE_BYTES)
-        losses = block[LINE_BYTES : LINE_BYTES + size * batch].view(self.dtype)
-        return losses.copy(), block[preds : preds + 4 * batch].view(np.uint32).copy()
+        spec = self.plan.phase("forward")[-1].spec
+        assert isinstance(spec, Loss)
+        batch, block = self.plan.batch, self.bytes("loss")
+        losses = block[spec.losses_offset_bytes :][: self.dtype.itemsize * batch].view(self.dtype)
+        return losses.copy(), block[spec.preds_offset_bytes :][: 4 * batch].view(np.uint32).copy()
 
     def run(self, *phases: str) -> None:
         """Execute the entries of these phases, phase after phase as they are named."""

@@ -180,8 +180,8 @@ class _Kernel:
                 "flop: of the dense sums; the kernel computes the live share of them",
                 f"stack: {weights.block} lists of {self.lists.stride} B (a count, then the entries: offset of the pixel"
                 f" in the strip of x, dy) and {self.tile.chunk} staged pixels",
-                "every element of dw is one chain: n and strips ascending, h and w in a strip descending; between strips it"
-                " rests in dw",
+                "an element of dw is one chain: n and strips ascending, h and w in a strip descending; between strips"
+                " it rests in dw",
                 *(["db: one chain over n, strips, h, w"] if self.spec.conv.bias else []),
             ),
         )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from asmgen.asm.isa import AVX2, AVX512, SSE41
 from asmgen.errors import IsaError
 
 #: Level -> the /proc/cpuinfo flags that its code needs, fastest level first. The kernel hides a flag whose registers
 #: it does not save, so a flag that is listed can be used.
-FEATURES: dict[str, frozenset[str]] = {
-    "avx512": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
-    "avx2": frozenset({"avx2", "fma"}),
-    "sse41": frozenset({"sse4_1"}),
-}
+FEATURES: dict[str, frozenset[str]] = {isa.name: frozenset(isa.cpu_features) for isa in (AVX512, AVX2, SSE41)}
 
 _CPUINFO = Path("/proc/cpuinfo")
 

@@ -80,7 +80,20 @@ def test_fixed(printed: Callable[..., str]) -> None:
 
 def test_general(printed: Callable[..., str]) -> None:
     source = random.Random(2)
-    values = [1.0, 10.0, 0.1, 0.005, 1e-5, 9.99999999999e-6, 123456789012.0, 999999999999.5, 1e12, 1e100, 1e-100, 2.3e-308]
+    values = [
+        1.0,
+        10.0,
+        0.1,
+        0.005,
+        1e-5,
+        9.99999999999e-6,
+        123456789012.0,
+        999999999999.5,
+        1e12,
+        1e100,
+        1e-100,
+        2.3e-308,
+    ]
     values += [10.0**power for power in range(-27, 28)]
     values += [source.uniform(1, 10) * 10.0 ** source.randrange(-20, 20) for _ in range(5000)]
     for value in values:
