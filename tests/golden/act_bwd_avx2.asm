@@ -3,9 +3,9 @@
 ;   dx = y > 0 ? dy : 0, element by element
 ;   16 flop; reads 64 B, writes 32 B
 ; void act_bwd_n1f4_relu_f32_avx2(dy, y, dx, begin, end)   SysV AMD64, leaf
-;   rdi  dy      f32 [1][8]                         in     padding zero
-;   rsi  y       f32 [1][8]                         in     padding zero
-;   rdx  dx      f32 [1][8]                         out    may be dy; halo not written
+;   rdi  dy  f32 [1][8]  in   padding zero
+;   rsi  y   f32 [1][8]  in   padding zero
+;   rdx  dx  f32 [1][8]  out  may be dy; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; tile      4 vectors a trip

@@ -3,8 +3,8 @@
 ;   y = max(0, x), element by element
 ;   16 flop; reads 64 B, writes 64 B
 ; void act_fwd_n1f4_relu_f32_avx512(x, y, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][16]                        in     padding zero
-;   rsi  y       f32 [1][16]                        out    may be x; halo not written
+;   rdi  x  f32 [1][16]  in   padding zero
+;   rsi  y  f32 [1][16]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; tile      4 vectors a trip

@@ -3,8 +3,8 @@
 ;   y = max(0, x), element by element
 ;   4 flop; reads 16 B, writes 16 B
 ; void act_fwd_n1f4_relu_f32_sse41(x, y, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][4]                         in     padding zero
-;   rsi  y       f32 [1][4]                         out    may be x; halo not written
+;   rdi  x  f32 [1][4]  in   padding zero
+;   rsi  y  f32 [1][4]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; tile      4 vectors a trip

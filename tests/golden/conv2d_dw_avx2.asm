@@ -4,9 +4,9 @@
 ;   db[8][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]
 ;   32 flop; reads 128 B, writes 64 B
 ; void conv1_dw_n1c1h1w2_k8_bias_f32_avx2(x, dz, dw, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][1][1][2][8]                in     halo is zero
-;   rsi  dz      f32 [1][1][1][2][8]                in     pad lanes are zero
-;   rdx  dw      f32 [1][1][1][1][8] + bias         out
+;   rdi  x   f32 [1][1][1][2][8]         in   halo is zero
+;   rsi  dz  f32 [1][1][1][2][8]         in   pad lanes are zero
+;   rdx  dw  f32 [1][1][1][1][8] + bias  out
 ;   r8   begin   r9 end: slice of blocks of 8 output channels, of 1
 ; saves     rbx rbp r12
 ; tile      1 channels x 1x1 taps x 1 oc vectors = 1 accumulators; 2 columns unrolled; bands of 1 rows

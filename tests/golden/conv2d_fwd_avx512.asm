@@ -4,10 +4,10 @@
 ;   y[n,oc] = max over 2 x 2 of max(0, z)
 ;   128 flop; reads 384 B, writes 80 B
 ; void conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512(x, w, y, codes, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][1][2][2][16]               in     halo and pad lanes are 0
-;   rsi  w       f32 [1][1][1][1][16] + bias        in     lanes are output channels
-;   rdx  y       f32 [1][1][1][1][16]               out    overwritten but for the halo
-;   rcx  codes   u8 [1][1][1][1][16]                out    first position of the maximum
+;   rdi  x      f32 [1][1][2][2][16]         in   halo and pad lanes are 0
+;   rsi  w      f32 [1][1][1][1][16] + bias  in   lanes are output channels
+;   rdx  y      f32 [1][1][1][1][16]         out  overwritten but for the halo
+;   rcx  codes  u8 [1][1][1][1][16]          out  first position of the maximum
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; tile      a row: 1 of 2 x 2 pixels x 1 vectors = 4 sums, 1 weight registers; unrolled: all taps x 1 channels

@@ -3,8 +3,8 @@
 ;   target[oc/V][c][kh][kw][oc%V] = w[c/V][oc][kh][kw][c%V]; bias copied behind it
 ;   0 flop; reads 16 B, writes 64 B
 ; void conv1x1_pack_fwd_k1c4_f32_sse41(w, target, begin, end)   SysV AMD64, leaf
-;   rdi  w       f32 [1][1][1][1][4]                in     lanes are input channels
-;   rsi  target  f32 [1][4][1][1][4]                out    lanes are output channels; pad lanes 0
+;   rdi  w       f32 [1][1][1][1][4]  in   lanes are input channels
+;   rsi  target  f32 [1][4][1][1][4]  out  lanes are output channels; pad lanes 0
 ;   r8   begin   r9 end: slice of blocks of 4 output channels, 0..1
 ; saves     none
 ; tile      4 x 4 transposed in registers

@@ -3,10 +3,10 @@
 ;   dz[n,c,h*2+r,w*2+s] = (code[n,c,h,w] == r*2+s) * dy[n,c,h,w] * (y > 0 ? 1 : 0.0)
 ;   64 flop; reads 144 B, writes 256 B
 ; void unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512(dy, y, codes, dz, begin, end)   SysV AMD64, leaf
-;   rdi  dy      f32 [1][1][1][1][16]               in
-;   rsi  y       f32 [1][1][1][1][16]               in
-;   rdx  codes   u8 [1][1][1][1][16]                in
-;   rcx  dz      f32 [1][1][4][4][16] halo 1/1/1/1  out    halo untouched
+;   rdi  dy     f32 [1][1][1][1][16]               in
+;   rsi  y      f32 [1][1][1][1][16]               in
+;   rdx  codes  u8 [1][1][1][1][16]                in
+;   rcx  dz     f32 [1][1][4][4][16] halo 1/1/1/1  out  halo untouched
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; tile      1 pooled pixels x 4 window positions unrolled

@@ -4,9 +4,9 @@
 ;   db[o] = sum_n dy[n,o]
 ;   8 flop; reads 64 B, writes 144 B
 ; void dense_dw_n1f4_k1_bias_f32_avx2(x, dy, dw, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][8]                         in     64-byte aligned
-;   rsi  dy      f32 [1][8]                         in     64-byte aligned
-;   rdx  dw      f32 [4][8] + bias                  out    64-byte aligned; overwritten, db behind dw
+;   rdi  x   f32 [1][8]         in   64-byte aligned
+;   rsi  dy  f32 [1][8]         in   64-byte aligned
+;   rdx  dw  f32 [4][8] + bias  out  64-byte aligned; overwritten, db behind dw
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp
 ; tile      4 outputs x 1 vectors = 4 accumulators; 2 samples an iteration, blocks of 1 tiles

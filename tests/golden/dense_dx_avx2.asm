@@ -3,9 +3,9 @@
 ;   dx[n,k] = sum_o dy[n,o] * w[o,k]    n < 1, k < 4, o < 1
 ;   8 flop; reads 64 B, writes 32 B
 ; void dense_dx_n1f4_k1_f32_avx2(dy, w, dx, begin, end)   SysV AMD64, leaf
-;   rdi  dy      f32 [1][8]                         in     64-byte aligned
-;   rsi  w       f32 [4][8] + bias                  in     64-byte aligned; lanes are inputs
-;   rdx  dx      f32 [1][8]                         out    64-byte aligned; overwritten
+;   rdi  dy  f32 [1][8]         in   64-byte aligned
+;   rsi  w   f32 [4][8] + bias  in   64-byte aligned; lanes are inputs
+;   rdx  dx  f32 [1][8]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of vectors of inputs, 0..1
 ; saves     none
 ; tile      1 samples x 1 vectors = 1 accumulators; 2 outputs an iteration

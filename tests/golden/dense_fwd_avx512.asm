@@ -3,9 +3,9 @@
 ;   y[n,o] = max(0, b[o] + sum_k x[n,k] * w[o,k])    n < 1, o < 1, k < 4
 ;   8 flop; reads 384 B, writes 64 B
 ; void dense_fwd_n1f4_k1_bias_relu_f32_avx512(x, w, y, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][16]                        in     64-byte aligned
-;   rsi  w       f32 [4][16] + bias                 in     64-byte aligned; lanes are inputs
-;   rdx  y       f32 [1][16]                        out    64-byte aligned; overwritten
+;   rdi  x  f32 [1][16]         in   64-byte aligned
+;   rsi  w  f32 [4][16] + bias  in   64-byte aligned; lanes are inputs
+;   rdx  y  f32 [1][16]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp r12
 ; tile      1 samples x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1

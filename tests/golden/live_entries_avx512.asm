@@ -3,9 +3,9 @@
 ;   bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0 and codes[n,oc,h,w] == p, p < 4; gradients = dy
 ;   0 flop; reads 80 B, writes 128 B
 ; void conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512(dy, codes, list, begin, end)   SysV AMD64, leaf
-;   rdi  dy      f32 [1][1][1][1][16]               in
-;   rsi  codes   u8 [1][1][1][1][16]                in
-;   rdx  list    f32 [1][1][1][1][16] + u64 [1][1][1][1][4] out
+;   rdi  dy     f32 [1][1][1][1][16]                        in
+;   rsi  codes  u8 [1][1][1][1][16]                         in
+;   rdx  list   f32 [1][1][1][1][16] + u64 [1][1][1][1][4]  out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; tile      16 channels of a pixel: one word of each of its 4 masks

@@ -3,9 +3,9 @@
 ;   dst[n,c,h,w] = images[indices[n],c,h,w] * scale[c] + shift[c]
 ;   12 flop; reads 14 B, writes 24 B
 ; void load_input_n2c1h1w3_rows_f32_sse41(images, indices, dst, begin, end)   SysV AMD64, leaf
-;   rdi  images  u8 [count][1][1][3]                in     any alignment
-;   rsi  indices u32 [2]                            in     below count
-;   rdx  dst     f32 [2][4]                         out    halo not written, padding zero
+;   rdi  images   u8 [count][1][1][3]  in   any alignment
+;   rsi  indices  u32 [2]              in   below count
+;   rdx  dst      f32 [2][4]           out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
 ; tile      4 vectors of 1 pixels

@@ -4,10 +4,10 @@
 ;   dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs
 ;   10 flop; reads 20 B, writes 24 B
 ; void mse_n1f1_f32_sse41(z, labels, dz, block, begin, end)   SysV AMD64, leaf
-;   rdi  z       f32 [1][4]                         in     rows 64-byte aligned, padding zero
-;   rsi  labels  u32 [1]                            in     read where n < present
-;   rdx  dz      f32 [1][4]                         out    overwritten, padding zero
-;   rcx  block   loss block inv_count, present; f32 losses[1]; u32 preds[1] in/out
+;   rdi  z       f32 [1][4]                                                  in      rows 64-byte aligned, padding zero
+;   rsi  labels  u32 [1]                                                     in      read where n < present
+;   rdx  dz      f32 [1][4]                                                  out     overwritten, padding zero
+;   rcx  block   loss block inv_count, present; f32 losses[1]; u32 preds[1]  in/out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; tile      1 sample, 1 vector of 4

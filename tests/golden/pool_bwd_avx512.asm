@@ -3,9 +3,9 @@
 ;   dx[n,c,h*2+r,w*2+s] = (code[n,c,h,w] == r*2+s) * dy[n,c,h,w]
 ;   64 flop; reads 80 B, writes 256 B
 ; void pool_bwd_n1c16h2w2_maxpool2_f32_avx512(dy, codes, dx, begin, end)   SysV AMD64, leaf
-;   rdi  dy      f32 [1][1][1][1][16]               in
-;   rsi  codes   u8 [1][1][1][1][16]                in
-;   rdx  dx      f32 [1][1][2][2][16]               out
+;   rdi  dy     f32 [1][1][1][1][16]  in
+;   rsi  codes  u8 [1][1][1][1][16]   in
+;   rdx  dx     f32 [1][1][2][2][16]  out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; tile      1 pooled pixels x 4 window positions unrolled

@@ -4,9 +4,9 @@
 ;   code[n,c,h,w] = r*2+s of the first maximum in row-major order
 ;   32 flop; reads 128 B, writes 40 B
 ; void pool_fwd_n1c8h2w2_maxpool2_f32_avx2(x, y, codes, begin, end)   SysV AMD64, leaf
-;   rdi  x       f32 [1][1][2][2][8]                in
-;   rsi  y       f32 [1][1][1][1][8]                out
-;   rdx  codes   u8 [1][1][1][1][8]                 out
+;   rdi  x      f32 [1][1][2][2][8]  in
+;   rsi  y      f32 [1][1][1][1][8]  out
+;   rdx  codes  u8 [1][1][1][1][8]   out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; tile      1 pooled pixels x 4 window positions unrolled

@@ -3,9 +3,9 @@
 ;   w -= lr * g
 ;   16 flop; reads 64 B, writes 32 B
 ; void update_sgd_v2_f32_sse41(params, grads, hyper, begin, end)   SysV AMD64, leaf
-;   rdi  params  f32 [2][4]                         in/out 64-byte aligned
-;   rsi  grads   f32 [2][4]                         in     64-byte aligned
-;   rcx  hyper   f32 [3]                            in     lr, step, inv_sqrt
+;   rdi  params  f32 [2][4]  in/out  64-byte aligned
+;   rsi  grads   f32 [2][4]  in      64-byte aligned
+;   rcx  hyper   f32 [3]     in      lr, step, inv_sqrt
 ;   r8   begin   r9 end: slice of vectors, 0..2
 ; saves     none
 ; tile      4 vectors in flight, then single ones

@@ -30,7 +30,8 @@ N_STEPS = 20
 LOSS_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 WEIGHT_TOLERANCE = 1e-5
 
-# (model, options): the shipped shapes, smaller where an SSE4.1 step would take a second.
+# (model, options): the shipped shapes, smaller where an SSE4.1 step would take a second. vgg_small's steps magnify any
+# difference, PyTorch's own rounding too (4e-3 by step 20 at the shipped rate), so its learning rate is small here.
 MODELS = [
     ("catdog", {"size": "48"}),
     ("mnist_mlp", {"optimizer": "sgd"}),
@@ -39,7 +40,7 @@ MODELS = [
     ("mnist_sigmoid", {}),
     ("lenet", {"pool": "max"}),
     ("lenet", {"pool": "avg"}),
-    ("vgg_small", {"batch": "8", "lr": "0.002"}),
+    ("vgg_small", {"batch": "8", "lr": "0.0001"}),
 ]
 
 
@@ -61,22 +62,15 @@ class Run:
         self.peer = TorchPeer(self.model, initial_parameters(self.model), "float64")
 
     def _draw(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Soft bright shapes under noise, labels at random; a validation split of the model's must exist in test.
+        """Noise with random labels: no two neighbours are alike, so rounding decides few maxima.
 
-        With shapes alone neighbours are so alike that rounding decides which of them a max pool takes, with noise
-        alone many gradients nearly cancel: either way the steps turn chaotic, and PyTorch leaves its own float64 result
-        by as much as we do.
+        A validation split of the model's must exist in test.
         """
         rng = np.random.default_rng(11)
         validation = self.model.data.validation
         count = max(count, validation[2] if validation else 0)
-        c, h, w = self.model.input
-        coarse = rng.normal(0, 200, (count, c, 6, 6))
-        rows, cols = np.linspace(0, 4.99, h), np.linspace(0, 4.99, w)
-        along = coarse[:, :, rows.astype(int)] + (rows % 1)[:, None] * np.diff(coarse, axis=2)[:, :, rows.astype(int)]
-        images = along[..., cols.astype(int)] + (cols % 1) * np.diff(along, axis=3)[..., cols.astype(int)]
-        images = np.clip(images, 0, 155) + rng.integers(0, 100, images.shape)
-        return images.astype(np.uint8), rng.integers(0, classes_of(self.model), count)
+        images = rng.integers(0, 256, (count, *self.model.input)).astype(np.uint8)
+        return images, rng.integers(0, classes_of(self.model), count)
 
     def train(self, epochs: int, *flags: str) -> list[float]:
         """One batch an epoch; the losses."""
