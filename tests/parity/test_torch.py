@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asmgen import Adam
+from asmgen import Adam, Conv2D
 from asmgen.asm.isa import ISAS
 from asmgen.data.idx import write_idx
 from asmgen.emit.generate import generate
@@ -62,15 +62,23 @@ class Run:
         self.peer = TorchPeer(self.model, initial_parameters(self.model), "float64")
 
     def _draw(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Noise with random labels: no two neighbours are alike, so rounding decides few maxima.
+        """Images and random labels; a validation split of the model's must exist in test.
 
-        A validation split of the model's must exist in test.
+        Of noise, so that no gradient nearly vanishes; with soft shapes under it for convolutions, so that rounding
+        decides few maxima. Without this the steps magnify rounding, PyTorch's own too.
         """
         rng = np.random.default_rng(11)
         validation = self.model.data.validation
         count = max(count, validation[2] if validation else 0)
-        images = rng.integers(0, 256, (count, *self.model.input)).astype(np.uint8)
-        return images, rng.integers(0, classes_of(self.model), count)
+        c, h, w = self.model.input
+        labels = rng.integers(0, classes_of(self.model), count)
+        if not isinstance(self.model.layers[0], Conv2D):
+            return rng.integers(0, 256, (count, c, h, w)).astype(np.uint8), labels
+        coarse = rng.normal(0, 200, (count, c, 6, 6))
+        rows, cols = np.linspace(0, 4.99, h), np.linspace(0, 4.99, w)
+        along = coarse[:, :, rows.astype(int)] + (rows % 1)[:, None] * np.diff(coarse, axis=2)[:, :, rows.astype(int)]
+        images = along[..., cols.astype(int)] + (cols % 1) * np.diff(along, axis=3)[..., cols.astype(int)]
+        return (np.clip(images, 0, 155) + rng.integers(0, 100, images.shape)).astype(np.uint8), labels
 
     def train(self, epochs: int, *flags: str) -> list[float]:
         """One batch an epoch; the losses."""
