@@ -67,8 +67,8 @@ features:
 
 LEVEL_BYTES equ 24
 levels:                                 ; best first
-    LEVEL   "avx512", avx, avx2, fma, avx512f, avx512dq, avx512bw, avx512vl
-    LEVEL   "avx2", avx, avx2, fma
+    LEVEL   "avx512", avx, avx2, fma, bmi1, avx512f, avx512dq, avx512bw, avx512vl
+    LEVEL   "avx2", avx, avx2, fma, bmi1
     LEVEL   "sse41", sse4_1
     db      0
 asmgen_missing:

@@ -8,7 +8,7 @@ ELEMENT_BYTES = {"float32": 4, "float64": 8}
 
 # MMX+ is where PeachPy files the prefetches.
 _SSE = frozenset({"MMX+", "SSE", "SSE2", "SSE3", "SSSE3", "SSE4.1"})
-_AVX2 = frozenset({"MMX+", "AVX", "AVX2", "FMA3", "BMI", "BMI2"})
+_AVX2 = frozenset({"MMX+", "AVX", "AVX2", "FMA3", "BMI"})
 _AVX512 = frozenset({"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL"})
 
 
@@ -35,9 +35,16 @@ class Isa:
 
 
 SSE41 = Isa("sse41", 16, 16, False, False, False, _SSE, ("sse4_1",))
-AVX2 = Isa("avx2", 32, 16, True, True, False, _AVX2, ("avx2", "fma"))
+AVX2 = Isa("avx2", 32, 16, True, True, False, _AVX2, ("avx2", "fma", "bmi1"))
 AVX512 = Isa(
-    "avx512", 64, 32, True, True, True, _AVX2 | _AVX512, ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma")
+    "avx512",
+    64,
+    32,
+    True,
+    True,
+    True,
+    _AVX2 | _AVX512,
+    ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "bmi1"),
 )
 
 ISAS: dict[str, Isa] = {isa.name: isa for isa in (SSE41, AVX2, AVX512)}

@@ -74,7 +74,7 @@ section .rodata
     FACT model_hyper,             a.hyper
     FACT model_losses,            408640
     FACT model_preds,             408896
-    FACT model_cpu_feature_count, 6
+    FACT model_cpu_feature_count, 7
     FACT model_tensor_count,      4
     FACT model_header_bytes,      328
     FACT model_checkpoint_bytes,  203928
@@ -92,6 +92,7 @@ model_cpu_features:
     dd CPU_avx512vl
     dd CPU_avx2
     dd CPU_fma
+    dd CPU_bmi1
 
 ; The checkpoint, in its order. dims: extent, block, outer and inner stride of every canonical dimension.
 
