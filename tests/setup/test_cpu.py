@@ -10,7 +10,7 @@ from asmgen.errors import IsaError
 from asmgen.toolchain import cpu
 
 PENRYN = frozenset({"sse2", "ssse3", "sse4_1"})
-HASWELL = PENRYN | {"avx", "avx2", "fma"}
+HASWELL = PENRYN | {"avx", "avx2", "fma", "bmi1"}
 KNIGHTS_LANDING = HASWELL | {"avx512f", "avx512cd"}
 SKYLAKE_X = HASWELL | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 
