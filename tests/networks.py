@@ -34,6 +34,7 @@ NETWORKS = {
     "conv_tanh_maxpool": ([Conv2D(3, 5, padding=2), Tanh(), MaxPool2D(2), Conv2D(4, 3), Sigmoid(), Flatten()], 2),
     "conv_sigmoid_avgpool": ([Conv2D(3, 3), Sigmoid(), AvgPool2D(2), Flatten()], 2),
     "overlapping_pools": ([Conv2D(4, 3), ReLU(), MaxPool2D(3, 2), Conv2D(3, 2), AvgPool2D(2, 1), Flatten()], 2),
+    "conv_flatten_relu": ([Conv2D(3, 3), Flatten(), ReLU()], 2),
     "strides": (
         [Conv2D(4, 3, stride=2, padding=1), ReLU(), Conv2D(5, (3, 2), stride=(2, 1), bias=False), ReLU(), Flatten()],
         3,

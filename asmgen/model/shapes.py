@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from asmgen.errors import ModelError
 from asmgen.model.geometry import LayerShape, Shape, dims, place
 from asmgen.model.layers import AvgPool2D, Conv2D, Layer, MaxPool2D, Sigmoid, Softmax
@@ -85,4 +87,6 @@ def _check_parameters(model: Model, shapes: list[LayerShape]) -> None:
     if not parameters:
         raise model.error("no layer has parameters, so there is nothing to train; add a Dense or Conv2D layer")
     for parameter in parameters:
-        read_initial(parameter)
+        values = read_initial(parameter)
+        if values is not None and not np.abs(values).max(initial=0.0) <= np.finfo(model.dtype).max:
+            raise ModelError(parameter.where, f"{parameter.label}: {parameter.name} starts too large for {model.dtype}")

@@ -162,7 +162,9 @@ class _Builder:
                     self._entry("forward", spec, (x, y, codes), outputs, group.placed.label, _text("", group))
                 case "act":
                     source = self._layout(x)
-                    target = self._image(group.out_shape, halo) if isinstance(source, Image) else source
+                    # Behind a Flatten the activation still works on the image: the view changes nothing.
+                    shape = (source.c, source.h, source.w) if isinstance(source, Image) else group.out_shape
+                    target = self._image(shape, halo) if isinstance(source, Image) else source
                     self._add(y, target)
                     act_spec = specs.ActForward(source, target, group.act)
                     self._entry("forward", act_spec, (x, y), (y,), group.placed.label, _text("", group))

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from networks import LOSSES, NETWORKS, make
 
-from asmgen import SGD, Adam, AdamW, Dense, Flatten, Momentum, Nesterov, Tanh
+from asmgen import (
+    SGD,
+    Adam,
+    AdamW,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    Momentum,
+    Nesterov,
+    ReLU,
+    Tanh,
+)
 from asmgen.asm.isa import ISAS
 from asmgen.emit.generate import emit_plan
 from asmgen.harness.steps import compare_steps
@@ -47,3 +62,26 @@ def test_every_loss(loss, dtype, isa):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
 def test_every_optimizer(optimizer, dtype, isa):
     compare(make([Flatten(), Dense(5), Tanh()], 3, "softmax_ce", optimizer, dtype=dtype), isa)
+
+
+def test_an_average_over_more_than_256_values(isa):
+    layers = [Conv2D(5, 3), AvgPool2D(17), Flatten(), Dense(2)]
+    compare(dataclasses.replace(make(layers, 2), input=(2, 20, 19), layers=layers), isa)
+
+
+def test_a_network_that_is_sure(isa):
+    """Softmax minus one-hot cancels: the gradient is all rounding, and that must not count."""
+    layers = [
+        Conv2D(48, 3, padding="same"),
+        ReLU(),
+        MaxPool2D(3),
+        Conv2D(48, 3),
+        ReLU(),
+        AvgPool2D(2),
+        Flatten(),
+        Dense(2),
+    ]
+    model = dataclasses.replace(
+        make(layers, 2, "softmax_ce", SGD(0.05), dtype="float32"), layers=layers, input=(2, 30, 30)
+    )
+    compare(model, isa)
