@@ -1,5 +1,5 @@
-; checkpoint_save.asm: --save FILE in safetensors. Written to FILE.tmp, flushed to the disk, then renamed, so that FILE is
-; always whole: the old one or the new one.
+; checkpoint_save.asm: --save FILE in safetensors. Written to FILE.tmp.PID, flushed to the disk, then renamed, so that FILE is
+; always whole: the old one or the new one, whoever else saves there at the same time.
 
 %include "common.inc"
 %include "print.inc"
@@ -12,15 +12,15 @@ global checkpoint_save, checkpoint_check_path, temporary_remove
 O_RDONLY            equ 0
 O_WRONLY            equ 1
 O_CREAT             equ 0x40
-O_TRUNC             equ 0x200
+O_EXCL              equ 0x80
 O_DIRECTORY         equ 0x10000
-O_NOFOLLOW          equ 0x20000
 O_CLOEXEC           equ 0x80000
 S_IFREG             equ 0x8000
 EINTR               equ 4
+EEXIST              equ 17
 
 section .bss
-temporary:          resb PATH_BYTES     ; FILE.tmp
+temporary:          resb PATH_BYTES     ; FILE.tmp.PID
 temporary_exists:   resq 1              ; 1: it must go where the program ends now
 file_image:         resq 1              ; -> memory for the whole file, taken before the training, too
 gather_target:      resq 1              ; -> where the canonical tensor goes
@@ -37,7 +37,6 @@ checkpoint_check_path:
     cmp     eax, S_IFREG
     jne     .not_a_file
 .create:
-    FORMAT_PATH temporary, "%s.tmp", [opt_save]
     call    temporary_create
     mov     edi, eax
     SYSCALL SYS_close
@@ -50,18 +49,30 @@ checkpoint_check_path:
 .not_a_file:
     FAIL    EXIT_FAILED, "cannot save to %s: it exists and is not a regular file", [opt_save]
 
-; temporary_create:  ->  eax = descriptor
+; temporary_create:  ->  eax = descriptor. A name that is taken (by a process with this number in another container, or one
+; that was killed) belongs to somebody else: the next number is tried.
 temporary_create:
+    push    rbx
+    SYSCALL SYS_getpid
+    mov     ebx, eax
+.try:
+    FORMAT_PATH temporary, "%s.tmp.%u", [opt_save], rbx
     lea     rdi, [temporary]
-    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
+    mov     esi, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
     mov     edx, 0o666
     SYSCALL SYS_open
+    inc     rbx
+    cmp     rax, -EEXIST
+    je      .try
     test    rax, rax
-    js      save_failed
+    js      .failed
     mov     qword [temporary_exists], 1
+    pop     rbx
     ret
+.failed:
+    FAIL    EXIT_FAILED, "cannot save to %s: cannot create %s: %e", [opt_save], temporary, rax
 
-; temporary_remove: takes FILE.tmp away where there is one
+; temporary_remove: takes FILE.tmp.PID away where there is one
 temporary_remove:
     cmp     qword [temporary_exists], 0
     je      .return
