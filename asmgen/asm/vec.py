@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asmgen.asm.assembler import Assembler
 
 _COMMUTATIVE = {"ADD", "MUL", "AND", "OR", "XOR", "PADDD", "PADDQ", "PMULLD", "PMULUDQ", "PCMPEQD", "PCMPEQQ"}
-_LESS, _LESS_EQUAL, _NOT_EQUAL = 1, 2, 4  # comparison predicates
+_LESS, _NOT_EQUAL = 1, 4  # comparison predicates
 
 
 class Vec:
@@ -307,10 +307,6 @@ class Vec:
     def less(self, mask: Any, a: Any, b: Any) -> None:
         """mask = a < b, lane by lane (false for NaN). `a` must be a register."""
         self._compare(mask, a, b, _LESS)
-
-    def less_equal(self, mask: Any, a: Any, b: Any) -> None:
-        """mask = a <= b, lane by lane (false for NaN). `a` must be a register."""
-        self._compare(mask, a, b, _LESS_EQUAL)
 
     def equal(self, mask: Any, a: Any, b: Any) -> None:
         """mask = a == b, lane by lane."""

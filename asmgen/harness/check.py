@@ -186,10 +186,6 @@ def _same_bits(a: Array, b: Array) -> bool:
     return bool(np.array_equal(_words(a), _words(b)))
 
 
-def _size_bytes(case: Case) -> int:
-    return sum(operand.before.nbytes for operand in case.operands if operand)
-
-
 def _words(array: Array) -> Array:
     """The array's bytes in pieces as large as its element."""
     return np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")

@@ -130,11 +130,6 @@ def winograd_size(conv: Conv, isa: Isa, sizes: tuple[int, ...] = SIZES, *, backw
     return fastest[0]
 
 
-def winograd_pays(conv: Conv, isa: Isa, *, backward: bool = False) -> bool:
-    """Whether one of the sizes should be clearly faster than the direct kernel."""
-    return winograd_size(conv, isa, backward=backward) is not None
-
-
 def _scratch(
     u: TransformedWeights, n_tiles: int, vectors: tuple[int, ...]
 ) -> tuple[TransformedTiles, tuple[TransformedOutputs, ...]]:

@@ -20,7 +20,7 @@ from asmgen.plan.specs import (
     WinogradWeights,
 )
 from asmgen.plan.winograd import TRANSFORMS
-from asmgen.tile.winograd import MAX_FRAME_BYTES, choose_tile, winograd_pays, winograd_size
+from asmgen.tile.winograd import MAX_FRAME_BYTES, choose_tile, winograd_size
 
 Shape = tuple[int, int, int, int]  # n, c, h, w; or top, bottom, left, right
 RELU, LEAKY = Activation("relu"), Activation("leaky_relu", 0.1)
@@ -184,21 +184,21 @@ def test_tile_of_a_middle_layer(isa: str, m: int) -> None:
         assert all(product.tiles * product.vectors + 2 <= level.n_vregs for product in group.products)
     v, p = tile.scratch(spec.u)
     assert v.size_bytes + max(layout.size_bytes for layout in p) <= MAX_FRAME_BYTES
-    assert winograd_pays(spec.conv, level)
-    assert winograd_pays(spec.conv, level, backward=True)
+    assert winograd_size(spec.conv, level) is not None
+    assert winograd_size(spec.conv, level, backward=True) is not None
 
 
 def test_where_winograd_pays(isa: str) -> None:
     level = ISAS[isa]
     assert winograd_size(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level) == 4
     assert winograd_size(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level, (2,)) == 2
-    assert not winograd_pays(forward_spec(isa, "float32", 4, (16, 1, 32, 32), 8).conv, level)
-    assert not winograd_pays(forward_spec(isa, "float32", 2, (16, 64, 3, 3), 64).conv, level)
+    assert winograd_size(forward_spec(isa, "float32", 4, (16, 1, 32, 32), 8).conv, level) is None
+    assert winograd_size(forward_spec(isa, "float32", 2, (16, 64, 3, 3), 64).conv, level) is None
 
 
 def test_more_channels_than_a_frame_takes_are_refused() -> None:
     spec = forward_spec("avx512", "float64", 4, (1, 300 * V, 4, 4), 8)
-    assert not winograd_pays(spec.conv, ISAS["avx512"])
+    assert winograd_size(spec.conv, ISAS["avx512"]) is None
     with pytest.raises(ValueError, match="the transforms of a tile need a frame above"):
         choose_tile(spec, ISAS["avx512"])
 
