@@ -6,7 +6,7 @@
 %include "model.inc"
 %include "threads.inc"
 
-extern process_stack, process_exit, decimal_parse, cpus_allowed
+extern process_stack, process_exit, decimal_parse, cpus_allowed, equal_text
 
 global args_parse
 global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt_save, opt_load, opt_eval, opt_log, opt_quiet
@@ -14,11 +14,11 @@ global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt
 KIND_FLAG           equ 0               ; no value
 KIND_TEXT           equ 1               ; a pointer to the value, not empty
 KIND_WHOLE          equ 2               ; a whole number from min to max
-KIND_REAL           equ 3               ; a decimal number above 0, up to max (float64)
+KIND_REAL           equ 3               ; a decimal number from 0 to max (float64)
 
 MAX_EPOCHS          equ 1000000
 MAX_BATCHES         equ 1000000000
-MAX_LR              equ __?float64?__(1000.0)
+MAX_LR              equ __?float64?__(1.0e6)
 
 struc option
     .name           resb 16
@@ -159,24 +159,40 @@ args_parse:
     mov     rdi, r13
     call    decimal_parse
     jc      .bad_real
-    test    rax, rax
-    jz      .bad_real
     cmp     rax, [rbp + option.max]     ; positive floats compare like their bits
     ja      .bad_real
     mov     [r14], rax
     jmp     .next
 .bad_real:
-    FAIL    EXIT_USAGE, "%s needs a number above 0 and at most %g, got %s", rbp, [rbp + option.max], r13
+    FAIL    EXIT_USAGE, "%s needs a number from 0 to %g, got %s", rbp, [rbp + option.max], r13
 
 .done:
     cmp     qword [opt_help], 0
     jne     help
+    mov     rsi, [opt_save]
+    call    not_the_log
+    mov     rsi, [opt_load]
+    call    not_the_log
     pop     r14
     pop     r13
     pop     r12
     pop     rbp
     pop     rbx
     ret
+
+; not_the_log: rsi -> path of the checkpoint, or 0. The log would write over it.
+not_the_log:
+    mov     rdi, [opt_log]
+    test    rdi, rdi
+    jz      .return
+    test    rsi, rsi
+    jz      .return
+    call    equal_text
+    je      .same
+.return:
+    ret
+.same:
+    FAIL    EXIT_USAGE, "--log needs a file of its own, but the checkpoint is %s, too", [opt_log]
 
 ; match_name: rdi -> argument, rsi -> name  ->  ZF where the argument is the name, alone or before "="; rdi -> the rest
 match_name:

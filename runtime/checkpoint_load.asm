@@ -1,5 +1,5 @@
-; checkpoint_load.asm: --load FILE: any valid safetensors file with exactly the model's tensors, in any order. First all of
-; the header is checked, then the tensors are copied, so a wrong file changes nothing.
+; checkpoint_load.asm: --load FILE: any valid safetensors file with exactly the model's tensors, in any order, one behind the
+; other. First all of the header is checked, then the tensors are copied, so a wrong file changes nothing.
 
 %include "common.inc"
 %include "print.inc"
@@ -76,6 +76,7 @@ checkpoint_load:
     jc      header_failed
 
     call    check_all_found
+    call    check_places
     call    copy_all
     mov     rdi, rbx
     mov     rsi, r12
@@ -168,6 +169,38 @@ check_all_found:
     ret
 .missing:
     FAIL    EXIT_FAILED, "%s has no tensor %s, which %s needs", [opt_load], [rdx + tensor.name], model_name
+
+; check_places: the tensors are the data, each byte of it once: from rbp on there is always one that begins where the last
+; ended (none is empty), and the last ends with the file.
+check_places:
+    mov     rax, rbp                    ; where the next one must begin
+    mov     r8, [model_tensor_count]
+.next:
+    lea     rdx, [model_tensors]
+    lea     rsi, [model_tensor_sources]
+    mov     rcx, [model_tensor_count]
+.find:
+    cmp     [rsi], rax
+    je      .found
+    add     rdx, tensor_size
+    add     rsi, 8
+    dec     rcx
+    jnz     .find
+    sub     rax, rbp
+    FAIL    EXIT_FAILED, "%s: no tensor begins at byte %u of the data: tensors overlap, or there is a gap", [opt_load], rax
+.found:
+    mov     rcx, [rdx + tensor.elements]
+    imul    rcx, [model_element_bytes]
+    add     rax, rcx
+    dec     r8
+    jnz     .next
+    sub     rax, rbp
+    cmp     rax, [data_bytes]
+    jne     .more
+    ret
+.more:
+    FAIL    EXIT_FAILED, "%s has %u bytes of data, but its tensors end at byte %u: not a safetensors file, or something follows", \
+            [opt_load], [data_bytes], rax
 
 ; copy_all: the data of the file to the packed tensors
 copy_all:

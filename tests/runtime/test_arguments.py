@@ -16,7 +16,7 @@ def whole(name: str, low: int, high: int, got: str) -> str:
 
 
 def real(got: str) -> str:
-    return f"--lr needs a number above 0 and at most 1000, got {got}"
+    return f"--lr needs a number from 0 to 1000000, got {got}"
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,13 @@ def real(got: str) -> str:
         (["--seed", "99999999999999999999999"], whole("--seed", 0, 2**64 - 1, "99999999999999999999999")),
         (["--threads", "0"], whole("--threads", 1, 256, "0")),
         (["--threads", "257"], whole("--threads", 1, 256, "257")),
-        *((["--lr", text], real(text)) for text in ("0", "0e5", "1001", "-0.1", "nan", ".", "0x1", "1.5.2")),
+        *((["--lr", text], real(text)) for text in ("1000000.1", "-0.1", "nan", ".", "0x1", "1.5.2")),
         *((["--lr", text], real(text)) for text in ("1e", "1e-", "e3", "1e5e")),
         (["--lr", "1e100"], real("1e100")),
+        *(
+            ([option, "same", "--log", "same"], "--log needs a file of its own, but the checkpoint is same, too")
+            for option in ("--save", "--load")
+        ),
     ],
     ids=str,
 )
@@ -72,3 +76,13 @@ def test_both_spellings_and_the_last_wins(trainer: Path, data: Path) -> None:
     said = run(trainer, f"--data={data}", *options)
     assert said.returncode == 0
     assert [line[:9] for line in said.stdout.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+
+
+@pytest.mark.parametrize(("rate", "kept"), [("0", True), ("0e5", True), ("1e-6", False)])
+def test_a_learning_rate_of_zero_keeps_the_weights(
+    rate: str, kept: bool, trainer: Path, data: Path, tmp_path: Path
+) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert run(trainer, "--data", data, "--epochs", 0, "--save", before).returncode == 0
+    assert run(trainer, "--data", data, "--epochs", 1, "--lr", rate, "--save", after).returncode == 0
+    assert (before.read_bytes() == after.read_bytes()) == kept

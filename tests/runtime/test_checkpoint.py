@@ -86,15 +86,15 @@ def test_loaded_weights_are_the_ones_that_compute(tensors: Tensors, trainer: Pat
 
 
 def test_any_valid_header(tensors: Tensors, trainer: Path, data: Path, tmp_path: Path) -> None:
-    """Another order, white space, escapes, keys that nobody knows, a gap in the data."""
+    """Another order, white space, escapes, keys that nobody knows."""
     header = (
         ' {\n\t"1.bi\\u0061s" : {"shape" : [ 3 ] , "data_offsets":[0 , 12],"dtype":"F32", '
         '"x": [1, {"y": null}], "z": -1.5e3},\r\n'
         '"__metadata__": {"a": "]}\\"", "b": "c"},'
-        '"1.weight":{"dtype":"F32","shape":[3,6],"data_offsets":[16,88]} }   '
+        '"1.weight":{"dtype":"F32","shape":[3,6],"data_offsets":[12,84]} }   '
     )
     source = tmp_path / "weights.safetensors"
-    source.write_bytes(container(header, tensors["1.bias"].tobytes() + bytes(4) + tensors["1.weight"].tobytes()))
+    source.write_bytes(container(header, tensors["1.bias"].tobytes() + tensors["1.weight"].tobytes()))
     again = round_trip(trainer, data, source)
     assert again["1.bias"].tobytes() == tensors["1.bias"].tobytes()
     assert again["1.weight"].tobytes() == tensors["1.weight"].tobytes()
@@ -117,6 +117,7 @@ def changed(content_bytes: int = 84, **changes: object) -> bytes:
 
 GOOD = header()
 BAD_HEADER = "{0}: the header is not that of a safetensors file, near byte "
+BAD_PLACE = " of the data: tensors overlap, or there is a gap"
 BAD_SIZE = ": not a safetensors file, or truncated"
 WRONG: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "{0} has 0 bytes" + BAD_SIZE),
@@ -142,6 +143,12 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "size": (changed(_bias=entry([3], 72, 80)), "{0}: tensor 1.bias has 8 bytes of data, but its shape needs 12"),
     "backwards": (changed(_bias=entry([3], 84, 72)),
         "{0}: tensor 1.bias has 18446744073709551604 bytes of data, but its shape needs 12"),
+    "overlap": (changed(_bias=entry([3], 60, 72)), "{0}: no tensor begins at byte 72" + BAD_PLACE),
+    "gap": (changed(88, _bias=entry([3], 76, 88)), "{0}: no tensor begins at byte 72" + BAD_PLACE),
+    "late": (changed(88, _weight=entry([3, 6], 4, 76), _bias=entry([3], 76, 88)),
+        "{0}: no tensor begins at byte 0" + BAD_PLACE),
+    "trailing bytes": (changed(85),
+        "{0} has 85 bytes of data, but its tensors end at byte 84: not a safetensors file, or something follows"),
     "twice": (container(GOOD[:-1] + "," + GOOD[1:], bytes(84)), "{0}: tensor 1.weight appears twice"),
 }  # fmt: skip
 
