@@ -27,6 +27,8 @@ t10k_labels:        db "t10k-labels-idx1-ubyte", 0
 test_images_3:      db "test-images-idx3-ubyte", 0
 test_images_4:      db "test-images-idx4-ubyte", 0
 test_labels:        db "test-labels-idx1-ubyte", 0
+one_channel:        db "rank 3, [n][h][w], or rank 4, [n][c][h][w]", 0
+channels:           db "rank 4, [n][c][h][w]", 0
 align 8
 train_image_names:  dq train_images_4, train_images_3, 0
 train_label_names:  dq train_labels, 0
@@ -216,14 +218,26 @@ open_images:
     ret
 .rank:
     lea     rdx, [rbx + split.image_path]
-    FAIL    EXIT_FAILED, "%s has rank %u: images are [n][h][w] or [n][c][h][w]", rdx, rcx
+    call    wanted_rank
+    FAIL    EXIT_FAILED, "%s has rank %u, but %s takes %s", rdx, rcx, model_name, rsi
 .size:
     lea     rdx, [rbx + split.image_path]
-    FAIL    EXIT_FAILED, "%s holds images of %u x %u x %u, but %s takes %u x %u x %u (channels x height x width)", \
-            rdx, r12, r13, rax, model_name, [model_channels], [model_height], [model_width]
+    movzx   ecx, byte [rbp + 3]
+    call    wanted_rank
+    FAIL    EXIT_FAILED, "%s has rank %u and images of %u x %u x %u (channels x height x width), but %s takes %u x %u x %u, %s", \
+            rdx, rcx, r12, r13, rax, model_name, [model_channels], [model_height], [model_width], rsi
 .empty:
     lea     rdx, [rbx + split.image_path]
     FAIL    EXIT_FAILED, "%s holds no images", rdx
+
+; wanted_rank:  ->  rsi -> the ranks that the model's images may have, in words. Keeps the rest.
+wanted_rank:
+    lea     rsi, [one_channel]
+    cmp     qword [model_channels], 1
+    je      .return
+    lea     rsi, [channels]
+.return:
+    ret
 
 ; open_labels: rbx -> split with its images. A label for each, all of them classes of the model. Changes rbp r12 r13.
 open_labels:

@@ -182,10 +182,10 @@ print_format:
     mov     al, '-'
     jmp     print_byte
 
-; MB with one decimal, rounded up: what the arena takes at most.
+; MB with one decimal, the nearest, as `asmgen build` prints it.
 .megabytes:
     mov     ecx, 1000000 / 10
-    add     rax, 1000000 / 10 - 1
+    add     rax, 1000000 / 10 / 2
     xor     edx, edx
     div     rcx
     mov     ecx, 1

@@ -73,7 +73,7 @@ idx_map:
     FAIL    EXIT_FAILED, "%s starts with 0x%x: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)", \
             r12, rax
 .huge:
-    mov     rax, -1
+    FAIL    EXIT_FAILED, "%s has %u bytes, but its header announces 2^64 or more: it is truncated", r12, r13
 .size:
     cmp     r13, rax
     ja      .larger

@@ -5,6 +5,10 @@
 
 global json_at, json_end, json_text, json_text_bytes, json_take, json_peek, json_string, json_number, json_skip
 
+SURROGATE_MASK      equ 0xfc00          ; \uD800 to \uDBFF, then \uDC00 to \uDFFF
+SURROGATE_HIGH      equ 0xd800
+SURROGATE_LOW       equ 0xdc00
+
 section .bss
 json_at:            resq 1
 json_end:           resq 1
@@ -122,11 +126,77 @@ json_string:
     stc
     ret
 
-; \uXXXX as UTF-8; of a surrogate pair each half by itself, which no tensor's name contains
+; \uXXXX, or two of them that are a surrogate pair, as UTF-8; half a pair is an error
 .unicode:
-    xor     r8d, r8d
+    call    hex_digits
+    jc      .return
+    mov     r8d, eax
+    and     eax, SURROGATE_MASK
+    cmp     eax, SURROGATE_LOW
+    je      .bad
+    cmp     eax, SURROGATE_HIGH
+    jne     .encode
+    mov     r10d, r8d
+    call    next_byte
+    jc      .return
+    cmp     al, '\'
+    jne     .bad
+    call    next_byte
+    jc      .return
+    cmp     al, 'u'
+    jne     .bad
+    call    hex_digits
+    jc      .return
+    mov     r8d, eax
+    and     eax, SURROGATE_MASK
+    cmp     eax, SURROGATE_LOW
+    jne     .bad
+    shl     r10d, 10                    ; ten bits from each half
+    lea     r8d, [r8 + r10 + 0x10000 - (SURROGATE_HIGH << 10) - SURROGATE_LOW]
+.encode:
+    mov     eax, r8d
+    cmp     r8d, 0x80
+    jb      .put
+    cmp     r8d, 0x800
+    jb      .two
+    cmp     r8d, 0x10000
+    jb      .three
+    shr     eax, 18
+    or      al, 0xf0
+    call    put_byte
+    mov     ecx, 12
+    call    put_six
+    jmp     .last_two
+.three:
+    shr     eax, 12
+    or      al, 0xe0
+    call    put_byte
+.last_two:
+    mov     ecx, 6
+    call    put_six
+    jmp     .last
+.two:
+    shr     eax, 6
+    or      al, 0xc0
+    call    put_byte
+.last:
+    xor     ecx, ecx
+    call    put_six
+    jmp     .next
+
+; put_six: the six bits of r8d from bit ecx on, as a later byte of UTF-8
+put_six:
+    mov     eax, r8d
+    shr     eax, cl
+    and     al, 0x3f
+    or      al, 0x80
+    jmp     put_byte
+
+; hex_digits: four of them  ->  eax
+hex_digits:
+    xor     edi, edi
     mov     r9d, 4
-.hex:
+.next:
     call    next_byte
     jc      .return
     movzx   eax, al
@@ -140,32 +210,17 @@ json_string:
     ja      .bad
     add     eax, 10
 .nibble:
-    shl     r8d, 4
-    or      r8d, eax
+    shl     edi, 4
+    or      edi, eax
     dec     r9d
-    jnz     .hex
-    mov     eax, r8d
-    cmp     r8d, 0x80
-    jb      .put
-    cmp     r8d, 0x800
-    jb      .two
-    shr     eax, 12
-    or      al, 0xe0
-    call    put_byte
-    mov     eax, r8d
-    shr     eax, 6
-    and     al, 0x3f
-    or      al, 0x80
-    jmp     .last_two
-.two:
-    shr     eax, 6
-    or      al, 0xc0
-.last_two:
-    call    put_byte
-    mov     eax, r8d
-    and     al, 0x3f
-    or      al, 0x80
-    jmp     .put
+    jnz     .next
+    mov     eax, edi
+    clc
+.return:
+    ret
+.bad:
+    stc
+    ret
 
 ; json_number: a whole number below 2^63  ->  rax
 json_number:

@@ -16,16 +16,19 @@ zero_text:          db "0", 0
 zero_4_text:        db "0.0000", 0
 align 8
 fixed_limit:        dq 1.0e9
+infinity:           dq 0x7ff << 52
 large_enough:       dq 100_000_000_000  ; 10^(SIGNIFICANT - 1)
 too_large:          dq 1_000_000_000_000
 
 section .text
 
-; unpack: rax = float64 bits. Prints a minus sign where there is one.
+; unpack: rax = float64 bits. Prints a minus sign where there is one, but a nan has none that means anything.
 ;   ->  rax = mantissa, ecx = binary exponent; CF where the value is nan or infinite, ZF where it is zero.
 unpack:
     btr     rax, 63
     jnc     .positive
+    cmp     rax, [infinity]
+    ja      .positive
     push    rax
     mov     al, '-'
     call    print_byte

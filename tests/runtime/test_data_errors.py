@@ -16,6 +16,8 @@ from tests.runtime.linear import Data, Linear, run, write_idx
 IMAGES = "train-images-idx4-ubyte"
 LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "test-images-idx4-ubyte"
+RANKS = "rank 3, [n][h][w], or rank 4, [n][c][h][w]"
+TAKES = "(channels x height x width), but linear takes 1 x 2 x 3, " + RANKS
 
 
 def keep(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -59,21 +61,21 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "too long": (keep(TEST_IMAGES, lambda content: content + b"x"),
         "{test_images} has 147 bytes, but its header announces 146: they must be equal"),
     "size overflows": (keep(IMAGES, lambda content: content[:4] + b"\xff" * 16),
-        "{images} has 20 bytes, but its header announces 18446744073709551615: it is truncated"),
+        "{images} has 20 bytes, but its header announces 2^64 or more: it is truncated"),
     "wrong magic": (keep(IMAGES, lambda content: b"PNG!" + content[4:]),
         "{images} starts with 0x504e4721: not an IDX file of unsigned bytes "
         "(0x00000801, 0x00000803 or 0x00000804)"),
     "floats": (images(IMAGES, 45, 1, 2, 3, magic=0x0D04),
         "{images} starts with 0x00000d04: not an IDX file of unsigned bytes "
         "(0x00000801, 0x00000803 or 0x00000804)"),
-    "rank of images": (images(IMAGES, 45, 6), "{images} has rank 2: images are [n][h][w] or [n][c][h][w]"),
+    "rank of images": (images(IMAGES, 45, 6), "{images} has rank 2, but linear takes " + RANKS),
     "rank of labels": (images(LABELS, 45, 1), "{labels} has rank 2: labels have rank 1"),
     "image size": (images(IMAGES, 45, 1, 3, 2),
-        "{images} holds images of 1 x 3 x 2, but linear takes 1 x 2 x 3 (channels x height x width)"),
+        "{images} has rank 4 and images of 1 x 3 x 2 " + TAKES),
     "channels": (images(IMAGES, 45, 3, 2, 3),
-        "{images} holds images of 3 x 2 x 3, but linear takes 1 x 2 x 3 (channels x height x width)"),
+        "{images} has rank 4 and images of 3 x 2 x 3 " + TAKES),
     "test image size": (images(TEST_IMAGES, 21, 28, 28),
-        "{test_images} holds images of 1 x 28 x 28, but linear takes 1 x 2 x 3 (channels x height x width)"),
+        "{test_images} has rank 3 and images of 1 x 28 x 28 " + TAKES),
     "no images": (images(IMAGES, 0, 1, 2, 3), "{images} holds no images"),
     "counts differ": (images(LABELS, 44),
         "{labels} holds 44 labels, but {images} holds 45 images: they must be equal"),
@@ -93,6 +95,16 @@ def test_wrong_data(change: Callable[[Path], None], message: str, trainer: Path,
     expected = message.format(folder, **files)
     assert (said.returncode, said.stdout, said.stderr) == (1, "", f"trainer: {expected}\n")
     assert not list(tmp_path.glob("w.*"))
+
+
+def test_rank_3_where_there_are_channels(build: Build, tmp_path: Path) -> None:
+    folder = Data.make(Linear()).write(tmp_path, rank=3)
+    said = run(build(Linear(channels=3)), "--data", folder)
+    assert (said.returncode, said.stderr) == (
+        1,
+        f"trainer: {folder}/train-images-idx3-ubyte has rank 3 and images of 1 x 2 x 3 (channels x height x width), "
+        "but linear takes 3 x 2 x 3, rank 4, [n][c][h][w]\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def test_general(printed: Callable[..., str]) -> None:
         assert float(text) == pytest.approx(value, rel=1e-11)
     forms = [printed("%g", value) for value in (0.0, 0.005, 100.0, -0.25, 1e-7, 1.5e20)]
     assert forms == ["0", "0.005", "100", "-0.25", "1e-07", "1.5e+20"]
-    assert [printed("%g", float(text)) for text in ("nan", "inf", "-inf")] == ["nan", "inf", "-inf"]
+    assert [printed("%g", float(text)) for text in ("nan", "-nan", "inf", "-inf")] == ["nan", "nan", "inf", "-inf"]
+    assert printed("%f", float("-nan")) == "nan"
 
 
 def test_other_directives(printed: Callable[..., str]) -> None:
@@ -112,7 +113,7 @@ def test_other_directives(printed: Callable[..., str]) -> None:
         "a%b text|18446744073709551615|   42|cat   |abc"
     )
     assert printed("%p %p %p %p", 9812, 10000, 0, 0, 1, 3, 7, 7) == "98.12% - 33.33% 100.00%"
-    assert printed("%x %m %m", 0xDEADBEEF, 1, 61_250_001) == "deadbeef 0.1 61.3"
+    assert printed("%x %m %m %m", 0xDEADBEEF, 1, 61_249_999, 61_250_001) == "deadbeef 0.0 61.2 61.3"
     assert printed("%e, %e", 2**64 - 28, 2**64 - 200) == "no space left on the device, system call failed"
 
 

@@ -66,7 +66,7 @@ def test_output_lines(build: Build, tmp_path: Path) -> None:
     data = Data.make(model)
     folder = data.write(tmp_path / "data")
     said = run(build(model), "--data", folder, "--threads", 2).stdout.splitlines()
-    first = "linear  21 parameters  float32  sse41  batch 8  train 40  val 5  test 21  arena 0.1 MB  threads 2"
+    first = "linear  21 parameters  float32  sse41  batch 8  train 40  val 5  test 21  arena 0.0 MB  threads 2"
     assert said[0] == first
     for number, line in enumerate(said[1:11], 1):
         assert re.fullmatch(
@@ -85,16 +85,22 @@ def test_class_names(trainer: Path, data: Path, tmp_path: Path) -> None:
     for file in data.iterdir():
         (folder / file.name).symlink_to(file)
 
-    def first_words(text: str) -> list[str]:
+    def first_words(text: str, warning: str = "") -> list[str]:
         (folder / "classes.json").write_text(text)
-        said = run(trainer, "--data", folder, "--eval").stdout.splitlines()
-        return [line.split("accuracy")[0].rstrip() for line in said if line.startswith("class")]
+        said = run(trainer, "--data", folder, "--eval")
+        assert said.stderr == (f"trainer: {folder}/classes.json {warning}; classes have numbers\n" if warning else "")
+        return [line.split("accuracy")[0].rstrip() for line in said.stdout.splitlines() if line.startswith("class")]
 
     numbers = ["class 0", "class 1", "class 2"]
     assert first_words('["cat", "guinea pig" ,\n"Hund"]') == ["class cat", "class guinea pig", "class Hund"]
     assert first_words('["caf\\u00e9", "\\"b\\"", "c"]') == ["class café", 'class "b"', "class c"]
-    for wrong in ('["cat", "dog"]', '["a","b","c","d"]', '{"a": 1}', '["a","b","c"] x', "", '["a","b",3]', '["a","b"'):
-        assert first_words(wrong) == numbers, wrong
+    assert first_words('["\\ud83d\\udc31", "\\u20ac", "\\ud800\\udc00"]') == ["class 🐱", "class €", "class 𐀀"]
+    assert first_words('["a\\u001b[2Jb", "\\u0000\\u007f", "\\u009bc\\u00e9"]') == ["class a?[2Jb", "class ??", "class ??cé"]
+    for count, wrong in ((2, '["cat", "dog"]'), (4, '["a","b","c","d"]')):
+        assert first_words(wrong, f"names {count} classes, but linear has 3") == numbers, wrong
+    half_pairs = ('["a","b","\\ud83d"]', '["a","b","\\udc31"]', '["a","b","\\ud83d\\u0041"]', '["a","b","\\ud83dx"]')
+    for wrong in ('{"a": 1}', '["a","b","c"] x', "", '["a","b",3]', '["a","b"', f'["a","b","{"c" * 40}"]', *half_pairs):
+        assert first_words(wrong, "is not a list of names of at most 39 bytes") == numbers, wrong
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(trainer: Path, data: Path, tmp_path: Path) -> None:
