@@ -29,6 +29,7 @@ from asmgen.asm.isa import ELEMENT_BYTES, Isa
 from asmgen.asm.listing import Constant, Facts, Listing, Loop
 from asmgen.asm.printer import instruction_text
 from asmgen.asm.regfile import RegFile
+from asmgen.asm.usage import Usage
 from asmgen.asm.vec import Vec
 
 _ARGUMENTS = (x86.rdi, x86.rsi, x86.rdx, x86.rcx, x86.r8, x86.r9)
@@ -53,9 +54,9 @@ class Assembler:
         self.symbol = symbol
         self.element_bytes = ELEMENT_BYTES[dtype]
         self.lanes = isa.lanes(dtype)
-        family = {16: "xmm", 32: "ymm", 64: "zmm"}[isa.vector_bytes]
+        self._family = {16: "xmm", 32: "ymm", 64: "zmm"}[isa.vector_bytes]
         self.gp = RegFile("general-purpose", [*_SCRATCH, *_ARGUMENTS, *_SAVED])
-        self.vec = RegFile("vector", [getattr(x86, f"{family}{i}") for i in range(isa.n_vregs)])
+        self.vec = RegFile("vector", [getattr(x86, f"{self._family}{i}") for i in range(isa.n_vregs)])
         self.mask = RegFile("mask", [getattr(x86, f"k{i}") for i in range(1, 8)] if isa.has_mask else [])
         for index, register in enumerate(_ARGUMENTS):
             self.gp.reserve(register, f"argument {index}")
@@ -242,8 +243,8 @@ class Assembler:
 
     def finish(self, facts: Facts) -> Listing:
         """Add prologue and epilogue and freeze everything into a Listing."""
-        used = self.gp.used()
-        saved = [register for register in _SAVED if str(register) in used]
+        usage = Usage(self._stream, self._family)
+        saved = [register for register in _SAVED if str(register) in usage.referenced]
         enter, leave = self._frame()
         lines: list[str] = [f"    push {register}" for register in saved] + enter
         n_instructions = 0
@@ -259,8 +260,10 @@ class Assembler:
         lines.extend(f"    ; {text}" for text in self._comments.get(len(self._stream), ()))
         lines.extend(leave)
         lines.extend(f"    pop {register}" for register in reversed(saved))
-        if self.isa.has_vex and self.vec.history:
+        clears_upper = self.isa.has_vex and not usage.referenced.isdisjoint(self.vec.names())
+        if clears_upper:
             lines.append("    vzeroupper")
+        upper = [f"(vzeroupper: bits 128 and up of {self._family}0-15)"] if clears_upper else []
         lines.append("    ret")
         return Listing(
             symbol=self.symbol,
@@ -270,8 +273,9 @@ class Assembler:
             lines=tuple(lines),
             constants=tuple(self._constants.values()),
             loops=tuple(self._loops),
-            vector_registers=tuple(self.vec.register_map() + self.mask.register_map()),
-            gp_registers=tuple(self.gp.register_map()),
+            vector_registers=tuple(self.vec.register_map(usage.referenced) + self.mask.register_map(usage.referenced)),
+            gp_registers=tuple(self.gp.register_map(usage.referenced)),
             saved=tuple(str(register) for register in saved),
+            clobbers=(*usage.clobbers([*_SCRATCH, *_ARGUMENTS], self.vec, self.mask, enter), *upper),
             n_instructions=n_instructions,
         )

@@ -35,6 +35,7 @@ class Facts:
     bytes_written: int
     tile: str
     notes: tuple[str, ...] = ()
+    flops_note: str = ""  # whose operations `flops` counts, where the kernel does fewer
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Constant:
     word_bytes: int
     words: tuple[int, ...]
     note: str
+
+    def data(self) -> str:
+        """The directive that makes the words; equal ones as a repetition."""
+        directive = "dd" if self.word_bytes == 4 else "dq"
+        if len(self.words) > 1 and len(set(self.words)) == 1:
+            return f"times {len(self.words)} {directive} 0x{self.words[0]:x}"
+        return f"{directive} " + ", ".join(f"0x{word:x}" for word in self.words)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class Listing:
     vector_registers: tuple[tuple[str, str], ...]
     gp_registers: tuple[tuple[str, str], ...]
     saved: tuple[str, ...]
+    clobbers: tuple[str, ...]  # what the kernel changes and does not save
     n_instructions: int
 
     def argument_rows(self) -> list[str]:
@@ -96,5 +105,4 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["grouped"] = lambda number: f"{number:,}".replace(",", " ")
-    environment.filters["hexwords"] = lambda words: ", ".join(f"0x{word:x}" for word in words)
     return environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,15 +64,15 @@ class RegFile:
     def n_free(self) -> int:
         return len(self._free)
 
-    def used(self) -> set[str]:
-        """Every register that was ever taken."""
-        return {holding.register for holding in self.history}
+    def names(self) -> list[str]:
+        """The registers of the file, in order."""
+        return [str(register) for register in self._order]
 
-    def register_map(self) -> list[tuple[str, str]]:
-        """(register, names it had, in order), in register order."""
+    def register_map(self, referenced: Container[str]) -> list[tuple[str, str]]:
+        """(register, names it had, in order) of those in `referenced`, in register order."""
         names: dict[str, list[str]] = {}
         for holding in self.history:
             held = names.setdefault(holding.register, [])
             if holding.name not in held:
                 held.append(holding.name)
-        return [(str(reg), " / ".join(names[str(reg)])) for reg in self._order if str(reg) in names]
+        return [(reg, " / ".join(names[reg])) for reg in self.names() if reg in names and reg in referenced]

@@ -173,11 +173,12 @@ class _Kernel:
             arguments=self.strips.arguments(weights),
             slice_unit=f"blocks of {weights.block} output channels, of {self.spec.slice_units()}",
             flops=self.spec.flops(),
+            flops_note="of the direct algorithm",
             bytes_read=bytes_read,
             bytes_written=bytes_written,
             tile=str(self.tile),
             notes=(
-                "flop: of the dense sums; the kernel computes the live share of them",
+                "the kernel computes the live share of the direct sums",
                 f"stack: {weights.block} lists of {self.lists.stride} B (a count, then the entries: offset of the pixel"
                 f" in the strip of x, dy) and {self.tile.chunk} staged pixels",
                 "an element of dw is one chain: n and strips ascending, h and w in a strip descending; between strips"

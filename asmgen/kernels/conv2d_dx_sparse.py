@@ -295,11 +295,12 @@ class _Kernel:
             ),
             slice_unit=f"samples, 0..{spec.slice_units()}",
             flops=spec.flops(),
+            flops_note="of the direct algorithm",
             bytes_read=live.size_bytes + w.bias_offset_bytes,
             bytes_written=dx.n * dx.n_c_blocks * dx.h * dx.w * dx.pixel_bytes,
             tile=str(self.tile),
             notes=(
-                "the flop count is that of the dense sum; zeros of the gradient are not multiplied",
+                "zeros of the gradient are not multiplied",
                 f"a list's masks lie {live.masks_offset_bytes} B behind its gradients; lists are {live.sample_bytes} B",
             ),
         )

@@ -177,6 +177,14 @@ class _Kernel:
         v.mul_add(view(register), view(self.scale), view(self.shift))
         v.store(target, view(register))
 
+    def _tile(self) -> str:
+        """How a run is cut."""
+        n_groups, rest = divmod(self.runs.pixels, _UNROLL * self.piece)
+        n_rest = -(-rest // self.piece)
+        counts = ([f"{n_groups} x {_UNROLL}"] if n_groups else []) + ([str(n_rest)] if n_rest else [])
+        unit = "single pixels" if self.piece == 1 else f"vectors of {self.piece} pixels"
+        return f"a run in {unit}: {' + '.join(counts)}"
+
     def _facts(self) -> Facts:
         spec, dst, shape = self.spec, self.spec.dst, self.runs
         n_pixels = spec.c * spec.h * spec.w
@@ -199,6 +207,6 @@ class _Kernel:
             flops=spec.flops(),
             bytes_read=dst.n * (n_pixels + 4),
             bytes_written=dst.n * n_pixels * dst.element_bytes,
-            tile=f"{_UNROLL} vectors of {self.piece} pixels",
+            tile=self._tile(),
             notes=tuple(notes),
         )

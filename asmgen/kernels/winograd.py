@@ -241,6 +241,7 @@ def _forward_facts(spec: Conv2dForwardWinograd, tile: WinogradTile) -> Facts:
         arguments=tuple(arguments),
         slice_unit=f"samples, 0..{spec.slice_units()}",
         flops=spec.flops(),
+        flops_note="of the direct algorithm",
         bytes_read=x.size_bytes + spec.u_bytes,
         bytes_written=y.n * y.n_c_blocks * y.h * y.w * y.pixel_bytes + (y.n * y.code_sample_bytes if spec.codes else 0),
         tile=str(tile),
@@ -265,6 +266,7 @@ def _backward_facts(spec: Conv2dBackwardInputWinograd, tile: WinogradTile) -> Fa
         ),
         slice_unit=f"samples, 0..{spec.slice_units()}",
         flops=spec.flops(),
+        flops_note="of the direct algorithm",
         bytes_read=dz.size_bytes + spec.u_bytes,
         bytes_written=dx.n * dx.n_c_blocks * dx.h * dx.w * dx.pixel_bytes,
         tile=str(tile),
@@ -284,7 +286,7 @@ def _formula(what: Correlation) -> tuple[str, ...]:
 
 def _notes(multiplies: int, macs: int) -> tuple[str, ...]:
     return (
-        f"flop are the direct computation's; the products here are {multiplies / macs:.2f} of its multiply-adds",
+        f"the products here are {multiplies / macs:.2f} of the direct algorithm's multiply-adds",
         "v[t][k]: channel k of transformed tile t; u[g]: vector g of outputs; p[g][t]: their products' sum",
         "v[position][tile][channel] and p[position][g][tile][lane] lie on the frame",
     )

@@ -46,7 +46,8 @@ def test_freed_registers_come_back_in_order_and_the_map_keeps_every_name() -> No
     registers.free(first)
     assert registers.n_free() == 3
     assert registers.alloc("c") == x86.xmm0
-    assert registers.register_map() == [("xmm0", "a / c"), ("xmm1", "b")]
+    assert registers.register_map({"xmm0", "xmm1"}) == [("xmm0", "a / c"), ("xmm1", "b")]
+    assert registers.register_map({"xmm0"}) == [("xmm0", "a / c")]
 
 
 @pytest.mark.parametrize(("isa", "count"), [(SSE41, 16), (AVX2, 16), (AVX512, 32)])
@@ -105,6 +106,72 @@ def test_the_frame_saves_what_is_used_and_nothing_else() -> None:
         "push rbx", "sub rsp, 8", "mov qword [rsp], rbx", "vxorps ymm0, ymm0, ymm0", "add rsp, 8", "pop rbx",
         "vzeroupper", "ret",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("isa", "expected"),
+    [
+        (SSE41, ("rax", "rdi", "xmm0-1", "xmm3", "flags")),
+        (AVX2, ("rax", "rdi", "ymm0-1", "ymm3", "flags", "(vzeroupper: bits 128 and up of ymm0-15)")),
+        (AVX512, ("rax", "rdi", "zmm0-1", "zmm3", "k1", "flags", "(vzeroupper: bits 128 and up of zmm0-15)")),
+    ],
+)
+def test_the_header_lists_what_changes_and_what_is_used(isa: Isa, expected: tuple[str, ...]) -> None:
+    """rsi and c are only read, rbx is saved; a part of a register counts as the register."""
+    asm = assembler(isa)
+    with asm:
+        src, dst = asm.argument(0, "src"), asm.argument(1, "dst")
+        a, b, c, d = (asm.vec.alloc(name) for name in "abcd")
+        x86.MOV(x86.eax, [src])
+        x86.MOV(asm.gp.take(x86.rbx, "saved"), x86.rax)
+        asm.v.load(a, [src])
+        asm.v.load(b, [src])
+        asm.v.store([dst], c)
+        asm.v.zero(d)
+        if isa.has_mask:
+            x86.VCMPPS(asm.mask.alloc("m"), a, b, 1)
+            asm.mask.alloc("unused")
+        x86.ADD(src, 64)
+        asm.vec.alloc("unused")
+    listing = asm.finish(FACTS)
+    assert listing.clobbers == expected
+    names = [name for _, name in listing.vector_registers]
+    assert names == ["a", "b", "c", "d"] + ["m"] * isa.has_mask
+    assert listing.saved == ("rbx",)
+
+
+@pytest.mark.parametrize(("n_bytes", "expected"), [(64, ("rax", "flags")), (4096, ("rax", "r11", "flags"))])
+def test_what_makes_the_frame_is_clobbered(n_bytes: int, expected: tuple[str, ...]) -> None:
+    asm = assembler()
+    with asm:
+        asm.scratch(n_bytes)
+    assert asm.finish(FACTS).clobbers == expected
+
+
+def test_flags_survive_moves_and_vector_arithmetic() -> None:
+    asm = assembler()
+    with asm:
+        x86.MOV(x86.rax, x86.rdi)
+        x86.LEA(x86.r10, [x86.rax + 8])
+        asm.v.add(asm.vec.alloc("sum"), x86.ymm1, [x86.rdi])
+    assert "flags" not in asm.finish(FACTS).clobbers
+
+
+def test_registers_that_an_instruction_fixes_are_clobbered() -> None:
+    asm = assembler()
+    with asm:
+        x86.MUL(x86.rcx)
+    assert asm.finish(FACTS).clobbers == ("rax", "rdx", "flags")
+
+
+def test_equal_words_print_as_a_repetition() -> None:
+    asm = assembler()
+    with asm:
+        asm.v.load(asm.vec.alloc("one"), asm.vector_constant("one", 1.0))
+        asm.v.load(asm.vec.alloc("count"), asm.integer_constant("count", [0, 1, 2, 3, 4, 5, 6, 7]))
+    one, count = asm.finish(FACTS).constants
+    assert one.data() == "times 8 dd 0x3f800000"
+    assert count.data() == "dd " + ", ".join(f"0x{i}" for i in range(8))
 
 
 def test_scratch_is_aligned_and_lies_below_the_slots() -> None:

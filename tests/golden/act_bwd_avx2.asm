@@ -8,6 +8,7 @@
 ;   rdx  dx  f32 [1][8]  out  may be dy; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 ymm0-3 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 vectors a trip
 ;   ymm0   dx
 ;   ymm1   0

@@ -8,6 +8,7 @@
 ;   rdx  dx  f32 [1][16]  out  may be dy; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 zmm0-2 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors a trip
 ;   zmm0   dx
 ;   zmm1   0

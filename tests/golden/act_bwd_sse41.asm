@@ -8,6 +8,7 @@
 ;   rdx  dx  f32 [1][4]  out  may be dy; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 xmm0-3 flags
 ; tile      4 vectors a trip
 ;   xmm0   dx
 ;   xmm1   0

@@ -7,6 +7,7 @@
 ;   rsi  y  f32 [1][8]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax rdi rsi r9 ymm0-1 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 vectors a trip
 ;   ymm0   y
 ;   ymm1   0

@@ -7,6 +7,7 @@
 ;   rsi  y  f32 [1][16]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax rdi rsi r9 zmm0-1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors a trip
 ;   zmm0   y
 ;   zmm1   0

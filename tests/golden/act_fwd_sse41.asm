@@ -7,6 +7,7 @@
 ;   rsi  y  f32 [1][4]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax rdi rsi r9 xmm0-1 flags
 ; tile      4 vectors a trip
 ;   xmm0   y
 ;   xmm1   0

@@ -9,13 +9,12 @@
 ;   rdx  dw  f32 [1][1][1][1][8] + bias  out
 ;   r8   begin   r9 end: slice of blocks of 8 output channels, of 1
 ; saves     rbx rbp r12
+; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 ymm0-3 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      1 channels x 1x1 taps x 1 oc vectors = 1 accumulators; 2 columns unrolled; bands of 1 rows
 ;   ymm0   zero / acc[oc 0][c 0][tap 0,0] / sum[oc 0][column % 4 = 0]
 ;   ymm1   dz[column % 1 = 0][oc 0] / sum[oc 0][column % 4 = 1]
 ;   ymm2   x broadcast 0 / sum[oc 0][column % 4 = 2]
 ;   ymm3   x broadcast 1 / sum[oc 0][column % 4 = 3]
-;   ymm4   x broadcast 2
-;   ymm5   x broadcast 3
 ;   rax    temporary
 ;   r10    db of the slice
 ;   r11    x of this tile's first tap

@@ -9,13 +9,12 @@
 ;   rdx  dw  f32 [1][1][1][1][16] + bias  out
 ;   r8   begin   r9 end: slice of blocks of 16 output channels, of 1
 ; saves     rbx rbp r12 r13
+; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-3 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 channels x 1x1 taps x 1 oc vectors = 1 accumulators; 1 columns unrolled; bands of 1 rows
 ;   zmm0   zero / acc[oc 0][c 0][tap 0,0] / sum[oc 0][column % 4 = 0]
 ;   zmm1   dz[column % 1 = 0][oc 0] / sum[oc 0][column % 4 = 1]
 ;   zmm2   x broadcast 0 / sum[oc 0][column % 4 = 2]
 ;   zmm3   x broadcast 1 / sum[oc 0][column % 4 = 3]
-;   zmm4   x broadcast 2
-;   zmm5   x broadcast 3
 ;   rax    temporary
 ;   r10    db of the slice
 ;   r11    x of this tile's first tap

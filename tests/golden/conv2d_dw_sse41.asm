@@ -9,12 +9,12 @@
 ;   rdx  dw  f32 [1][1][1][1][4] + bias  out
 ;   r8   begin   r9 end: slice of blocks of 4 output channels, of 1
 ; saves     rbx rbp r12
+; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 xmm0-3 xmm5 flags
 ; tile      1 channels x 1x1 taps x 1 oc vectors = 1 accumulators; 2 columns unrolled; bands of 1 rows
 ;   xmm0   zero / acc[oc 0][c 0][tap 0,0] / sum[oc 0][column % 4 = 0]
 ;   xmm1   x broadcast 0 / sum[oc 0][column % 4 = 1]
 ;   xmm2   x broadcast 1 / sum[oc 0][column % 4 = 2]
 ;   xmm3   x broadcast 2 / sum[oc 0][column % 4 = 3]
-;   xmm4   x broadcast 3
 ;   xmm5   scratch
 ;   rax    temporary
 ;   r10    db of the slice

@@ -8,6 +8,7 @@
 ;   rdx  dx    f32 [1][1][2][2][4]  out  overwritten but for the halo
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax r10 rdi rsi rdx r9 xmm0-3 flags
 ; tile      a row: 1 of 1 x 2 pixels x 1 vectors = 2 sums, weights from memory; unrolled: all taps x 2 channels
 ;   xmm0   acc[0][0][0]
 ;   xmm1   acc[0][1][0]
@@ -15,7 +16,6 @@
 ;   xmm3   scratch
 ;   rax    offset of the slice / src at channel
 ;   r10    w at channel
-;   r11    channels left
 ;   rdi    dz
 ;   rsi    w_dx
 ;   rdx    dx

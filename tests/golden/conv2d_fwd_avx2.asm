@@ -10,6 +10,7 @@
 ;   rcx  codes  u8 [1][1][1][1][8]          out  first position of the maximum
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax r10 r11 rdi rsi rdx rcx r9 ymm0-6 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      a row: 1 of 2 x 2 pixels x 1 vectors = 4 sums, 1 weight registers; unrolled: all taps x 1 channels
 ;   ymm0   acc[0][0][0]
 ;   ymm1   acc[0][1][0]
@@ -42,13 +43,13 @@ default rel
 section .rodata align=64
 align 64
 conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_1:          ; code of a position
-    dd 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1
+    times 8 dd 0x1
 align 64
 conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_2:          ; code of a position
-    dd 0x2, 0x2, 0x2, 0x2, 0x2, 0x2, 0x2, 0x2
+    times 8 dd 0x2
 align 64
 conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_3:          ; code of a position
-    dd 0x3, 0x3, 0x3, 0x3, 0x3, 0x3, 0x3, 0x3
+    times 8 dd 0x3
 
 section .text align=64
 global conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:function

@@ -10,6 +10,7 @@
 ;   rcx  codes  u8 [1][1][1][1][4]          out  first position of the maximum
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax r10 r11 rdi rsi rdx rcx r9 xmm0-7 flags
 ; tile      a row: 1 of 2 x 2 pixels x 1 vectors = 4 sums, weights from memory; unrolled: all taps x 1 channels
 ;   xmm0   acc[0][0][0]
 ;   xmm1   acc[0][1][0]
@@ -43,13 +44,13 @@ default rel
 section .rodata align=64
 align 64
 conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_1:          ; code of a position
-    dd 0x1, 0x1, 0x1, 0x1
+    times 4 dd 0x1
 align 64
 conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_2:          ; code of a position
-    dd 0x2, 0x2, 0x2, 0x2
+    times 4 dd 0x2
 align 64
 conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_3:          ; code of a position
-    dd 0x3, 0x3, 0x3, 0x3
+    times 4 dd 0x3
 
 section .text align=64
 global conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:function

@@ -7,6 +7,7 @@
 ;   rsi  target  f32 [1][16][1][1][16]  out  lanes are input channels; pad lanes 0
 ;   r8   begin   r9 end: slice of blocks of 16 input channels, 0..1
 ; saves     none
+; clobbers  rax r10 rdi rsi zmm0-7 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 x 4 transposed in registers
 ;   zmm0   row 0
 ;   zmm1   row 1

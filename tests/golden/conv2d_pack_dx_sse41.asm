@@ -7,6 +7,7 @@
 ;   rsi  target  f32 [1][4][1][1][4]  out  lanes are input channels; pad lanes 0
 ;   r8   begin   r9 end: slice of blocks of 4 input channels, 0..1
 ; saves     none
+; clobbers  rax rdi rsi xmm0-7 flags
 ; tile      4 x 4 transposed in registers
 ;   xmm0   row 0
 ;   xmm1   row 1

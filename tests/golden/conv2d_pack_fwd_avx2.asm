@@ -7,6 +7,7 @@
 ;   rsi  target  f32 [1][8][1][1][8]  out  lanes are output channels; pad lanes 0
 ;   r8   begin   r9 end: slice of blocks of 8 output channels, 0..1
 ; saves     none
+; clobbers  rax r10 r11 rdi rsi ymm0-7 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 x 4 transposed in registers
 ;   ymm0   bias / row 0
 ;   ymm1   row 1

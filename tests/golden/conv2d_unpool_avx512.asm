@@ -9,6 +9,7 @@
 ;   rcx  dz     f32 [1][1][4][4][16] halo 1/1/1/1  out  halo untouched
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
+; clobbers  rax rdi rsi rdx rcx r9 zmm0-5 k1-2 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 pooled pixels x 4 window positions unrolled
 ;   zmm0   gradient of a pixel
 ;   zmm1   0
@@ -37,7 +38,7 @@ default rel
 section .rodata align=64
 align 64
 unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512.integer_one:         ;
-    dd 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1
+    times 16 dd 0x1
 
 section .text align=64
 global unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:function

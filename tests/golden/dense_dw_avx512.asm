@@ -9,6 +9,7 @@
 ;   rdx  dw  f32 [4][16] + bias  out  64-byte aligned; overwritten, db behind dw
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp
+; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-5 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 outputs x 1 vectors = 4 accumulators; 2 samples an iteration, blocks of 1 tiles
 ;   zmm0   db chain 0 / acc[0][0]
 ;   zmm1   acc[1][0]

@@ -8,6 +8,7 @@
 ;   rdx  dx  f32 [1][16]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of vectors of inputs, 0..1
 ; saves     none
+; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-2 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 samples x 1 vectors = 1 accumulators; 2 outputs an iteration
 ;   zmm0   acc[0][0]
 ;   zmm1   w[0]

@@ -8,6 +8,7 @@
 ;   rdx  y  f32 [1][16]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp r12
+; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-12 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 samples x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
 ;   zmm0   zero / acc[0][0]
 ;   zmm1   acc[0][1]

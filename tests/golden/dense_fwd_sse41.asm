@@ -8,6 +8,7 @@
 ;   rdx  y  f32 [1][4]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp r12
+; clobbers  rax r10 r11 rsi rdx rcx r8 r9 xmm0-12 flags
 ; tile      1 samples x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
 ;   xmm0   acc[0][0]
 ;   xmm1   acc[0][1]

@@ -8,6 +8,7 @@
 ;   rdx  list   f32 [1][1][1][1][8] + u64 [1][1][1][1][4]  out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax r10 rdi rsi rdx rcx r9 ymm0-3 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      16 channels of a pixel: one word of each of its 4 masks
 ;   ymm0   0
 ;   ymm1   comparison
@@ -15,7 +16,6 @@
 ;   ymm3   codes[0]
 ;   rax    list: masks
 ;   r10    mask
-;   r11    mask of a block
 ;   rdi    dy
 ;   rsi    codes
 ;   rdx    list: gradients
@@ -36,13 +36,13 @@ default rel
 section .rodata align=64
 align 64
 conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_1:          ; position 1
-    dd 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1
+    times 8 dd 0x1
 align 64
 conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_2:          ; position 2
-    dd 0x2, 0x2, 0x2, 0x2, 0x2, 0x2, 0x2, 0x2
+    times 8 dd 0x2
 align 64
 conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_3:          ; position 3
-    dd 0x3, 0x3, 0x3, 0x3, 0x3, 0x3, 0x3, 0x3
+    times 8 dd 0x3
 
 section .text align=64
 global conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2:function

@@ -8,13 +8,13 @@
 ;   rdx  dst      f32 [2][8]           out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
-; tile      4 vectors of 1 pixels
+; clobbers  rax r10 rsi rdx r8 r9 ymm0-4 flags (vzeroupper: bits 128 and up of ymm0-15)
+; tile      a run in single pixels: 3
 ;   ymm0   scale
 ;   ymm1   shift
 ;   ymm2   pixels 0
 ;   ymm3   pixels 1
 ;   ymm4   pixels 2
-;   ymm5   pixels 3
 ;   rax    pixel
 ;   r10    dst
 ;   rdi    images
@@ -33,10 +33,10 @@ default rel
 section .rodata align=64
 align 64
 load_input_n2c1h1w3_rows_f32_avx2.scale:               ; 0.00392156862745098
-    dd 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081
+    times 8 dd 0x3b808081
 align 64
 load_input_n2c1h1w3_rows_f32_avx2.shift:               ; 0.0
-    dd 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0
+    times 8 dd 0x0
 
 section .text align=64
 global load_input_n2c1h1w3_rows_f32_avx2:function

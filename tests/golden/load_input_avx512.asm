@@ -8,13 +8,13 @@
 ;   rdx  dst      f32 [2][16]          out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
-; tile      4 vectors of 1 pixels
+; clobbers  rax r10 rsi rdx r8 r9 zmm0-4 flags (vzeroupper: bits 128 and up of zmm0-15)
+; tile      a run in single pixels: 3
 ;   zmm0   scale
 ;   zmm1   shift
 ;   zmm2   pixels 0
 ;   zmm3   pixels 1
 ;   zmm4   pixels 2
-;   zmm5   pixels 3
 ;   rax    pixel
 ;   r10    dst
 ;   rdi    images
@@ -33,10 +33,10 @@ default rel
 section .rodata align=64
 align 64
 load_input_n2c1h1w3_rows_f32_avx512.scale:               ; 0.00392156862745098
-    dd 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081
+    times 16 dd 0x3b808081
 align 64
 load_input_n2c1h1w3_rows_f32_avx512.shift:               ; 0.0
-    dd 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0
+    times 16 dd 0x0
 
 section .text align=64
 global load_input_n2c1h1w3_rows_f32_avx512:function

@@ -8,13 +8,13 @@
 ;   rdx  dst      f32 [2][4]           out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
-; tile      4 vectors of 1 pixels
+; clobbers  rax r10 rsi rdx r8 r9 xmm0-4 flags
+; tile      a run in single pixels: 3
 ;   xmm0   scale
 ;   xmm1   shift
 ;   xmm2   pixels 0
 ;   xmm3   pixels 1
 ;   xmm4   pixels 2
-;   xmm5   pixels 3
 ;   rax    pixel
 ;   r10    dst
 ;   rdi    images
@@ -33,10 +33,10 @@ default rel
 section .rodata align=64
 align 64
 load_input_n2c1h1w3_rows_f32_sse41.scale:               ; 0.00392156862745098
-    dd 0x3b808081, 0x3b808081, 0x3b808081, 0x3b808081
+    times 4 dd 0x3b808081
 align 64
 load_input_n2c1h1w3_rows_f32_sse41.shift:               ; 0.0
-    dd 0x0, 0x0, 0x0, 0x0
+    times 4 dd 0x0
 
 section .text align=64
 global load_input_n2c1h1w3_rows_f32_sse41:function

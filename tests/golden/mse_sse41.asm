@@ -10,6 +10,7 @@
 ;   rcx  block   loss block inv_count, present; f32 losses[1]; u32 preds[1]  in/out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
+; clobbers  rax r10 rdi rdx r8 r9 xmm0-7 flags
 ; tile      1 sample, 1 vector of 4
 ;   xmm0   1 / present
 ;   xmm1   label
@@ -43,13 +44,13 @@ mse_n1f1_f32_sse41.padding:             ; -infinity where no output is
     dd 0x0, 0xff800000, 0xff800000, 0xff800000
 align 64
 mse_n1f1_f32_sse41.slope_scale:         ; 2.0
-    dd 0x40000000, 0x40000000, 0x40000000, 0x40000000
+    times 4 dd 0x40000000
 align 64
 mse_n1f1_f32_sse41.one:                 ; 1.0
-    dd 0x3f800000, 0x3f800000, 0x3f800000, 0x3f800000
+    times 4 dd 0x3f800000
 align 64
 mse_n1f1_f32_sse41.threshold:           ; 0.5
-    dd 0x3f000000, 0x3f000000, 0x3f000000, 0x3f000000
+    times 4 dd 0x3f000000
 
 section .text align=64
 global mse_n1f1_f32_sse41:function

@@ -8,6 +8,7 @@
 ;   rdx  dx     f32 [1][1][2][2][8]  out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 ymm0-6 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      1 pooled pixels x 4 window positions unrolled
 ;   ymm0   gradient of a pixel
 ;   ymm1   0
@@ -34,7 +35,7 @@ default rel
 section .rodata align=64
 align 64
 pool_bwd_n1c8h2w2_maxpool2_f32_avx2.integer_one:         ;
-    dd 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1
+    times 8 dd 0x1
 
 section .text align=64
 global pool_bwd_n1c8h2w2_maxpool2_f32_avx2:function

@@ -8,6 +8,7 @@
 ;   rdx  dx     f32 [1][1][2][2][4]  out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 xmm0-6 flags
 ; tile      1 pooled pixels x 4 window positions unrolled
 ;   xmm0   gradient of a pixel
 ;   xmm1   0
@@ -34,7 +35,7 @@ default rel
 section .rodata align=64
 align 64
 pool_bwd_n1c4h2w2_maxpool2_f32_sse41.integer_one:         ;
-    dd 0x1, 0x1, 0x1, 0x1
+    times 4 dd 0x1
 
 section .text align=64
 global pool_bwd_n1c4h2w2_maxpool2_f32_sse41:function

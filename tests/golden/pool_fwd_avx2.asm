@@ -9,6 +9,7 @@
 ;   rdx  codes  u8 [1][1][1][1][8]   out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 ymm0-6 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      1 pooled pixels x 4 window positions unrolled
 ;   ymm0   maximum[0]
 ;   ymm1   code[0]
@@ -34,7 +35,7 @@ default rel
 section .rodata align=64
 align 64
 pool_fwd_n1c8h2w2_maxpool2_f32_avx2.integer_one:         ;
-    dd 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1
+    times 8 dd 0x1
 
 section .text align=64
 global pool_fwd_n1c8h2w2_maxpool2_f32_avx2:function

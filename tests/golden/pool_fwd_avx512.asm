@@ -9,6 +9,7 @@
 ;   rdx  codes  u8 [1][1][1][1][16]   out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 zmm0-4 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 pooled pixels x 4 window positions unrolled
 ;   zmm0   maximum[0]
 ;   zmm1   code[0]
@@ -33,7 +34,7 @@ default rel
 section .rodata align=64
 align 64
 pool_fwd_n1c16h2w2_maxpool2_f32_avx512.integer_one:         ;
-    dd 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1, 0x1
+    times 16 dd 0x1
 
 section .text align=64
 global pool_fwd_n1c16h2w2_maxpool2_f32_avx512:function

@@ -9,6 +9,7 @@
 ;   rdx  codes  u8 [1][1][1][1][4]   out
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 xmm0-6 flags
 ; tile      1 pooled pixels x 4 window positions unrolled
 ;   xmm0   maximum[0]
 ;   xmm1   code[0]
@@ -34,7 +35,7 @@ default rel
 section .rodata align=64
 align 64
 pool_fwd_n1c4h2w2_maxpool2_f32_sse41.integer_one:         ;
-    dd 0x1, 0x1, 0x1, 0x1
+    times 4 dd 0x1
 
 section .text align=64
 global pool_fwd_n1c4h2w2_maxpool2_f32_sse41:function

@@ -8,6 +8,7 @@
 ;   rcx  hyper   f32 [3]     in      lr, step, inv_sqrt
 ;   r8   begin   r9 end: slice of vectors, 0..2
 ; saves     none
+; clobbers  rax rdi rsi r8 r9 ymm0-8 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 vectors in flight, then single ones
 ;   ymm0   lr
 ;   ymm1   g[0]

@@ -8,6 +8,7 @@
 ;   rcx  hyper   f32 [3]     in      lr, step, inv_sqrt
 ;   r8   begin   r9 end: slice of vectors, 0..2
 ; saves     none
+; clobbers  rax rdi rsi r8 r9 xmm0-9 flags
 ; tile      4 vectors in flight, then single ones
 ;   xmm0   lr
 ;   xmm1   g[0]

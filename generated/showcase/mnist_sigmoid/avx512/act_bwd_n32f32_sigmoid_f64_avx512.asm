@@ -8,6 +8,7 @@
 ;   rdx  dx  f64 [32][32]  out  may be dy; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..32
 ; saves     none
+; clobbers  rax rdi rsi rdx r9 zmm0-2 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors a trip
 ;   zmm0   dx
 ;   zmm1   1
@@ -29,7 +30,7 @@ default rel
 section .rodata align=64
 align 64
 act_bwd_n32f32_sigmoid_f64_avx512.one:                 ; 1.0
-    dq 0x3ff0000000000000, 0x3ff0000000000000, 0x3ff0000000000000, 0x3ff0000000000000, 0x3ff0000000000000, 0x3ff0000000000000, 0x3ff0000000000000, 0x3ff0000000000000
+    times 8 dq 0x3ff0000000000000
 
 section .text align=64
 global act_bwd_n32f32_sigmoid_f64_avx512:function

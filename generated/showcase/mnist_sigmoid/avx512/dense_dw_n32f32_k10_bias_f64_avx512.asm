@@ -9,6 +9,7 @@
 ;   rdx  dw  f64 [12][32] + bias  out  64-byte aligned; overwritten, db behind dw
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..3
 ; saves     rbx rbp r12
+; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-20 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 outputs x 4 vectors = 16 accumulators; 2 samples an iteration, blocks of 1 tiles
 ;   zmm0   db chain 0 / acc[0][0]
 ;   zmm1   db chain 1 / acc[0][1]

@@ -9,6 +9,7 @@
 ;   rdx  dw  f64 [32][784] + bias  out  64-byte aligned; overwritten, db behind dw
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..8
 ; saves     rbx rbp r12 r13 r14
+; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-30 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 outputs x 6 vectors = 24 accumulators; 2 samples an iteration, blocks of 2 tiles
 ;   zmm0   db chain 0 / acc[0][0]
 ;   zmm1   db chain 1 / acc[0][1]

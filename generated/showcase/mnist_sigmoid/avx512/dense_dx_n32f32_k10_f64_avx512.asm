@@ -8,6 +8,7 @@
 ;   rdx  dx  f64 [32][32]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of vectors of inputs, 0..4
 ; saves     rbx rbp
+; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-28 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      6 samples x 4 vectors = 24 accumulators; 2 outputs an iteration
 ;   zmm0   acc[0][0]
 ;   zmm1   acc[0][1] / acc[1][0]

@@ -8,6 +8,7 @@
 ;   rdx  y  f64 [32][16]         out  64-byte aligned; overwritten
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..3
 ; saves     rbx rbp r12 r13 r14
+; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-31 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      6 samples x 4 outputs = 24 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 4
 ;   zmm0   zero / acc[0][0]
 ;   zmm1   acc[0][1]

@@ -8,7 +8,8 @@
 ;   rdx  dst      f64 [32][784]          out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..32
 ; saves     none
-; tile      4 vectors of 8 pixels
+; clobbers  rax r10 r11 rsi rdx r8 r9 zmm0-5 flags (vzeroupper: bits 128 and up of zmm0-15)
+; tile      a run in vectors of 8 pixels: 24 x 4 + 2
 ;   zmm0   scale
 ;   zmm1   shift
 ;   zmm2   pixels 0
@@ -35,10 +36,10 @@ default rel
 section .rodata align=64
 align 64
 load_input_n32c1h28w28_rows_f64_avx512.scale:               ; 0.00392156862745098
-    dq 0x3f70101010101010, 0x3f70101010101010, 0x3f70101010101010, 0x3f70101010101010, 0x3f70101010101010, 0x3f70101010101010, 0x3f70101010101010, 0x3f70101010101010
+    times 8 dq 0x3f70101010101010
 align 64
 load_input_n32c1h28w28_rows_f64_avx512.shift:               ; -0.0
-    dq 0x8000000000000000, 0x8000000000000000, 0x8000000000000000, 0x8000000000000000, 0x8000000000000000, 0x8000000000000000, 0x8000000000000000, 0x8000000000000000
+    times 8 dq 0x8000000000000000
 
 section .text align=64
 global load_input_n32c1h28w28_rows_f64_avx512:function

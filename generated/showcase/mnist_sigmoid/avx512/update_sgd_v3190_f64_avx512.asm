@@ -8,6 +8,7 @@
 ;   rcx  hyper   f64 [3]        in      lr, step, inv_sqrt
 ;   r8   begin   r9 end: slice of vectors, 0..3190
 ; saves     none
+; clobbers  rax rdi rsi r8 r9 zmm0-8 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors in flight, then single ones
 ;   zmm0   lr
 ;   zmm1   g[0]
