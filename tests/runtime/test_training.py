@@ -95,7 +95,11 @@ def test_class_names(trainer: Path, data: Path, tmp_path: Path) -> None:
     assert first_words('["cat", "guinea pig" ,\n"Hund"]') == ["class cat", "class guinea pig", "class Hund"]
     assert first_words('["caf\\u00e9", "\\"b\\"", "c"]') == ["class café", 'class "b"', "class c"]
     assert first_words('["\\ud83d\\udc31", "\\u20ac", "\\ud800\\udc00"]') == ["class 🐱", "class €", "class 𐀀"]
-    assert first_words('["a\\u001b[2Jb", "\\u0000\\u007f", "\\u009bc\\u00e9"]') == ["class a?[2Jb", "class ??", "class ??cé"]
+    assert first_words('["a\\u001b[2Jb", "\\u0000\\u007f", "\\u009bc\\u00e9"]') == [
+        "class a?[2Jb",
+        "class ??",
+        "class ??cé",
+    ]
     for count, wrong in ((2, '["cat", "dog"]'), (4, '["a","b","c","d"]')):
         assert first_words(wrong, f"names {count} classes, but linear has 3") == numbers, wrong
     half_pairs = ('["a","b","\\ud83d"]', '["a","b","\\udc31"]', '["a","b","\\ud83d\\u0041"]', '["a","b","\\ud83dx"]')
