@@ -50,7 +50,7 @@ _DECIDING = (
 class Difference:
     """One output of one entry of one step. relative: norm of the error / norm of the value.
 
-    ulps: the largest error in units of the last place of the tensor's largest value.
+    ulps: the largest error in units of eps times the tensor's largest value.
     """
 
     step: int
@@ -123,10 +123,10 @@ def _differences(
         got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64).reshape(np.shape(got))
         norm = float(np.linalg.norm(expected))
         error = max(0.0, float(np.linalg.norm(got - expected)) - floor * np.sqrt(expected.size))
-        largest = float(np.abs(expected).max(initial=0.0))
-        unit = float(np.spacing(np.asarray(largest, machine.dtype)))
-        relative = error if norm == 0 else error / norm
-        yield Difference(step, entry, name, relative, float(np.abs(got - expected).max(initial=0.0)) / unit)
+        unit = float(np.finfo(machine.dtype).eps) * float(np.abs(expected).max(initial=0.0))
+        farthest = float(np.abs(got - expected).max(initial=0.0))
+        ulps = farthest / unit if unit else 0.0 if farthest == 0 else float("inf")
+        yield Difference(step, entry, name, error / norm if norm else error, ulps)
 
 
 def _as_laid_out(machine: Machine, name: str, value: Any) -> Any:
