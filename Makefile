@@ -12,7 +12,7 @@ SOURCES := $(wildcard asmgen/*.py asmgen/*/*.py runtime/*.asm runtime/*.inc temp
 # Options: make trainer MODEL=models/lenet.py ISA=avx2;  make test PYTEST_ARGS="-k setup";  PYTHON, TORCH: scripts/setup.sh
 MODEL := models/catdog.py
 ISA := native
-DEMO_EPOCHS := 5
+DEMO_EPOCHS := 4
 PYTEST_ARGS := -n auto
 
 BENCH := build/bench

@@ -5,7 +5,7 @@ from asmgen import SGD, Adam, Dataset, Dense, Flatten, Model, Momentum, OneOf, R
 OPTIMIZERS = OneOf("adam", "momentum", "sgd")  # the first is the default
 
 
-def model(optimizer=OPTIMIZERS, epochs=25, batch=64):
+def model(optimizer=OPTIMIZERS, epochs=25, batch=64, seed=4):
     recipes = {
         "sgd": SGD(lr=0.005, lr_decay=0.97),
         "momentum": Momentum(lr=0.001, momentum=0.95, lr_decay=0.97),
@@ -21,6 +21,6 @@ def model(optimizer=OPTIMIZERS, epochs=25, batch=64):
             Dense(10),
         ],
         loss=SoftmaxCrossEntropy(),
-        optimizer=recipes[optimizer], batch_size=batch, epochs=epochs, seed=1,
+        optimizer=recipes[optimizer], batch_size=batch, epochs=epochs, seed=seed,
         data=Dataset("mnist", scale=1 / 255, validation=("test", 9000, 10000)),
     )  # fmt: skip

@@ -77,6 +77,15 @@ time_calls:
 global core_cycles:function
 core_cycles:
     mov     eax, 3
+%assign r 0
+%rep 16                                 ; what a caller left there may be denormal, and slow
+    %ifidn LEVEL, sse41
+    xorps   xmm %+ r, xmm %+ r
+    %else
+    vxorps  xmm %+ r, xmm %+ r, xmm %+ r
+    %endif
+    %assign r r + 1
+%endrep
 .round:
 %assign i 0
 %rep 64

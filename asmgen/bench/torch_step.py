@@ -53,5 +53,8 @@ class TorchStep:
         """Denormals are flushed as the trainer does."""
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._is_bf16):
-            yield
+        try:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._is_bf16):
+                yield
+        finally:
+            torch.set_flush_denormal(False)
