@@ -28,7 +28,7 @@ pip_install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-
 
 extras=""
 if [[ $level == dev ]]; then
-    extras="[dev]"
+    extras="[dev,plot]"
 fi
 say "installing asmgen$extras into $venv"
 pip_install --editable ".$extras"
