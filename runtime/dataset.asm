@@ -109,7 +109,7 @@ find_directory:
     jne     .missing
     ret
 .missing:
-    FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR, or fetch the data with `asmgen data`", \
+    FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR; `asmgen data` makes one (fetch mnist, synth, import)", \
             data_directory, rax
 
 ; find_file: rdi -> PATH_BYTES, rsi -> names, ends with 0: the first that exists; CF where none does

@@ -16,14 +16,17 @@ import click
 from asmgen.asm.isa import ISAS
 from asmgen.asm.listing import Listing
 from asmgen.emit.generate import Generated
+from asmgen.errors import UsageError
 from asmgen.tile.cost import predicted_cycles
 from asmgen.toolchain.tools import find_program
 
 
 def debug_level() -> int:
-    """ASMGEN_DEBUG as a number; 0 where it is not set or not a number."""
-    value = os.environ.get("ASMGEN_DEBUG", "")
-    return int(value) if value.isdigit() else 0
+    """ASMGEN_DEBUG as a number, 0 where it is not set. Raises UsageError where it is neither."""
+    value = os.environ.get("ASMGEN_DEBUG") or "0"
+    if value not in ("0", "1", "2", "3", "4", "5"):
+        raise UsageError(f"ASMGEN_DEBUG={value}: give a number from 0 to 5 (asmgen build --help says what each prints)")
+    return int(value)
 
 
 def print_generated(generated: Generated, level: int) -> None:

@@ -37,6 +37,9 @@ def verify(
     Each kernel runs on exact small integers (equal bits) and on random numbers (within a derived bound), between
     guard pages, with poisoned registers and in several slicings; then the model trains for a few steps beside the
     reference, compared after every kernel call. Exit code 1 at the first difference.
+
+    The table: the largest relative error, in ulp where that is meaningful, and as a share of the bound that was
+    derived for the kernel's sums (above 1 is a failure).
     """
     model = load(model_path, settings)
     report: list[dict[str, Any]] = []

@@ -49,10 +49,14 @@ def _read_safetensors(path: str, key: str) -> NDArray[Any]:
             dtype, shape = header[key]["dtype"], tuple(header[key]["shape"])
             begin, end = header[key]["data_offsets"]
             count = math.prod(shape)
+            data_bytes = max(header[name]["data_offsets"][1] for name in names)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise DataError(f"{path}: its safetensors header cannot be read") from None
         if dtype not in _SAFETENSORS_DTYPES:
             raise DataError(f"{path}: {key} is {dtype}; save it as F32 or F64")
+        if data_bytes > file_bytes - 8 - header_bytes:
+            missing = data_bytes - (file_bytes - 8 - header_bytes)
+            raise DataError(f"{path}: is cut off, {missing} bytes are missing; copy it again")
         layout = np.dtype(_SAFETENSORS_DTYPES[dtype])
         if end - begin != count * layout.itemsize or not 0 <= begin <= end <= file_bytes - 8 - header_bytes:
             raise DataError(f"{path}: {key} lies at bytes {begin}..{end}, which does not fit its shape or the file")

@@ -42,7 +42,7 @@ def compress(name: str) -> Callable[[Path], None]:
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no directory": (lambda folder: folder.rename(f"{folder}.gone") and None,
         "cannot open the data directory {0}: no such file or directory; "
-        "give --data DIR, or fetch the data with `asmgen data`"),
+        "give --data DIR; `asmgen data` makes one (fetch mnist, synth, import)"),
     "images missing": (lambda folder: (folder / IMAGES).unlink(),
         "{0} has no train-images-idx4-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
     "test labels missing": (lambda folder: (folder / "test-labels-idx1-ubyte").unlink(),
