@@ -6,7 +6,7 @@
 %include "model.inc"
 %include "threads.inc"
 
-extern process_stack, process_exit, decimal_parse, cpus_allowed, equal_text
+extern process_stack, process_exit, decimal_parse, machine_help, equal_text
 
 global args_parse
 global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt_save, opt_load, opt_eval, opt_log, opt_quiet
@@ -241,8 +241,7 @@ help:
     SAY     `  --epochs N         passes over the training samples; 0 trains nothing (default: %u)\n`, [model_epochs]
     SAY     `  --lr F             learning rate of the first epoch (default: %g)\n`, [model_lr]
     SAY     `  --seed N           of the first weights and of the order of the samples (default: %u)\n`, [model_seed]
-    call    cpus_allowed
-    SAY     `  --threads N        1 to %u; more than this process may use CPUs is slow (default: those CPUs, %u)\n`, MAX_THREADS, rax
+    call    machine_help
     SAY     `  --batch-limit N    end every epoch after N batches\n`
     SAY     `  --save FILE        write the weights there at the end, and on SIGINT or SIGTERM (safetensors)\n`
     SAY     `  --load FILE        start from these weights (safetensors)\n`

@@ -7,7 +7,7 @@
 
 extern arena
 
-global batch_fill, batch_score, score_clear
+global batch_fill, batch_head, batch_score, score_clear
 
 section .rodata
 align 8
@@ -44,13 +44,17 @@ batch_fill:
     mov     rdx, [model_batch]
 .absent:
     cmp     r11, rdx
-    jae     .loss_block
+    jae     .filled
     mov     [r8 + r11 * 4], eax
     mov     dword [r9 + r11 * 4], 0
     inc     r11
     jmp     .absent
 
-.loss_block:
+.filled:
+    pop     rbx
+
+; batch_head: rcx = samples present  ->  the loss block's head, where the loss kernel reads it
+batch_head:
     mov     rax, [arena]
     add     rax, [model_loss]
     mov     [rax + LOSS_PRESENT], ecx
@@ -60,12 +64,10 @@ batch_fill:
     cmp     qword [model_element_bytes], 4
     je      .float32
     movsd   [rax + LOSS_INV_COUNT], xmm0
-    pop     rbx
     ret
 .float32:
     cvtsd2ss xmm0, xmm0
     movss   [rax + LOSS_INV_COUNT], xmm0
-    pop     rbx
     ret
 
 ; score_clear: rdi -> score

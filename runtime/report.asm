@@ -8,7 +8,7 @@
 
 extern opt_quiet, opt_epochs, opt_eval, opt_save, signal_number, clock_now, process_exit, evaluate, evaluation
 extern train_split, test_split, train_count, validation_split, validation_begin, validation_end
-extern threads, training, epoch, steps, epoch_steps, epoch_nanoseconds, tested, class_names, class_width
+extern machine_describe, training, epoch, steps, epoch_steps, epoch_nanoseconds, tested, class_names, class_width
 
 global report_open, report_summary, report_epoch, report_progress_start, report_progress, progress_clear, test_report
 global interrupted_report
@@ -70,7 +70,9 @@ report_summary:
     sub     rax, [validation_begin]
     FORMAT  "  val %u", rax
 .rest:
-    SAY     `  test %u  arena %m MB  threads %u\n`, [test_split + split.count], [model_arena_bytes], [threads]
+    FORMAT  "  test %u  arena %m MB  ", [test_split + split.count], [model_arena_bytes]
+    call    machine_describe
+    SAY     `\n`
 .return:
     ret
 

@@ -1,23 +1,25 @@
-; start.asm: the entry point, and the order in which a trainer does its work.
+; start.asm: the order in which a trainer does its work. What depends on the machine that computes (the CPU's threads, or a
+; GPU) has one name and two files, in cpu/ and cuda/:
+;   the entry point, which ends in `start`           machine_open machine_describe machine_help
+;   step_derive parameters_fetch                     epoch_run evaluate
 
 %include "common.inc"
 %include "print.inc"
 %include "mxcsr.inc"
 
-extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, threads_open, tensors_init
-extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, report_summary, train, test_report
+extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, machine_open, tensors_init
+extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, parameters_fetch, report_summary, train, test_report
 extern opt_load, opt_save, opt_eval, opt_log, signal_number, output_failed, log_failed, interrupted_report
 
-global _start, process_stack, process_exit
+global start, process_stack, process_exit
 
 section .bss
 process_stack:      resq 1              ; -> argc, argv[argc], 0, environment, 0
 
 section .text
-_start:
-    mov     [process_stack], rsp
+; start: process_stack is set, rsp a multiple of 16, as it stays here: all that this calls may be C
+start:
     xor     ebp, ebp
-    and     rsp, -16
     LOAD_MXCSR
 
     call    signals_install
@@ -28,7 +30,7 @@ _start:
     call    dataset_open
     call    arena_open
     call    log_open
-    call    threads_open
+    call    machine_open
 
     call    tensors_init
     cmp     qword [opt_load], 0
@@ -44,6 +46,7 @@ _start:
 .trained:
     cmp     qword [opt_save], 0
     je      .saved
+    call    parameters_fetch
     call    checkpoint_save
 .saved:
     cmp     dword [signal_number], 0

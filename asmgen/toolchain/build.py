@@ -8,6 +8,7 @@ from pathlib import Path
 from asmgen.paths import RUNTIME_DIR
 from asmgen.toolchain.link import link_shared, link_trainer
 from asmgen.toolchain.nasm import Source, assemble_all
+from asmgen.toolchain.runtime import runtime_sources
 
 OBJECTS_FOLDER = "objects"
 TRAINER_SOURCE = "trainer.asm"
@@ -20,9 +21,8 @@ def build_trainer(folder: Path, sources: Sequence[Path]) -> Path:
     """
     objects = folder / OBJECTS_FOLDER
     objects.mkdir(parents=True, exist_ok=True)
-    runtime = sorted(RUNTIME_DIR.glob("*.asm"))
     jobs = [Source(asm, objects / f"{asm.stem}.o", (RUNTIME_DIR, folder)) for asm in sources]
-    jobs += [Source(asm, objects / f"runtime_{asm.stem}.o", (RUNTIME_DIR,)) for asm in runtime]
+    jobs += runtime_sources("cpu", objects)
     wanted = {job.object.stem for job in jobs}
     for stale in objects.iterdir():
         if stale.stem not in wanted:

@@ -38,4 +38,5 @@ def _initial_files(model: Model) -> Iterator[Path]:
 
 
 def _own_files() -> list[Path]:
-    return [*sorted(_PACKAGE.rglob("*.py")), *sorted(TEMPLATES_DIR.iterdir()), *sorted(RUNTIME_DIR.iterdir())]
+    folders = (TEMPLATES_DIR, RUNTIME_DIR)
+    return [*sorted(_PACKAGE.rglob("*.py")), *(path for folder in folders for path in sorted(folder.rglob("*.*")))]

@@ -40,7 +40,7 @@ def test_static_and_nothing_both_writable_and_executable(trainer: Path) -> None:
 
 def test_system_calls_are_the_documented_ones() -> None:
     used: set[str] = set()
-    for source in RUNTIME_DIR.glob("*.asm"):
+    for source in RUNTIME_DIR.rglob("*.asm"):
         text = source.read_text()
         used |= set(re.findall(r"SYSCALL SYS_(\w+)", text))
         assert not re.search(r"^\s+(syscall|int\s)", text, re.MULTILINE), f"{source} makes a call beside the macro"
@@ -67,7 +67,7 @@ def test_objects_of_an_earlier_build_go(tmp_path: Path) -> None:
 
 
 def test_the_runtime_assembles_without_warnings(tmp_path: Path) -> None:
-    for source in RUNTIME_DIR.glob("*.asm"):
+    for source in RUNTIME_DIR.rglob("*.asm"):
         assemble(source, tmp_path / f"{source.stem}.o", (RUNTIME_DIR,), ("-Werror",))
 
 

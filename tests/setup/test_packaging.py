@@ -27,8 +27,8 @@ def test_a_checkout_uses_its_own_files() -> None:
 
 
 def test_a_wheel_carries_every_template_and_runtime_file() -> None:
-    """pyproject.toml's globs are one level deep."""
     carried = PROJECT["tool"]["setuptools"]["data-files"]
-    assert set(carried) == {f"share/asmgen/{folder}" for folder in ("templates", "runtime")}
-    for folder in ("templates", "runtime"):
-        assert not [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.parent != ROOT / folder]
+    found = {path for globs in carried.values() for pattern in globs for path in ROOT.glob(pattern)}
+    assert found == {path for top in ("templates", "runtime") for path in (ROOT / top).rglob("*") if path.is_file()}
+    for target, globs in carried.items():
+        assert [str(Path(pattern).parent) for pattern in globs] == [target.removeprefix("share/asmgen/")]

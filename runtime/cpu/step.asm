@@ -6,7 +6,7 @@
 
 extern threads_run, thread_barrier
 
-global step_forward, step_learn, step_derive
+global step_forward, step_learn, step_derive, parameters_fetch
 
 section .rodata
 align 8
@@ -31,3 +31,7 @@ step_learn:
 step_derive:
     lea     rdi, [derive_lists]
     jmp     threads_run
+
+; parameters_fetch: before they are saved: they are in the arena
+parameters_fetch:
+    ret

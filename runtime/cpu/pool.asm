@@ -4,11 +4,12 @@
 %include "common.inc"
 %include "print.inc"
 %include "mxcsr.inc"
+%include "threads.inc"
 
 extern opt_threads, arena, cpus_allowed
 extern thread_barrier, barrier_wait, barrier_release, barrier_looks
 
-global threads_open, threads_run, threads
+global machine_open, machine_describe, machine_help, threads_run
 
 CLONE_VM            equ 0x100
 CLONE_FS            equ 0x200
@@ -43,9 +44,9 @@ old_mask:           resq 1
 
 section .text
 
-; threads_open: makes opt_threads threads (0: as many as CPUs are allowed). Where the system refuses one, says so on standard
+; machine_open: makes opt_threads threads (0: as many as CPUs are allowed). Where the system refuses one, says so on standard
 ; error and goes on with those it has.
-threads_open:
+machine_open:
     push    rbx
     push    rbp
     push    r12
@@ -92,6 +93,17 @@ threads_open:
     pop     r12
     pop     rbp
     pop     rbx
+    ret
+
+; machine_describe: the end of the report's first line
+machine_describe:
+    FORMAT  "threads %u", [threads]
+    ret
+
+; machine_help: the help on --threads
+machine_help:
+    call    cpus_allowed
+    SAY     `  --threads N        1 to %u; more than this process may use CPUs is slow (default: those CPUs, %u)\n`, MAX_THREADS, rax
     ret
 
 ; start_worker: r12 = its number  ->  or CF, rax = -errno
