@@ -42,22 +42,25 @@ def direct(conv: Conv, backward: bool) -> int | None:
     return None
 
 
-def build_plan(model: Model, lanes: int, algorithm: Algorithm = direct) -> Plan:
+def build_plan(model: Model, lanes: int, algorithm: Algorithm = direct, *, sparse: bool = True) -> Plan:
     """The plan of a model for vectors of `lanes` elements, checked. `algorithm` decides for each 3 x 3 convolution.
+
+    sparse: gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
 
     Raises ModelError or UnsupportedError, with file:line of the layer, where the model does not fit together or a
     layer has no kernel.
     """
-    return _Builder(model, lanes, algorithm).build()
+    return _Builder(model, lanes, algorithm, sparse).build()
 
 
 class _Builder:
     """Collects tensors and entries; one `build` per instance."""
 
-    def __init__(self, model: Model, lanes: int, algorithm: Algorithm) -> None:
+    def __init__(self, model: Model, lanes: int, algorithm: Algorithm, sparse: bool) -> None:
         self.model = model
         self.lanes = lanes
         self.algorithm = algorithm
+        self.sparse = sparse
         self.dtype = model.dtype
         self.batch = model.batch_size
         self.groups = fuse(model)
@@ -213,7 +216,8 @@ class _Builder:
         assert isinstance(layer, Conv2D)
         source = self._images(x)
         weights = ConvWeights(layer.filters, source.c, *layer.kernel, self.lanes, self.dtype)
-        self._parameters(number, group, weights.by_input() if _has_sparse_dw(group, source) else weights)
+        by_input = self.sparse and _has_sparse_dw(group, source)
+        self._parameters(number, group, weights.by_input() if by_input else weights)
         self._add(y, self._image(group.out_shape, halo))
         _, oh, ow = group.out_shape
         ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
@@ -326,7 +330,7 @@ class _Builder:
         return next(i for i, parameters in enumerate(self.parameters) if parameters.group == number)
 
     def _conv_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
-        if _is_sparse(group):
+        if self.sparse and _is_sparse(group):
             self._conv_backward_sparse(number, group, x, dx)
         else:
             self._conv_backward_dense(number, group, x, dx)
