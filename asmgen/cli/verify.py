@@ -15,6 +15,7 @@ from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
 from asmgen.errors import IsaError
 from asmgen.harness.check import check_kernel
+from asmgen.harness.machine import Machine
 from asmgen.harness.steps import Difference, compare_steps
 from asmgen.model.network import Model
 from asmgen.plan.plan import Plan
@@ -84,7 +85,7 @@ def _steps(model: Model, plan: Plan, isa: Isa, listings: dict[str, Listing], n_s
     """The worst difference of every tensor over all steps."""
     worst: dict[str, Difference] = {}
     parameters = initial_parameters(model)
-    for difference in compare_steps(model, plan, isa, listings, parameters, n_steps):
+    for difference in compare_steps(model, Machine(plan, isa, listings), parameters, n_steps):
         before = worst.get(difference.tensor)
         if before is None or difference.relative > before.relative:
             worst[difference.tensor] = difference

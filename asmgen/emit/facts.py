@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from asmgen.asm.isa import Isa
 from asmgen.emit.trainer_model import Call, Init, PackedDim, ParamTensor, Split, TrainerModel
 from asmgen.model.network import Model
@@ -16,14 +18,26 @@ INIT_FOLDER = "init"
 
 def trainer_model(model: Model, plan: Plan, isa: Isa) -> TrainerModel:
     """What the runtime needs to know of this model on this ISA."""
+    return replace(
+        device_facts(model, plan, isa.name),
+        cpu_features=isa.cpu_features,
+        derive=_calls(plan, "derive", isa),
+        forward=_calls(plan, "forward", isa),
+        backward=_calls(plan, "backward", isa),
+        update=_calls(plan, "update", isa),
+    )
+
+
+def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
+    """What the runtime needs to know where a device does the step: everything but the calls."""
     channels, height, width = model.input
     (outputs,) = infer_shapes(model)[-1].out_shape
     optimizer = model.optimizer
     validation = model.data.validation
     return TrainerModel(
         name=model.name,
-        isa=isa.name,
-        cpu_features=isa.cpu_features,
+        isa=target,
+        cpu_features=(),
         dtype=model.dtype,
         channels=channels,
         height=height,
@@ -42,10 +56,10 @@ def trainer_model(model: Model, plan: Plan, isa: Isa) -> TrainerModel:
         arena_bytes=plan.arena_bytes,
         offsets=dict(plan.offsets),
         params=tuple(tensor for parameters in plan.parameters for tensor in _tensors(parameters, plan)),
-        derive=_calls(plan, "derive", isa),
-        forward=_calls(plan, "forward", isa),
-        backward=_calls(plan, "backward", isa),
-        update=_calls(plan, "update", isa),
+        derive=(),
+        forward=(),
+        backward=(),
+        update=(),
     )
 
 

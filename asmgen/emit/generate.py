@@ -57,22 +57,23 @@ def generate(model: Model, isa: Isa, out: Path) -> Generated:
         if stale.name not in files:
             stale.unlink()
     for name, text in files.items():
-        _write(folder / name, text.encode())
-    _write_initial_values(model, plan, folder)
+        write_changed(folder / name, text.encode())
+    write_initial_values(model, plan, folder)
     sources = tuple(folder / name for name in files if name.endswith(".asm"))
     return Generated(plan, listings, folder, sources)
 
 
-def _write_initial_values(model: Model, plan: Plan, folder: Path) -> None:
+def write_initial_values(model: Model, plan: Plan, folder: Path) -> None:
     """Canonical values of the parameters that start from a file, for trainer.asm to include."""
     for parameters in plan.parameters:
         for parameter in (parameters.weight, parameters.bias):
             values = read_initial(parameter) if parameter else None
             if parameter and values is not None:
                 (folder / INIT_FOLDER).mkdir(exist_ok=True)
-                _write(folder / init_file(parameter), np.ascontiguousarray(values, model.dtype).tobytes())
+                write_changed(folder / init_file(parameter), np.ascontiguousarray(values, model.dtype).tobytes())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_changed(path: Path, content: bytes) -> None:
+    """Writes a file unless it has this content."""
     if not path.exists() or path.read_bytes() != content:
         path.write_bytes(content)

@@ -15,13 +15,20 @@ from asmgen.plan.plan import Plan
 def manifest(plan: Plan, isa: Isa, listings: dict[str, Listing]) -> dict[str, Any]:
     """The manifest as a JSON value; `listings` by symbol."""
     return {
+        **plan_facts(plan, isa.name),
+        "kernels": [_kernel(plan, isa, listing) for listing in listings.values()],
+    }
+
+
+def plan_facts(plan: Plan, target: str) -> dict[str, Any]:
+    """What the manifests of all targets begin with."""
+    return {
         "model": plan.model_name,
-        "isa": isa.name,
+        "isa": target,
         "dtype": plan.dtype,
         "batch": plan.batch,
         "arena_bytes": plan.arena_bytes,
         "parameters": {p.weight.name.split(".")[0]: list(p.weight.shape) for p in plan.parameters},
-        "kernels": [_kernel(plan, isa, listing) for listing in listings.values()],
     }
 
 

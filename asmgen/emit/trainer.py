@@ -1,4 +1,4 @@
-"""Writes `trainer.asm`: the step as a flat list of kernel calls, and the model's facts for `runtime/` to read."""
+"""Writes `trainer.asm`: the step as a flat list of kernel calls (none where a device steps), and the model's facts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def render_trainer(model: TrainerModel) -> str:
     return environment.get_template("trainer.asm.j2").render(
         model=model,
         arena=_arena(model),
-        steps=_steps(model),
+        steps=_steps(model) if model.forward else [],
         texts=_aligned(_texts(model)),
         numbers=_aligned(_numbers(model, sum(map(len, header)))),
         tensors=_tensors(model),

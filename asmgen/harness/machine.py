@@ -19,17 +19,17 @@ from asmgen.plan.specs import Loss
 Array = np.ndarray[Any, Any]
 
 
-class Machine:
-    """An arena and the kernels of a plan. Each call is supervised; a broken rule of the ABI raises AssertionError."""
+class PlanMemory:
+    """An arena with the tensors of a plan; a subclass executes entries over it. target: the end of kernels' symbols."""
 
-    def __init__(self, plan: Plan, isa: Isa, listings: Mapping[str, Listing]) -> None:
+    target: str
+
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.isa = isa
         self.dtype = np.dtype(plan.dtype)
         self._memory = np.zeros(plan.arena_bytes + LINE_BYTES, np.uint8)
         self._base = round_up(self._memory.ctypes.data, LINE_BYTES)
         self._images = np.zeros(1, np.uint8)
-        self._library = load_library([listing.text() for listing in listings.values()])
 
     # memory --------------------------------------------------------------------------------------------------------
 
@@ -106,12 +106,8 @@ class Machine:
                 self.execute(entry)
 
     def execute(self, entry: Entry) -> None:
-        """Call the kernel of one entry over its whole slice."""
-        pointers = [self._pointer(name) for name in entry.args]
-        symbol = entry.spec.symbol(self.isa.name)
-        broken = call(address(self._library, symbol), pointers, 0, entry.spec.slice_units(), self.isa.name)
-        if broken:
-            raise AssertionError(f"{symbol}: {'; '.join(broken)}")
+        """Do what one entry says."""
+        raise NotImplementedError
 
     def _pointer(self, name: str | None) -> int:
         if name is None:
@@ -119,3 +115,21 @@ class Machine:
         if name == "images":
             return int(ctypes.c_void_p(self._images.ctypes.data).value or 0)
         return self._base + self.plan.offsets[name]
+
+
+class Machine(PlanMemory):
+    """The kernels of an ISA. Each call is supervised; a broken rule of the ABI raises AssertionError."""
+
+    def __init__(self, plan: Plan, isa: Isa, listings: Mapping[str, Listing]) -> None:
+        super().__init__(plan)
+        self.isa = isa
+        self.target = isa.name
+        self._library = load_library([listing.text() for listing in listings.values()])
+
+    def execute(self, entry: Entry) -> None:
+        """Call the kernel of one entry over its whole slice."""
+        pointers = [self._pointer(name) for name in entry.args]
+        symbol = entry.spec.symbol(self.target)
+        broken = call(address(self._library, symbol), pointers, 0, entry.spec.slice_units(), self.target)
+        if broken:
+            raise AssertionError(f"{symbol}: {'; '.join(broken)}")

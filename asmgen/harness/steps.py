@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.asm.isa import Isa
-from asmgen.asm.listing import Listing
 from asmgen.errors import AsmgenError
 from asmgen.harness.case import unpack_codes
-from asmgen.harness.machine import Machine
+from asmgen.harness.machine import PlanMemory
 from asmgen.model.network import Model
 from asmgen.model.shapes import classes_of
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
-from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.plan import Entry
 from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.interpret import Interpreter
 
@@ -61,14 +59,9 @@ class Difference:
 
 
 def compare_steps(
-    model: Model,
-    plan: Plan,
-    isa: Isa,
-    listings: Mapping[str, Listing],
-    parameters: Mapping[str, Array],
-    n_steps: int = 10,
+    model: Model, machine: PlanMemory, parameters: Mapping[str, Array], n_steps: int = 10
 ) -> Iterator[Difference]:
-    """Run `n_steps` steps on random images; yields every output's difference, in execution order.
+    """Run `n_steps` steps of `machine` on random images; yields every output's difference, in execution order.
 
     Both sides start from `parameters` and then go their own ways, but for the decisions that rounding takes (see
     _adopt_decisions); the last step has an incomplete batch. Shared memory is filled with NaN before each step. Raises
@@ -78,7 +71,8 @@ def compare_steps(
     count = 2 * model.batch_size
     images = rng.integers(0, 256, (count, *model.input)).astype(np.uint8)
     labels = rng.integers(0, classes_of(model), count)
-    machine, reference = Machine(plan, isa, listings), Interpreter(plan, parameters)
+    plan = machine.plan
+    reference = Interpreter(plan, parameters)
     machine.set_parameters({name: value.astype(model.dtype) for name, value in parameters.items()})
     reference.run("derive")
     for step in range(1, n_steps + 1):
@@ -100,7 +94,7 @@ def compare_steps(
                     raise StepError(
                         f"step {step}, {entry.layer}: {entry.text}: {difference.tensor} differs from the reference by "
                         f"{difference.relative:.3g} of its norm; limit {TOLERANCE[plan.dtype]:.0e} "
-                        f"(kernel {entry.spec.symbol(isa.name)})"
+                        f"(kernel {entry.spec.symbol(machine.target)})"
                     )
             flips = _adopt_decisions(entry, machine, reference)
             if flips > MAX_FLIPS:
@@ -110,14 +104,14 @@ def compare_steps(
                 )
 
 
-def _loss_floor(machine: Machine, present: int) -> float:
+def _loss_floor(machine: PlanMemory, present: int) -> float:
     """What a loss may err by absolutely, in each element: its gradient is a difference of numbers up to 1 / present,
     which cancels where the network is sure and right."""
     return 8 * float(np.finfo(machine.dtype).eps) / present
 
 
 def _differences(
-    step: int, entry: Entry, machine: Machine, reference: Interpreter, floor: float
+    step: int, entry: Entry, machine: PlanMemory, reference: Interpreter, floor: float
 ) -> Iterator[Difference]:
     for name, got, expected in _pairs(entry, machine, reference):
         got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64).reshape(np.shape(got))
@@ -129,7 +123,7 @@ def _differences(
         yield Difference(step, entry, name, error / norm if norm else error, ulps)
 
 
-def _as_laid_out(machine: Machine, name: str, value: Any) -> Any:
+def _as_laid_out(machine: PlanMemory, name: str, value: Any) -> Any:
     """The reference's value as `machine.read` gives it: weights that are stored transformed are (w, b) there."""
     layout = machine.plan.tensor(name).layout
     if not isinstance(layout, TransformedWeights):
@@ -138,7 +132,7 @@ def _as_laid_out(machine: Machine, name: str, value: Any) -> Any:
     return dataclasses.replace(layout, dtype="float64").unpack(dataclasses.replace(layout, dtype="float64").pack(w, b))
 
 
-def _adopt_decisions(entry: Entry, machine: Machine, reference: Interpreter) -> float:
+def _adopt_decisions(entry: Entry, machine: PlanMemory, reference: Interpreter) -> float:
     """Take over which values a ReLU passed and which a max pool chose; returns the share that differed.
 
     Two values that are equal but for rounding can be ordered either way, and the gradient then flows another way: both
@@ -164,7 +158,7 @@ def _adopt_decisions(entry: Entry, machine: Machine, reference: Interpreter) -> 
     return share
 
 
-def _pairs(entry: Entry, machine: Machine, reference: Interpreter) -> Iterator[tuple[str, Array, Array]]:
+def _pairs(entry: Entry, machine: PlanMemory, reference: Interpreter) -> Iterator[tuple[str, Array, Array]]:
     """(name, the machine's value, the reference's) of every output that has a logical value."""
     for name in entry.outputs:
         if name == "params":

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asmgen.errors import ToolError
+from asmgen.toolchain.nvcc import INSTALL as NVCC_INSTALL
+from asmgen.toolchain.nvcc import nvcc_version
 
 _SETUP = "make setup"
 _TORCH = "make setup; if pip finds no CPU build: make setup TORCH='torch==2.13.0 --index-url URL' (docs/setup.md)"
@@ -102,7 +104,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool("torch", _distribution("torch"), "no `asmgen bench --against torch`; parity tests are skipped", _TORCH),
     Tool("safetensors", _distribution("safetensors"), "tests that exchange weights are skipped", _SETUP),
     Tool("qemu-x86_64", _program("qemu-x86_64", "--version"), "tests on older CPUs are skipped", _apt("qemu-user")),
-    Tool("nvcc", _program("nvcc", "--version"), "CUDA source cannot be compiled", _apt("nvidia-cuda-toolkit")),
+    Tool("nvcc", nvcc_version, "CUDA source cannot be compiled", NVCC_INSTALL),
+    Tool("g++", _program("g++", "--version"), "CUDA source cannot run on a CPU; nvcc does not work", _apt("g++")),
     Tool("GPU driver", _nvidia_driver, "CUDA trainers do not run here", _apt("nvidia-driver")),
 )
 

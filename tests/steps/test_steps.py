@@ -23,6 +23,7 @@ from asmgen import (
 )
 from asmgen.asm.isa import ISAS
 from asmgen.emit.generate import emit_plan
+from asmgen.harness.machine import Machine
 from asmgen.harness.steps import compare_steps
 from asmgen.plan.build import build_plan
 from asmgen.reference.initial import initial_parameters
@@ -39,8 +40,8 @@ OPTIMIZERS = [
 def compare(model, isa_name):
     isa = ISAS[isa_name]
     plan = build_plan(model, isa.lanes(model.dtype))
-    listings = emit_plan(plan, isa)
-    differences = list(compare_steps(model, plan, isa, listings, initial_parameters(model), n_steps=3))
+    machine = Machine(plan, isa, emit_plan(plan, isa))
+    differences = list(compare_steps(model, machine, initial_parameters(model), n_steps=3))
     outputs = sum(len(entry.outputs) for entry in plan.entries)
     assert len(differences) >= outputs, "fewer comparisons than outputs"
 

@@ -1,0 +1,278 @@
+// The part of the CUDA runtime's interface that the trainer uses, for a CPU: memory of the device is the host's, a stream
+// does everything at once, a graph is a list of launches. It can be told to fail, so that tests see the trainer's answer:
+//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, no_kernel or broken_step
+//   ASMGEN_EMULATION_MEMORY  bytes of device memory
+//   ASMGEN_EMULATION_SEED    another order of blocks and threads
+#pragma once
+
+#include <functional>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vector>
+
+#include "device.cuh"
+#include "emulation/run.hpp"
+
+#define CUDART_VERSION 13000
+
+enum cudaError_t {
+    cudaSuccess,
+    cudaErrorMemoryAllocation,
+    cudaErrorInsufficientDriver,
+    cudaErrorNoDevice,
+    cudaErrorNoKernelImageForDevice,
+    cudaErrorInvalidDeviceFunction,
+    cudaErrorLaunchFailure,
+    cudaErrorStreamCaptureInvalidated
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x, unsigned y, unsigned z) : x(x), y(y), z(z) {}
+};
+
+struct cudaDeviceProp {
+    char name[256];
+    int major, minor;
+};
+
+struct cudaFuncAttributes {
+    size_t sharedSizeBytes;
+    int maxThreadsPerBlock;
+};
+
+namespace emulation {
+
+using Work = std::function<void()>;
+using Graph = std::vector<Work>;
+
+inline Graph* recording;  // between cudaStreamBeginCapture and cudaStreamEndCapture
+inline size_t allocated;
+inline cudaError_t last_error = cudaSuccess;
+inline char launch_message[1200];
+
+inline bool fails(const char* fault)
+{
+    const char* wanted = getenv("ASMGEN_EMULATION_FAULT");
+    return wanted && !strcmp(wanted, fault);
+}
+
+inline size_t memory_bytes()
+{
+    const char* wanted = getenv("ASMGEN_EMULATION_MEMORY");
+    return wanted ? strtoull(wanted, nullptr, 10) : size_t{1} << 34;
+}
+
+inline uint32_t first_seed()
+{
+    const char* wanted = getenv("ASMGEN_EMULATION_SEED");
+    return wanted ? static_cast<uint32_t>(strtoul(wanted, nullptr, 10)) : 0;
+}
+
+inline uint32_t next_seed = first_seed();
+
+inline void enqueue(Work work)
+{
+    if (recording)
+        recording->push_back(std::move(work));
+    else
+        work();
+}
+
+// Runs or records a kernel. What goes wrong in it is the stream's error from then on, as on a device.
+template <class... Parameters>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid_size, int cluster, int block, int shared_bytes,
+            Parameters... arguments)
+{
+    enqueue([=] {
+        if (last_error != cudaSuccess) return;
+        Launch launch = {};
+        launch.grid[0] = static_cast<int>(grid_size.x);
+        launch.grid[1] = static_cast<int>(grid_size.y);
+        launch.grid[2] = static_cast<int>(grid_size.z);
+        launch.block = block;
+        launch.shared_bytes = shared_bytes;
+        launch.cluster = cluster;
+        launch.seed = next_seed++;
+        launch.seconds = 600;
+        auto job = [=] { kernel(arguments...); };
+        grid.job = [](void* data) { (*static_cast<decltype(job)*>(data))(); };
+        grid.job_data = &job;
+        const char* wrong = fails("broken_step") ? "asked to fail" : run_grid(launch);
+        if (!wrong) return;
+        snprintf(launch_message, sizeof launch_message, "kernel %s, %s", name, wrong);
+        last_error = cudaErrorLaunchFailure;
+    });
+}
+
+}  // namespace emulation
+
+using cudaStream_t = int;
+using cudaEvent_t = int;
+using cudaGraph_t = emulation::Graph*;
+using cudaGraphExec_t = emulation::Graph*;
+
+inline const char* cudaGetErrorName(cudaError_t error)
+{
+    switch (error) {
+    case cudaSuccess: return "cudaSuccess";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorNoKernelImageForDevice: return "cudaErrorNoKernelImageForDevice";
+    case cudaErrorInvalidDeviceFunction: return "cudaErrorInvalidDeviceFunction";
+    case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
+    }
+    return "unknown error";
+}
+
+inline const char* cudaGetErrorString(cudaError_t error)
+{
+    return error == cudaErrorLaunchFailure ? emulation::launch_message : "emulated failure";
+}
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+inline cudaError_t cudaDriverGetVersion(int* version)
+{
+    *version = emulation::fails("no_driver") ? 0 : emulation::fails("old_driver") ? 12040 : CUDART_VERSION;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaGetDeviceCount(int* count)
+{
+    *count = 1;
+    if (emulation::fails("old_driver")) return cudaErrorInsufficientDriver;
+    return emulation::fails("no_device") ? cudaErrorNoDevice : cudaSuccess;
+}
+
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int)
+{
+    *properties = {"emulated GPU", emulation::fails("old_device") ? 7 : 9, 0};
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int)
+{
+    *value = 227 * 1024;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaDeviceSynchronize() { return emulation::last_error; }
+
+inline cudaError_t cudaMemGetInfo(size_t* available, size_t* whole)
+{
+    *whole = emulation::memory_bytes();
+    *available = *whole - emulation::allocated;
+    return cudaSuccess;
+}
+
+// Device memory starts as NaN.
+inline cudaError_t cudaMalloc(void** memory, size_t bytes)
+{
+    if (emulation::allocated + bytes > emulation::memory_bytes()) return cudaErrorMemoryAllocation;
+    emulation::allocated += bytes;
+    *memory = (new emulation::GuardedMemory(bytes))->begin();
+    memset(*memory, 0xFF, bytes);
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaMallocHost(void** memory, size_t bytes)
+{
+    *memory = malloc(bytes);
+    return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+inline cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind, cudaStream_t)
+{
+    emulation::enqueue([=] { memcpy(target, source, bytes); });
+    return emulation::last_error;
+}
+
+inline cudaError_t cudaMemcpy(void* target, const void* source, size_t bytes, cudaMemcpyKind kind)
+{
+    return cudaMemcpyAsync(target, source, bytes, kind, 0);
+}
+
+inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t)
+{
+    emulation::enqueue([=] { memset(target, value, bytes); });
+    return emulation::last_error;
+}
+
+inline cudaError_t cudaMemset(void* target, int value, size_t bytes) { return cudaMemsetAsync(target, value, bytes, 0); }
+
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned)
+{
+    *stream = 0;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return emulation::last_error; }
+
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned)
+{
+    *event = 0;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return emulation::last_error; }
+
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*)
+{
+    *attributes = {0, 1024};
+    return emulation::fails("no_kernel") ? cudaErrorNoKernelImageForDevice : cudaSuccess;
+}
+
+inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    emulation::recording = new emulation::Graph;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph)
+{
+    *graph = emulation::recording;
+    emulation::recording = nullptr;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaGraphGetNodes(cudaGraph_t graph, void*, size_t* n_nodes)
+{
+    *n_nodes = graph->size();
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long)
+{
+    *exec = new emulation::Graph(*graph);
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+inline cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
+
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    for (const emulation::Work& work : *exec) work();
+    return cudaSuccess;
+}

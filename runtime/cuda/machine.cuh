@@ -1,0 +1,169 @@
+// The device: opened, given memory and the data set; parameters to it and from it. Included last by trainer.cu, whose
+// names it uses.
+#pragma once
+
+#include "steps.cuh"
+
+void step_derive_list();
+
+namespace host {
+
+// Architectures in the executable, as nvcc states them: 800, 900 for sm_80, sm_90.
+#ifdef __CUDA_ARCH_LIST__
+constexpr int built_for[] = {__CUDA_ARCH_LIST__};
+#else
+constexpr int built_for[] = {800};
+#endif
+
+constexpr size_t alignment = 256;
+
+inline size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+inline void choose_device(cudaDeviceProp& properties)
+{
+    constexpr char cpu[] = "a CPU trains the same model with --isa native";
+    int driver = 0, count = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    if (driver == 0) fail(exit_machine, "there is no NVIDIA driver, which this trainer (--isa cuda) needs; %s", cpu);
+    const cudaError_t found = cudaGetDeviceCount(&count);
+    if (found == cudaErrorInsufficientDriver) {
+        fail(exit_machine, "the NVIDIA driver is made for CUDA %u.%u, this trainer for %u.%u; update the driver, or build with its CUDA",
+             driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    }
+    if (found == cudaErrorNoDevice || (found == cudaSuccess && count == 0)) {
+        fail(exit_machine, "the NVIDIA driver sees no GPU (does CUDA_VISIBLE_DEVICES hide it?); %s", cpu);
+    }
+    check(found, "looking for a GPU");
+    check(cudaGetDeviceProperties(&properties, 0), "looking for a GPU");
+    int least = built_for[0];
+    for (const int built : built_for) least = built < least ? built : least;
+    if (properties.major * 100 + properties.minor * 10 < least) {
+        fail(exit_machine, "%s has compute capability %u.%u, this trainer needs %u.%u; build it with --arch sm_%u%u, or %s",
+             properties.name, properties.major, properties.minor, least / 100, least % 100 / 10, properties.major,
+             properties.minor, cpu);
+    }
+    check(cudaSetDevice(0), "starting the GPU");
+}
+
+// Blocks of device memory, asked for together so that a failure can name the sum.
+struct Wish {
+    void** target;
+    size_t bytes;
+};
+
+template <size_t n>
+void allocate(const char* name, const Wish (&wishes)[n], size_t data_bytes)
+{
+    size_t needed = 0, available = 0, whole = 0;
+    for (const Wish& wish : wishes) needed += aligned(wish.bytes);
+    check(cudaMemGetInfo(&available, &whole), "asking for the device's free memory");
+    bool fits = needed <= available;
+    for (const Wish& wish : wishes) {
+        if (!fits) break;
+        const cudaError_t error = cudaMalloc(wish.target, aligned(wish.bytes));
+        if (error == cudaErrorMemoryAllocation)
+            fits = false;
+        else
+            check(error, "allocating memory");
+    }
+    if (!fits) {
+        fail(exit_failed, "%s needs %m MB of the device's memory, %m MB of them for the images, but %s has %m MB free of %m MB",
+             runtime::model_name, needed, data_bytes, name, available, whole);
+    }
+}
+
+template <class T>
+T* page_locked(size_t n)
+{
+    void* memory;
+    check(cudaMallocHost(&memory, n * sizeof(T)), "allocating page-locked memory");
+    return static_cast<T*>(memory);
+}
+
+inline void upload(void* target, const void* source, size_t bytes, const char* doing)
+{
+    check(cudaMemcpy(target, source, bytes, cudaMemcpyHostToDevice), doing);
+}
+
+inline void allocate_all(const char* name)
+{
+    using namespace runtime;
+    const size_t image_bytes = model_channels * model_height * model_width;
+    const size_t samples = train_split.count + test_split.count;
+    const size_t most_samples = train_split.count > test_split.count ? train_split.count : test_split.count;
+    steps.most_steps = (most_samples + model_batch - 1) / model_batch;
+    result_bytes = result_words() * sizeof(uint32_t);
+    uint8_t* labels;
+    const Wish wishes[] = {
+        {reinterpret_cast<void**>(&device.arena.byte), model_arena_bytes},
+        {reinterpret_cast<void**>(&device.workspace.byte), arena::workspace_bytes},
+        {reinterpret_cast<void**>(&device.images.byte), samples * image_bytes},
+        {reinterpret_cast<void**>(&labels), samples},
+        {reinterpret_cast<void**>(&steps.order), most_samples * sizeof *steps.order},
+        {reinterpret_cast<void**>(&steps.rows), steps.most_steps * sizeof *steps.rows},
+        {reinterpret_cast<void**>(&steps.step), sizeof *steps.step},
+        {reinterpret_cast<void**>(&steps.feed.results), steps.most_steps * result_bytes},
+    };
+    allocate(name, wishes, samples * image_bytes);
+    steps.feed.rows = steps.rows;
+    steps.feed.order = steps.order;
+    steps.feed.labels = labels;
+    steps.feed.step = steps.step;
+    step_rows = page_locked<StepRow>(steps.most_steps);
+    step_results = page_locked<uint8_t>(steps.most_steps * result_bytes);
+    steps.host_order = page_locked<uint32_t>(most_samples);
+    for (const Split* split : {&train_split, &test_split}) {
+        const size_t before = split == &test_split ? train_split.count : 0;
+        upload(device.images.byte + before * image_bytes, split->images, split->count * image_bytes, "copying the images");
+        upload(labels + before, split->labels, split->count, "copying the labels");
+    }
+    check(cudaMemset(device.arena.byte, 0, model_arena_bytes), "clearing the arena");
+}
+
+}  // namespace host
+
+extern "C" {
+
+char machine_name[256];
+
+// Finds the device, takes memory there and copies the data set; loads all kernels. Ends the trainer where that fails.
+void machine_open()
+{
+    using namespace host;
+    cudaDeviceProp properties;
+    choose_device(properties);
+    static_assert(sizeof properties.name <= sizeof machine_name);
+    memcpy(machine_name, properties.name, sizeof properties.name);
+    check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "starting the GPU");
+    allocate_all(properties.name);
+    for (Chunk& chunk : steps.chunks) {
+        check(cudaEventCreateWithFlags(&chunk.finished, cudaEventDisableTiming), "starting the GPU");
+    }
+    steps.chunk_steps = 1;
+    device.prepares = true;
+    launch_step(true);
+    launch_keep();
+    step_derive_list();
+    device.prepares = false;
+    check(cudaDeviceSynchronize(), "starting the GPU");
+}
+
+// The parameters of the host's arena become the device's, and what is derived from them follows.
+void step_derive()
+{
+    using namespace host;
+    upload(at(arena::params).byte, runtime::arena + arena::params, arena::params_bytes, "copying the parameters");
+    step_derive_list();
+    check(cudaStreamSynchronize(device.stream), "deriving from the parameters");
+}
+
+// The parameters of the device become the host's.
+void parameters_fetch()
+{
+    using namespace host;
+    check(cudaStreamSynchronize(device.stream), "training");
+    check(cudaMemcpy(runtime::arena + arena::params, at(arena::params).byte, arena::params_bytes, cudaMemcpyDeviceToHost),
+          "copying the parameters back");
+}
+
+}  // extern "C"
