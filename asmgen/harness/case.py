@@ -17,6 +17,9 @@ Weights = ConvWeights | ConvWeightsByInput | DenseWeights
 DATA = ("integers", "uniform")
 
 
+_TF32_BITS = 0xFFFFE000  # a float32 without the 13 bits of fraction that tf32 lacks
+
+
 @dataclass(frozen=True)
 class Operand:
     """One pointer argument: its memory before the call (outputs: NaN where the kernel must write)."""
@@ -54,10 +57,11 @@ class Case:
 
 
 class Draw:
-    """Random logical arrays of one data set, representable in the dtype, as float64."""
+    """Random logical arrays of one data set, representable in the dtype (and in tf32, if asked), as float64."""
 
-    def __init__(self, rng: np.random.Generator, data: str, dtype: str) -> None:
+    def __init__(self, rng: np.random.Generator, data: str, dtype: str, precision: str = "float32") -> None:
         self.rng = rng
+        self.is_tf32 = precision == "tf32" and dtype == "float32"
         self.is_exact = data == "integers"
         self.dtype = dtype
         self.eps = float(np.finfo(dtype).eps)
@@ -70,7 +74,10 @@ class Draw:
 
     def round(self, values: Any) -> Array:
         """values as the dtype represents them."""
-        return np.asarray(values, self.dtype).astype(np.float64)
+        rounded = np.asarray(values, self.dtype)
+        if self.is_tf32:
+            rounded = (rounded.view(np.uint32) & np.uint32(_TF32_BITS)).view(np.float32)
+        return rounded.astype(np.float64)
 
     def codes(self, n_values: int, *shape: int) -> Array:
         return self.rng.integers(0, n_values, shape).astype(np.uint8)

@@ -31,10 +31,13 @@ from asmgen.reference import ops
 _EXTRA_IMAGES = 3  # images in the set beyond the batch
 
 
-def build_cases(spec: KernelSpec, data: str, seed: int) -> list[Case]:
-    """Cases of a spec with one of the data sets of case.DATA; the same seed gives the same cases."""
+def build_cases(spec: KernelSpec, data: str, seed: int, precision: str = "float32") -> list[Case]:
+    """Cases of a spec with one of the data sets of case.DATA; the same seed gives the same cases.
+
+    precision "tf32": values that this format holds.
+    """
     rng = np.random.default_rng([seed, *map(ord, data)])
-    return list(_BUILDERS[type(spec)](spec, Draw(rng, data, _dtype(spec))))
+    return list(_BUILDERS[type(spec)](spec, Draw(rng, data, _dtype(spec), precision)))
 
 
 def _dtype(spec: Any) -> str:

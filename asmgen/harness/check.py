@@ -14,13 +14,12 @@ import numpy as np
 
 from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Listing
-from asmgen.errors import AsmgenError
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import KernelFault, call
-from asmgen.harness.case import DATA, Array, Case, Expected
+from asmgen.harness.case import DATA, Array, Case
 from asmgen.harness.cases import build_cases
+from asmgen.harness.compare import KernelError, Report, Tally, differences, parse_spec, same_bits
 from asmgen.harness.library import instruction_at, load_kernel
-from asmgen.plan import layout, specs
 from asmgen.plan.specs import KernelSpec
 
 Emit = Callable[[KernelSpec, Isa], Listing]
@@ -29,23 +28,8 @@ _MAX_SINGLE_UNITS = 64
 _LARGE_BYTES = 1 << 20  # cases above are cut in fewer places
 
 
-class KernelError(AsmgenError):
-    """A kernel broke its contract; the message ends in the command that repeats the check."""
-
-
 class _FaultedError(Exception):
     """The kernel did not return; nothing else of the case can be judged."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a check compared. worst: largest error in units of its bound; errors are against the float64 reference."""
-
-    symbol: str
-    n_values: int
-    worst: float
-    max_error: float
-    max_relative_error: float  # of an output's largest error to its largest value
 
 
 def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | None = None) -> Report:
@@ -56,28 +40,17 @@ def check_kernel(spec: KernelSpec, isa: Isa | str, seed: int = 0, emit: Emit | N
     isa = ISAS[isa] if isinstance(isa, str) else isa
     listing = (emit or registered_emitter)(spec, isa)
     kernel = _Kernel(listing, spec.slice_units())
-    n_values, worst, max_error, max_relative = 0, 0.0, 0.0, 0.0
+    tally = Tally(listing.symbol)
     for data in DATA:
         for case in build_cases(spec, data, seed):
             try:
                 memory, problems = kernel.problems(case)
             except _FaultedError as fault:
                 raise KernelError(_failure(listing.symbol, data, case, [str(fault)], spec, isa, seed)) from None
-            for expected in case.expected:
-                error, wrong = _compare(expected, memory, listing.dtype)
-                problems += wrong
-                n_values += expected.value.size
-                worst = max(worst, float(np.max(_in_bounds(error, expected.bound))))
-                max_error = max(max_error, float(error.max()))
-                scale = float(np.abs(expected.value).max())
-                max_relative = max(max_relative, float(error.max()) / scale if scale else 0.0)
-            for check in case.checks:
-                problems += list(check(memory))
+            problems += tally.judge(case, memory)
             if problems:
                 raise KernelError(_failure(listing.symbol, data, case, problems, spec, isa, seed))
-    if n_values == 0:
-        raise KernelError(f"{listing.symbol}: nothing was checked")
-    return Report(listing.symbol, n_values, worst, max_error, max_relative)
+    return tally.report()
 
 
 def registered_emitter(spec: KernelSpec, isa: Isa) -> Listing:
@@ -113,13 +86,13 @@ class _Kernel:
         for variant in self._variants(case):
             other, wrong = self.run(case, variant)
             problems += [f"{variant.what}: {text}" for text in wrong]
-            problems += [f"{variant.what}: {name} has other bits" for name in _differences(case, full, other)]
+            problems += [f"{variant.what}: {name} has other bits" for name in differences(case, full, other)]
         middle = self.units // 2
         nothing = _Variant("empty slice", [(0, 0), (middle, middle), (self.units, self.units)])
         empty, wrong = self.run(case, nothing)
         problems += [f"empty slice: {text}" for text in wrong]
         untouched = [operand.before if operand else np.zeros(0) for operand in case.operands]
-        problems += [f"empty slice: {name} was written" for name in _differences(case, untouched, empty)]
+        problems += [f"empty slice: {name} was written" for name in differences(case, untouched, empty)]
         return full, problems
 
     def _variants(self, case: Case) -> list[_Variant]:
@@ -163,7 +136,7 @@ class _Kernel:
             if stray := buffer.stray_writes():
                 problems.append(f"{operand.name}: {stray}")
             is_target = in_place and case.in_place and buffer is buffers[case.in_place[1]]
-            if not operand.is_output and not is_target and not _same_bits(memory[-1], operand.before):
+            if not operand.is_output and not is_target and not same_bits(memory[-1], operand.before):
                 problems.append(f"{operand.name}: an input was written")
         return memory, problems
 
@@ -182,57 +155,10 @@ class _Kernel:
         return where + touched
 
 
-def _same_bits(a: Array, b: Array) -> bool:
-    return bool(np.array_equal(_words(a), _words(b)))
-
-
-def _words(array: Array) -> Array:
-    """The array's bytes in pieces as large as its element."""
-    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")
-
-
-def _differences(case: Case, a: Sequence[Array], b: Sequence[Array]) -> list[str]:
-    """Names of the outputs whose bits differ."""
-    return [
-        operand.name
-        for operand, left, right in zip(case.operands, a, b, strict=True)
-        if operand and operand.is_output and not _same_bits(left, right)
-    ]
-
-
-def _in_bounds(error: Array, bound: Array | float) -> Array:
-    """error / bound; 0 for an exact value, inf for a wrong one."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = error / np.broadcast_to(bound, error.shape)
-    return np.where(error == 0, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
-
-
-def _compare(expected: Expected, memory: list[Array], dtype: str) -> tuple[Array, list[str]]:
-    got = expected.unpack(memory[expected.operand]).astype(np.float64)
-    error = np.abs(got - expected.value)
-    bound = np.broadcast_to(expected.bound, error.shape)
-    bad = ~(error <= bound)
-    if not bad.any():
-        return error, []
-    at = tuple(int(i) for i in np.argwhere(bad)[0])
-    text = (
-        f"{expected.name}: {int(bad.sum())} of {bad.size} wrong ({int(np.isnan(got).sum())} NaN), first at {at}: "
-        f"{got[at]!r}, expected {expected.value[at]!r} within {float(bound[at]):.3g}"
-    )
-    return np.where(np.isnan(error), np.inf, error), [text.replace("np.float64", "")]
-
-
 def _failure(symbol: str, data: str, case: Case, problems: list[str], spec: KernelSpec, isa: Isa, seed: int) -> str:
     lines = "\n  ".join(problems)
     title = f"{data} {case.title}".strip()
     return f'{symbol} ({title}):\n  {lines}\nrerun: python -m asmgen.harness.check "{spec!r}" {isa.name} {seed}'
-
-
-def parse_spec(text: str) -> KernelSpec:
-    """A spec from its repr."""
-    spec = eval(text, {**vars(specs), **vars(layout)})
-    assert isinstance(spec, KernelSpec)
-    return spec
 
 
 def main() -> None:

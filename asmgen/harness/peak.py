@@ -20,7 +20,8 @@ from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.cases import build_cases
-from asmgen.harness.check import Emit, parse_spec, registered_emitter
+from asmgen.harness.check import Emit, registered_emitter
+from asmgen.harness.compare import parse_spec
 from asmgen.harness.library import load_kernel
 from asmgen.plan.specs import KernelSpec
 from asmgen.toolchain.cpu import cpu_features, missing_features

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from asmgen.model.geometry import Shape
 from asmgen.model.layers import Conv2D, Dense
 from asmgen.model.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
@@ -27,40 +25,30 @@ from asmgen.plan.layout import (
     round_up,
 )
 from asmgen.plan.plan import Entry, LayerParameters, Layout, Plan, Tensor, Weights
+from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Activation, Conv, KernelSpec, Pool
 
 _LOSS_KINDS = {SoftmaxCrossEntropy: "softmax_ce", BinaryCrossEntropy: "bce", MeanSquaredError: "mse"}
 _UPDATE_KINDS = {SGD: "sgd", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adamw"}
+_DEFAULT = Policy()
 
 
-#: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
-Algorithm = Callable[[Conv, bool], int | None]
-
-
-def direct(conv: Conv, backward: bool) -> int | None:
-    """The Algorithm that never takes Winograd's."""
-    return None
-
-
-def build_plan(model: Model, lanes: int, algorithm: Algorithm = direct, *, sparse: bool = True) -> Plan:
-    """The plan of a model for vectors of `lanes` elements, checked. `algorithm` decides for each 3 x 3 convolution.
-
-    sparse: gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
+def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
+    """The plan of a model for vectors of `lanes` elements, checked.
 
     Raises ModelError or UnsupportedError, with file:line of the layer, where the model does not fit together or a
     layer has no kernel.
     """
-    return _Builder(model, lanes, algorithm, sparse).build()
+    return _Builder(model, lanes, policy).build()
 
 
 class _Builder:
     """Collects tensors and entries; one `build` per instance."""
 
-    def __init__(self, model: Model, lanes: int, algorithm: Algorithm, sparse: bool) -> None:
+    def __init__(self, model: Model, lanes: int, policy: Policy) -> None:
         self.model = model
         self.lanes = lanes
-        self.algorithm = algorithm
-        self.sparse = sparse
+        self.policy = policy
         self.dtype = model.dtype
         self.batch = model.batch_size
         self.groups = fuse(model)
@@ -216,7 +204,7 @@ class _Builder:
         assert isinstance(layer, Conv2D)
         source = self._images(x)
         weights = ConvWeights(layer.filters, source.c, *layer.kernel, self.lanes, self.dtype)
-        by_input = self.sparse and _has_sparse_dw(group, source)
+        by_input = self.policy.sparse and _has_sparse_dw(group, source)
         self._parameters(number, group, weights.by_input() if by_input else weights)
         self._add(y, self._image(group.out_shape, halo))
         _, oh, ow = group.out_shape
@@ -230,7 +218,7 @@ class _Builder:
         what = conv, self._images(y), group.act, group.pool, codes is not None
         spec: KernelSpec = specs.Conv2dForward(*what)
         op = "conv2d"
-        m = self.algorithm(conv, False)
+        m = self.policy.algorithm(conv, False)
         if m is not None and _winograd_fits(group.pool):
             spec, op = specs.Conv2dForwardWinograd(*what, m), f"conv2d_winograd{m}"
             w = self._winograd_weights(number, group, w, m, mirrored=False)
@@ -330,7 +318,7 @@ class _Builder:
         return next(i for i, parameters in enumerate(self.parameters) if parameters.group == number)
 
     def _conv_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
-        if self.sparse and _is_sparse(group):
+        if self.policy.sparse and _is_sparse(group):
             self._conv_backward_sparse(number, group, x, dx)
         else:
             self._conv_backward_dense(number, group, x, dx)
@@ -380,7 +368,7 @@ class _Builder:
             w, op = f"wdx{number}", "conv2d_dx"
             what = conv, self._images(dz), self._images(dx)
             spec: KernelSpec = specs.Conv2dBackwardInput(*what)
-            m = self.algorithm(conv, True)
+            m = self.policy.algorithm(conv, True)
             if m is not None:
                 spec, op = specs.Conv2dBackwardInputWinograd(*what, m), f"conv2d_dx_winograd{m}"
                 w = self._winograd_weights(number, group, w, m, mirrored=True)

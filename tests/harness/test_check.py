@@ -15,7 +15,8 @@ from asmgen.asm.isa import AVX2, ISAS, Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.harness import check
 from asmgen.harness.buffers import PAGE, GuardedBuffer
-from asmgen.harness.check import KernelError, check_kernel, parse_spec
+from asmgen.harness.check import check_kernel
+from asmgen.harness.compare import KernelError, parse_spec
 from asmgen.harness.peak import kernel_rate, measure
 from asmgen.plan.layout import Halo, Image, Rows
 from asmgen.plan.specs import ActForward, Activation

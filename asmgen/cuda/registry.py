@@ -1,0 +1,26 @@
+"""Which CUDA emitter makes the kernels of which spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asmgen.cuda import update
+from asmgen.cuda.listing import CudaListing
+from asmgen.plan import specs
+from asmgen.plan.specs import KernelSpec
+
+_STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
+    specs.Update: update.emit,
+}
+
+#: Products of matrices: their emitters take the precision, too (asmgen.cuda.target.PRECISIONS).
+_PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {}
+
+
+def emit(spec: KernelSpec, precision: str = "float32") -> CudaListing:
+    """The listing of a spec; checks the spec first. precision matters to float32 products only."""
+    spec.check()
+    if type(spec) in _PRODUCTS:
+        return _PRODUCTS[type(spec)](spec, precision)
+    return _STREAMING[type(spec)](spec)

@@ -1,0 +1,76 @@
+"""One optimizer step over all parameters (formulas: docs/architecture.md, Hyper block): pure streaming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
+from asmgen.cuda.render import listing, literal
+from asmgen.cuda.spread import THREADS, VEC_BYTES, spread
+from asmgen.plan.layout import ELEMENT_BYTES
+from asmgen.plan.specs import Update, dtype_tag
+
+_FORMULAS = {
+    "sgd": ("w -= lr * g",),
+    "momentum": ("v = mu * v + g", "w -= lr * v"),
+    "nesterov": ("v = mu * v + g", "w -= lr * (g + mu * v)"),
+    "adam": (
+        "m = beta1 * m + (1 - beta1) * g,   v = beta2 * v + (1 - beta2) * g^2",
+        "w -= step * m / (sqrt(v) * inv_sqrt + eps)   step = lr / (1 - beta1^t), inv_sqrt = 1 / sqrt(1 - beta2^t)",
+    ),
+}
+
+
+def emit(spec: Update) -> CudaListing:
+    """The listing of one update: params, grads, state (where there is one), hyper."""
+    symbol = spec.symbol("cuda")
+    lanes = VEC_BYTES // ELEMENT_BYTES[spec.dtype]
+    elements = spec.n_vectors * spec.block
+    grid = spread(elements // lanes, elements * max(1, spec.n_states))
+    args = ("a0", "a1", "a2", "a3") if spec.n_states else ("a0", "a1", "a3")
+    family = {"nesterov": "momentum", "adamw": "adam"}.get(spec.kind, spec.kind)
+    names = "mu", "beta1", "beta2", "eps", "weight_decay"
+    values = spec.momentum, spec.beta1, spec.beta2, spec.eps, spec.weight_decay
+    constants: dict[str, Any] = {name: literal(value, spec.dtype) for name, value in zip(names, values, strict=True)}
+    return listing(
+        "update",
+        symbol,
+        spec.dtype,
+        (Launch(symbol, (grid.blocks, 1, 1), THREADS, 0, args),),
+        _facts(spec, family, grid.loops),
+        spec=spec,
+        family=family,
+        grid=grid,
+        threads=THREADS,
+        elements=elements,
+        one_minus_beta1=literal(1 - spec.beta1, spec.dtype),
+        one_minus_beta2=literal(1 - spec.beta2, spec.dtype),
+        **constants,
+    )
+
+
+def _facts(spec: Update, family: str, loops: tuple[str, ...]) -> Facts:
+    formula = _FORMULAS[spec.kind if spec.kind in _FORMULAS else family]
+    if spec.weight_decay:
+        formula = ("w -= lr * weight_decay * w" if spec.kind == "adamw" else "g += weight_decay * w", *formula)
+    ctype, shape = dtype_tag(spec.dtype), f"[{spec.n_vectors}][{spec.block}]"
+    state = Argument(
+        "a2", "state", f"{ctype} [{spec.n_states}]{shape}", "in/out", "v" if spec.n_states == 1 else "m, then v"
+    )
+    tensor_bytes = spec.n_vectors * spec.block * ELEMENT_BYTES[spec.dtype]
+    return Facts(
+        title=f"update_{spec.kind}  {spec.n_vectors * spec.block} parameters",
+        source="asmgen/cuda/update.py",
+        formula=formula,
+        arguments=(
+            Argument("a0", "params", f"{ctype} {shape}", "in/out"),
+            Argument("a1", "grads", f"{ctype} {shape}", "in"),
+            *((state,) if spec.n_states else ()),
+            Argument("a3", "hyper", f"{ctype} [3]", "in", "lr, step, inv_sqrt"),
+        ),
+        flops=spec.flops(),
+        bytes_read=(2 + spec.n_states) * tensor_bytes,
+        bytes_written=(1 + spec.n_states) * tensor_bytes,
+        tile=f"a thread updates {VEC_BYTES} bytes of parameters at a time",
+        loops=loops,
+    )

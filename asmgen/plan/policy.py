@@ -1,0 +1,26 @@
+"""What a target wants of a plan, beyond its lanes: decided in asmgen/emit/planning.py, obeyed by build_plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asmgen.plan.specs import Conv
+
+#: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
+Algorithm = Callable[[Conv, bool], int | None]
+
+
+def direct(conv: Conv, backward: bool) -> int | None:
+    """The Algorithm that never takes Winograd's."""
+    return None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """algorithm: how each 3 x 3 convolution is computed. sparse: gradients behind a max pool come from the live entries
+    of the pooled gradient, not from one of full size.
+    """
+
+    algorithm: Algorithm = direct
+    sparse: bool = True
