@@ -7,8 +7,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from asmgen.bench.profile import PHASES, Profile
+from asmgen.bench.profile import Profile
 from asmgen.bench.tables import duration
+from asmgen.plan.schedule import PHASES
 
 _COLORS = dict(zip(PHASES, ("#4878a8", "#c8724a", "#6a9a58", "#8a70a8"), strict=True))
 _WAITING = "#c8c8c8"

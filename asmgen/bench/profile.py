@@ -15,12 +15,12 @@ from asmgen.emit.generate import Generated
 from asmgen.errors import ToolError
 from asmgen.paths import RUNTIME_DIR
 from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.schedule import PHASES
 from asmgen.toolchain.build import OBJECTS_FOLDER, TRAINER_SOURCE
 from asmgen.toolchain.link import link_trainer
 from asmgen.toolchain.nasm import assemble
 
-PHASES = ("forward", "backward", "update", "derive")  # the order of trainer.asm
-_STAMPS = 3  # profile.inc: before the call, after it, after the barrier
+_WORD_BYTES = 8  # of profile.inc's table: its begin and end, then two words a call
 _WARM_STEPS = 2
 
 
@@ -74,7 +74,7 @@ def run_profiled(trainer: Path, flags: Sequence[str], plan: Plan, isa_name: str,
 
     Raises ToolError with what it says where it fails, or where it ends before.
     """
-    table_bytes = _STAMPS * 8 * len(plan.entries)
+    table_bytes = _WORD_BYTES * 2 * (1 + len(plan.entries))
     wanted = (1 + _WARM_STEPS + n_steps) * table_bytes
     with subprocess.Popen([str(trainer), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -89,17 +89,16 @@ def run_profiled(trainer: Path, flags: Sequence[str], plan: Plan, isa_name: str,
 
 
 def summarize(stamps: np.ndarray[Any, np.dtype[np.uint64]], plan: Plan, isa_name: str) -> Profile:
-    """Medians over the steps of what profile.inc wrote: tables of three stamps for each call.
+    """Medians over the steps of what profile.inc wrote: begin and end of a step, then what each call ran and waited.
 
     The first table is that of the parameters' first derivation; the first steps, which touch new memory, do not count.
     """
     entries = [entry for phase in PHASES for entry in plan.phase(phase)]
-    tables = stamps.reshape(-1, len(entries), _STAMPS)[1 + _WARM_STEPS :].astype(np.int64)
-    began, ended, passed = (tables[:, :, at] for at in range(_STAMPS))
-    ran = np.median(ended - began, 0) / ticks_per_second()
-    waited = np.median(passed - ended, 0) / ticks_per_second()
-    inside = np.median(began[:, 1:] - passed[:, :-1], 0).sum()
-    outside = np.median(began[1:, 0] - passed[:-1, -1]) if len(tables) > 1 else 0
+    tables = stamps.reshape(-1, 1 + len(entries), 2)[1 + _WARM_STEPS :].astype(np.int64)
+    (began, ended), calls_of_steps = tables[:, 0].T, tables[:, 1:]
+    ran, waited = np.median(calls_of_steps, 0).T / ticks_per_second()
+    inside = np.median(ended - began - calls_of_steps.sum((1, 2)))
+    outside = np.median(began[1:] - ended[:-1]) if len(tables) > 1 else 0
     calls = tuple(_spent(entry, isa_name, *times) for entry, *times in zip(entries, ran, waited, strict=True))
     return Profile(calls, len(tables), float(inside + outside) / ticks_per_second())
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from asmgen.bench.profile import PHASES, Profile
+from asmgen.bench.profile import Profile
 from asmgen.bench.tables import Table, duration
 from asmgen.cli.console import say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.errors import AsmgenError
 from asmgen.model.network import Model
+from asmgen.plan.schedule import PHASES
 
 FOLDER = "profile"  # of the profiled trainers, in the folder that trainers are made in
 _RANDOM_BATCHES = 32
@@ -85,7 +86,7 @@ def _measure(model: Model, isa_name: str, folder: Path, data: str | None, thread
 def _calls(found: Profile, title: str, hertz: float) -> Table:
     def row(layer: str, phase: str, op: str, seconds: float, waiting: float | None = None) -> tuple[str, ...]:
         share = f"{(seconds + (waiting or 0)) / found.step:.1%}"
-        waited = "" if waiting is None else duration(waiting)
+        waited = duration(waiting) if waiting else ""
         return layer, phase, op, share, f"{seconds * hertz / 1e3:,.1f}", duration(seconds), waited
 
     rows = [row(call.layer, call.phase, call.op, call.seconds, call.waiting) for call in found.calls]

@@ -17,6 +17,7 @@ from asmgen.emit.manifest import manifest
 from asmgen.emit.planning import plan_for
 from asmgen.errors import UsageError
 from asmgen.harness.size import code_bytes
+from asmgen.plan.schedule import schedule
 from asmgen.tile.cost import predicted_cycles
 
 
@@ -25,7 +26,7 @@ from asmgen.tile.cost import predicted_cycles
 @click.argument("kernel", required=False)
 @isa_option()
 @SET
-@click.option("--plan", "show_plan", is_flag=True, help="Print the plan and the memory map instead.")
+@click.option("--plan", "show_plan", is_flag=True, help="Print the plan, its stages and the memory map instead.")
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 def show(
     model_path: str, kernel: str | None, isa_name: str, settings: tuple[str, ...], show_plan: bool, as_json: bool
@@ -35,7 +36,7 @@ def show(
     model = load(model_path, settings)
     plan = plan_for(model, isa)
     if show_plan:
-        click.echo(f"{plan}\n\n{plan.memory()}")
+        click.echo(f"{plan}\n\n{schedule(plan.entries, plan.spans)}\n\n{plan.memory()}")
         return
     listings = emit_plan(plan, isa)
     if kernel is not None:

@@ -5,26 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asmgen.asm.isa import Isa
-from asmgen.emit.trainer_model import Call, Init, PackedDim, ParamTensor, Split, TrainerModel
+from asmgen.emit.calls import step_calls
+from asmgen.emit.trainer_model import Init, PackedDim, ParamTensor, Split, TrainerModel
 from asmgen.model.network import Model
 from asmgen.model.optimizers import Adam
 from asmgen.model.params import Parameter
 from asmgen.model.shapes import classes_of, infer_shapes
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights
-from asmgen.plan.plan import Entry, LayerParameters, Plan, Weights
+from asmgen.plan.plan import LayerParameters, Plan, Weights
 
 INIT_FOLDER = "init"
 
 
 def trainer_model(model: Model, plan: Plan, isa: Isa) -> TrainerModel:
     """What the runtime needs to know of this model on this ISA."""
+    calls = step_calls(plan, isa)
     return replace(
         device_facts(model, plan, isa.name),
         cpu_features=isa.cpu_features,
-        derive=_calls(plan, "derive", isa),
-        forward=_calls(plan, "forward", isa),
-        backward=_calls(plan, "backward", isa),
-        update=_calls(plan, "update", isa),
+        derive=calls["derive"],
+        forward=calls["forward"],
+        backward=calls["backward"],
+        update=calls["update"],
     )
 
 
@@ -66,14 +68,6 @@ def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
 def init_file(parameter: Parameter) -> str:
     """Where the canonical bytes of a parameter that starts from a file lie, relative to trainer.asm."""
     return f"{INIT_FOLDER}/{parameter.name}.bin"
-
-
-def _calls(plan: Plan, phase: str, isa: Isa) -> tuple[Call, ...]:
-    return tuple(_call(entry, isa) for entry in plan.phase(phase))
-
-
-def _call(entry: Entry, isa: Isa) -> Call:
-    return Call(entry.spec.symbol(isa.name), entry.args, entry.spec.slice_units(), f"{entry.layer}: {entry.text}")
 
 
 def _tensors(parameters: LayerParameters, plan: Plan) -> list[ParamTensor]:

@@ -6,7 +6,9 @@ import json
 import math
 import re
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import jinja2
 
@@ -86,6 +88,7 @@ def check(model: TrainerModel) -> None:
     for call in (*model.forward, *model.backward, *model.update, *model.derive):
         need(len(call.args) <= 4, f"{call.symbol} has {len(call.args)} arguments, at most 4 go in registers")
         need(call.units > 0, f"{call.symbol} has {call.units} units to slice")
+        need(0 <= call.at_a_time <= call.units, f"{call.symbol}: a chain of {call.at_a_time} of {call.units} units")
         for arg in call.args:
             need(arg in (None, "images") or arg in model.offsets, f"{call.symbol}: the arena has no tensor {arg!r}")
     need(len(model.params) > 0, "there is nothing to train: it has no parameters")
@@ -116,13 +119,32 @@ def _steps(model: TrainerModel) -> list[tuple[str, str, list[str]]]:
         ("model_derive", "parameters -> what is derived from them", model.derive),
     )
     calls = [call for _, _, step in lists for call in step]
+    macro_width = len("KERNEL_REVERSED" if any(call.reversed_shares for call in calls) else "KERNEL")
     symbol_width = max((len(call.symbol) for call in calls), default=0) + 1
     operand_width = max((len(_operands(call)) for call in calls), default=0)
 
     def line(call: Call) -> str:
-        return f"KERNEL {call.symbol + ',':<{symbol_width}} {_operands(call):<{operand_width}} ; {call.comment}"
+        macro = "KERNEL_REVERSED" if call.reversed_shares else "KERNEL"
+        symbol, operands = call.symbol + ",", _operands(call)
+        return f"{macro:<{macro_width}} {symbol:<{symbol_width}} {operands:<{operand_width}} ; {call.comment}"
 
-    return [(label, comment, [line(call) for call in step]) for label, comment, step in lists]
+    return [(label, comment, _step(step, line)) for label, comment, step in lists]
+
+
+def _step(calls: Sequence[Call], line: Callable[[Call], str]) -> list[str]:
+    """The lines of one list: calls, chains of them, barriers."""
+    lines: list[str] = []
+    for at_a_time, group in groupby(calls, key=lambda call: call.at_a_time):
+        members = list(group)
+        if at_a_time:
+            lines.append(f"CHAIN {members[0].units}, {at_a_time}    ; a thread's samples, {at_a_time} at a time")
+            lines += [f"    {line(call)}" for call in members]
+            lines.append("END_CHAIN")
+            lines += ["BARRIER"] * members[-1].barrier
+            continue
+        for call in members:
+            lines += [line(call), *["BARRIER"] * call.barrier]
+    return lines
 
 
 def _operands(call: Call) -> str:

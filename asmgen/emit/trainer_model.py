@@ -48,12 +48,18 @@ class Call:
 
     `args` are arena tensor names (up to four; None = not used), or "images" for the data set's first byte.
     `units` is the extent of the slice; `comment` is the readable plan line.
+    `at_a_time`: of a chain's units; neighbouring calls with the same number are one chain, which a thread runs for that
+    many of its units before the next ones (0: not in a chain). `reversed_shares`: the last thread has the first share.
+    `barrier`: the threads wait for each other behind the call.
     """
 
     symbol: str
     args: tuple[str | None, ...]
     units: int
     comment: str
+    at_a_time: int = 0
+    reversed_shares: bool = False
+    barrier: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asmgen.plan.layout import LINE_BYTES, round_up
-from asmgen.plan.plan import Entry, Tensor
+from asmgen.plan.plan import Tensor
+from asmgen.plan.schedule import Spans, Stage
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Region:
         return sum(round_up(part.size_bytes, LINE_BYTES) for part in self.parts)
 
 
-def place(tensors: Sequence[Tensor], regions: Sequence[Region], entries: Sequence[Entry]) -> tuple[dict[str, int], int]:
+def place(tensors: Sequence[Tensor], regions: Sequence[Region], stages: Sequence[Stage]) -> tuple[dict[str, int], int]:
     """Offsets of all tensors, region and part alike, and the size of the arena, in bytes.
 
-    Shared tensors are placed largest first at the lowest offset that is free while they live (from the entry that
+    Shared tensors are placed largest first at the lowest offset that is free while they live (from the stage that
     first writes them to the last that touches them): Pisarchyk and Lee 2020, "greedy by size".
     """
     offsets: dict[str, int] = {}
@@ -39,7 +40,7 @@ def place(tensors: Sequence[Tensor], regions: Sequence[Region], entries: Sequenc
             offsets[tensor.name] = top
             top += round_up(tensor.size_bytes, LINE_BYTES)
     shared = [tensor for tensor in tensors if tensor.name not in offsets]
-    lives = _lifetimes(shared, entries)
+    lives = _lifetimes(shared, stages)
     placed: list[Tensor] = []
     arena_bytes = top
     for tensor in sorted(shared, key=lambda tensor: -tensor.size_bytes):
@@ -60,10 +61,16 @@ def place(tensors: Sequence[Tensor], regions: Sequence[Region], entries: Sequenc
     return offsets, arena_bytes
 
 
-def _lifetimes(tensors: Sequence[Tensor], entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
-    """First and last entry that touches each tensor."""
+def spans_apart(tensors: Sequence[Tensor], regions: Sequence[Region]) -> Spans:
+    """The bytes of every tensor where none shares memory: what stages are planned with before lifetimes are known."""
+    offsets, _ = place([replace(tensor, owned=True) for tensor in tensors], regions, ())
+    return {tensor.name: (offsets[tensor.name], offsets[tensor.name] + tensor.size_bytes) for tensor in tensors}
+
+
+def _lifetimes(tensors: Sequence[Tensor], stages: Sequence[Stage]) -> dict[str, tuple[int, int]]:
+    """First and last stage that touches each tensor: within one, threads are at different entries."""
     lives: dict[str, tuple[int, int]] = {}
-    for position, entry in enumerate(entries):
-        for name in (*entry.inputs, *entry.outputs):
+    for position, stage in enumerate(stages):
+        for name in (name for entry in stage.entries for name in (*entry.inputs, *entry.outputs)):
             lives[name] = (lives.get(name, (position, position))[0], position)
     return {tensor.name: lives[tensor.name] for tensor in tensors}

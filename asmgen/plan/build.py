@@ -9,7 +9,7 @@ from asmgen.model.network import Model
 from asmgen.model.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.model.params import layer_parameters
 from asmgen.plan import specs
-from asmgen.plan.arena import Region, place
+from asmgen.plan.arena import Region, place, spans_apart
 from asmgen.plan.fuse import Group, fuse
 from asmgen.plan.layout import (
     ELEMENT_BYTES,
@@ -26,7 +26,10 @@ from asmgen.plan.layout import (
 )
 from asmgen.plan.plan import Entry, LayerParameters, Layout, Plan, Tensor, Weights
 from asmgen.plan.policy import Policy
+from asmgen.plan.schedule import schedule
 from asmgen.plan.specs import Activation, Conv, KernelSpec, Pool
+
+SMALL_STEP_BYTES = 8 << 20  # of all tensors: what stays near in any order, and where a barrier counts
 
 _LOSS_KINDS = {SoftmaxCrossEntropy: "softmax_ce", BinaryCrossEntropy: "bce", MeanSquaredError: "mse"}
 _UPDATE_KINDS = {SGD: "sgd", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adamw"}
@@ -64,13 +67,16 @@ class _Builder:
         regions = self._regions()
         self._update(regions)
         tensors = tuple(self.tensors.values())
-        offsets, arena_bytes = place(tensors, regions, self.entries)
+        apart = spans_apart(tensors, regions)
+        is_small = max(end for _, end in apart.values()) <= SMALL_STEP_BYTES
+        stages = schedule(self.entries, apart, reorder=is_small)
+        offsets, arena_bytes = place(tensors, regions, stages.stages)
         plan = Plan(
             model_name=self.model.name,
             lanes=self.lanes,
             dtype=self.dtype,
             batch=self.batch,
-            entries=tuple(self.entries),
+            entries=stages.entries,
             tensors=tensors,
             offsets=offsets,
             arena_bytes=arena_bytes,
@@ -336,15 +342,16 @@ class _Builder:
             entries = f"live{number}"
             self._raw(entries, conv.x.n * live.list_bytes)
             self._entry("backward", live, (dy, codes, entries), (entries,), label, "live_entries")
-            self._add(dx, self._without_halo(x))
-            spec = specs.Conv2dBackwardInputSparse(conv, images, self._images(dx), pool)
-            self._entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
         dw: KernelSpec
         if _has_sparse_dw(group, conv.x):
             dw, text = specs.Conv2dBackwardWeightsSparse(conv, images, pool), "conv2d_dw_sparse"
         else:
             dw, text = specs.Conv2dBackwardWeightsPooled(conv, images, pool), "conv2d_dw_pooled"
         self._entry("backward", dw, (x, dy, codes, f"d{w}"), (f"d{w}",), label, text)
+        if dx is not None:  # the last: the next layer goes on with its samples
+            self._add(dx, self._without_halo(x))
+            spec = specs.Conv2dBackwardInputSparse(conv, images, self._images(dx), pool)
+            self._entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
 
     def _conv_backward_dense(self, number: int, group: Group, x: str, dx: str | None) -> None:
         conv = self.convs[number]
@@ -405,7 +412,6 @@ class _Builder:
             self._raw(state, spec.n_states * regions[0].size_bytes, owned=True)
         outputs = ("params", state) if state else ("params",)
         self._entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind, outputs)
-        self.entries.sort(key=lambda entry: ["forward", "backward", "update", "derive"].index(entry.phase))
 
 
 def _winograd_fits(pool: Pool | None) -> bool:

@@ -80,6 +80,11 @@ class Plan:
     def tensor(self, name: str) -> Tensor:
         return next(tensor for tensor in self.tensors if tensor.name == name)
 
+    @property
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """[begin, end) of every tensor's bytes in the arena."""
+        return {t.name: (self.offsets[t.name], self.offsets[t.name] + t.size_bytes) for t in self.tensors}
+
     def specs(self) -> list[KernelSpec]:
         """The distinct specs, in order of first use."""
         return list(dict.fromkeys(entry.spec for entry in self.entries))

@@ -1,4 +1,4 @@
-; threads.asm: what every kernel call of every thread passes: its slice of the work, and the barrier behind it. Each thread
+; threads.asm: what kernel calls of every thread pass: its slice of the work, and the barriers between. Each thread
 ; computes its own part of every output, so the results do not depend on how many there are.
 ;
 ; The barrier is one word: arrivals, and above them the generation. The last to arrive starts the next generation, for which
@@ -8,7 +8,7 @@
 %include "common.inc"
 %include "threads.inc"
 
-global thread_slice, thread_barrier, barrier_wait, barrier_release, barrier_looks
+global thread_slice, thread_slice_reversed, thread_barrier, barrier_wait, barrier_release, barrier_looks
 
 FUTEX_WAIT_PRIVATE  equ 128
 FUTEX_WAKE_PRIVATE  equ 129
@@ -32,17 +32,27 @@ patiences:          resb MAX_THREADS << PATIENCE_SHIFT
 section .text
 
 ; thread_slice: r9d = units, r12d = this thread, r13d = threads  ->  [r8, r9) = [units * r12 / r13, units * (r12 + 1) / r13);
-; the flags compare r8 with r9. Changes rax r10 too.
+; the flags compare r8 with r9. Changes rax r10 r11 too.
 thread_slice:
+    mov     r11d, r12d
+    jmp     share
+
+; thread_slice_reversed: the same, with the threads numbered from the last
+thread_slice_reversed:
+    lea     r11d, [r13 - 1]
+    sub     r11d, r12d
+
+; share: thread_slice, r11d = this thread
+share:
     xor     r8d, r8d
     cmp     r13d, 1
     je      .whole
     mov     r10, rdx
-    mov     eax, r12d
+    mov     eax, r11d
     mul     r9d
     div     r13d                        ; at most units, so that 32 bits hold it
     mov     r8d, eax
-    lea     eax, [r12 + 1]
+    lea     eax, [r11 + 1]
     mul     r9d
     div     r13d
     mov     r9d, eax

@@ -11,12 +11,13 @@ from networks import NETWORKS, make
 
 from asmgen.asm.isa import ISAS
 from asmgen.bench.clock import ticks_per_second
-from asmgen.bench.profile import PHASES, link_profiled, run_profiled, summarize
+from asmgen.bench.profile import link_profiled, run_profiled, summarize
 from asmgen.bench.trainer import write_random
 from asmgen.cli.main import main
 from asmgen.emit.generate import generate
 from asmgen.errors import ToolError
 from asmgen.plan.build import build_plan
+from asmgen.plan.schedule import PHASES
 from asmgen.toolchain.build import build_trainer
 
 MODEL = """
@@ -70,13 +71,11 @@ def test_medians_of_stamps():
     plan = build_plan(make(*NETWORKS["mlp"]), 4)
     n_calls, clock, tables = len(plan.entries), 1000, []
     for step in range(8):
-        table = []
-        for call in range(n_calls):
-            late = 10_000 if step in (0, 1, 2, 5) else 0
-            began, ended = clock, clock + 10 * (call + 1) + late
-            table.append((began, ended, ended + 3))
-            clock = ended + 3 + 5
-        tables.append(table)
+        late = 10_000 if step in (0, 1, 2, 5) else 0
+        calls = [(10 * (call + 1) + late, 3) for call in range(n_calls)]
+        ended = clock + sum(ran + waited for ran, waited in calls) + 5 * (n_calls - 1)
+        tables.append([(clock, ended), *calls])
+        clock = ended + 5
     profile = summarize(np.array(tables, np.uint64).reshape(-1), plan, "avx2")
     ticks = [round(call.seconds * ticks_per_second(), 3) for call in profile.calls]
     assert ticks == [10 * (call + 1) for call in range(n_calls)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from asmgen.plan.layout import Activations, Image, Rows
+
+SliceKind = Literal["samples", "outputs"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class KernelSpec:
     def slice_units(self) -> int:
         """The extent of [begin, end)."""
         raise NotImplementedError
+
+    def slice_kind(self) -> SliceKind:
+        """What the units are. "samples": unit i is sample i, and of every tensor that kernels write by samples a call
+        touches only the parts of its own ones. "outputs": parts of what it writes, whatever it reads.
+        """
+        return "outputs"
 
     def stem(self) -> str:
         """The symbol without the ISA: op, shapes, fusion, dtype (`f32` / `f64`)."""

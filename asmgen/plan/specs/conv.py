@@ -9,6 +9,7 @@ from asmgen.plan.specs.base import (
     Activation,
     KernelSpec,
     Pool,
+    SliceKind,
     activation_tag,
     dtype_tag,
     halo_tag,
@@ -71,6 +72,9 @@ class Conv2dForward(KernelSpec):
     def slice_units(self) -> int:
         return self.conv.x.n
 
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
     def stem(self) -> str:
         op, shape = self.conv.tag()
         out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
@@ -112,6 +116,9 @@ class Conv2dUnpool(KernelSpec):
     def slice_units(self) -> int:
         return self.dz.n
 
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
     def stem(self) -> str:
         shape = f"n{self.dz.n}{image_tag(self.y)}"
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
@@ -136,6 +143,9 @@ class Conv2dBackwardInput(KernelSpec):
 
     def slice_units(self) -> int:
         return self.dx.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         op, shape = self.conv.tag()

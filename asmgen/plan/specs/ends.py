@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.plan.layout import LINE_BYTES, Activations, Image, Rows, round_up
-from asmgen.plan.specs.base import KernelSpec, activations_tag, dtype_tag, halo_tag
+from asmgen.plan.specs.base import KernelSpec, SliceKind, activations_tag, dtype_tag, halo_tag
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class LoadInput(KernelSpec):
 
     def slice_units(self) -> int:
         return self.dst.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         kind = "image" if isinstance(self.dst, Image) else "rows"
@@ -58,6 +61,9 @@ class Loss(KernelSpec):
 
     def slice_units(self) -> int:
         return self.z.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         return f"{self.kind}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"

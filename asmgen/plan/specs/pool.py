@@ -9,6 +9,7 @@ from asmgen.plan.specs.base import (
     Activation,
     KernelSpec,
     Pool,
+    SliceKind,
     activation_tag,
     activations_tag,
     dtype_tag,
@@ -29,6 +30,9 @@ class PoolForward(KernelSpec):
 
     def slice_units(self) -> int:
         return self.x.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if self.y.halo else ""
@@ -55,6 +59,9 @@ class PoolBackward(KernelSpec):
     def slice_units(self) -> int:
         return self.dx.n
 
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
     def stem(self) -> str:
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
         return f"pool_bwd_n{self.dx.n}{image_tag(self.dx)}{d}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
@@ -73,6 +80,9 @@ class ActForward(KernelSpec):
 
     def slice_units(self) -> int:
         return self.x.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if isinstance(self.y, Image) and self.y.halo else ""
@@ -93,6 +103,9 @@ class ActBackward(KernelSpec):
 
     def slice_units(self) -> int:
         return self.dy.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         halos = "".join(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asmgen.plan.layout import ConvWeightsByInput, Image
 from asmgen.plan.live_list import LiveList
-from asmgen.plan.specs.base import KernelSpec, Pool, dtype_tag, halo_tag, pool_tag, require
+from asmgen.plan.specs.base import KernelSpec, Pool, SliceKind, dtype_tag, halo_tag, pool_tag, require
 from asmgen.plan.specs.conv import Conv
 
 
@@ -116,6 +116,9 @@ class LiveEntries(KernelSpec):
     def slice_units(self) -> int:
         return self.dy.n
 
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
     def stem(self) -> str:
         op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
@@ -148,6 +151,9 @@ class Conv2dBackwardInputSparse(KernelSpec):
 
     def slice_units(self) -> int:
         return self.dx.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         op, shape = self.conv.tag()

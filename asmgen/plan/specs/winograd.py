@@ -9,6 +9,7 @@ from asmgen.plan.specs.base import (
     Activation,
     KernelSpec,
     Pool,
+    SliceKind,
     activation_tag,
     dtype_tag,
     halo_tag,
@@ -110,6 +111,9 @@ class Conv2dForwardWinograd(KernelSpec):
     def slice_units(self) -> int:
         return self.conv.x.n
 
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
     def stem(self) -> str:
         op, shape = self.conv.tag()
         out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
@@ -165,6 +169,9 @@ class Conv2dBackwardInputWinograd(KernelSpec):
 
     def slice_units(self) -> int:
         return self.dx.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
 
     def stem(self) -> str:
         op, shape = self.conv.tag()

@@ -25,25 +25,35 @@ a.dy2     equ 634368
 a.dy1     equ 642560
 
 ; A call:  KERNEL symbol, rdi, rsi, rdx, rcx, units of the slice        ("-": not used)
+; Every thread runs its share of the units; behind a BARRIER all shares are done (runtime/kernel.inc).
 section .text
 
 STEP model_forward    ; images -> losses, predictions
-    KERNEL load_input_n32c1h28w28_rows_f64_avx512, images, indices, x0, -, 32    ; input: load_input
-    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,  x0, w1, y1, -, 8              ; dense1: dense+bias
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,      y1, y2, -, -, 32              ; sigmoid1: sigmoid
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,   y2, w3, y3, -, 3              ; dense2: dense+bias
-    KERNEL softmax_ce_n32f10_f64_avx512,           y3, labels, dy3, loss, 32     ; loss: softmax_ce
+    KERNEL          load_input_n32c1h28w28_rows_f64_avx512, images, indices, x0, -, 32    ; input: load_input
+    BARRIER
+    KERNEL          dense_fwd_n32f784_k32_bias_f64_avx512,  x0, w1, y1, -, 8              ; dense1: dense+bias
+    BARRIER
+    KERNEL          act_fwd_n32f32_sigmoid_f64_avx512,      y1, y2, -, -, 32              ; sigmoid1: sigmoid
+    BARRIER
+    KERNEL          dense_fwd_n32f32_k10_bias_f64_avx512,   y2, w3, y3, -, 3              ; dense2: dense+bias
+    BARRIER
+    KERNEL          softmax_ce_n32f10_f64_avx512,           y3, labels, dy3, loss, 32     ; loss: softmax_ce
+    BARRIER
 END_STEP
 
 STEP model_backward    ; losses -> gradients
-    KERNEL dense_dx_n32f32_k10_f64_avx512,         dy3, w3, dy2, -, 4            ; dense2: dense_dx
-    KERNEL dense_dw_n32f32_k10_bias_f64_avx512,    y2, dy3, dw3, -, 3            ; dense2: dense_dw
-    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,      dy2, y2, dy1, -, 32           ; sigmoid1: dsigmoid
-    KERNEL dense_dw_n32f784_k32_bias_f64_avx512,   x0, dy1, dw1, -, 8            ; dense1: dense_dw
+    KERNEL          dense_dx_n32f32_k10_f64_avx512,         dy3, w3, dy2, -, 4            ; dense2: dense_dx
+    KERNEL_REVERSED dense_dw_n32f32_k10_bias_f64_avx512,    y2, dy3, dw3, -, 3            ; dense2: dense_dw
+    BARRIER
+    KERNEL          act_bwd_n32f32_sigmoid_f64_avx512,      dy2, y2, dy1, -, 32           ; sigmoid1: dsigmoid
+    BARRIER
+    KERNEL          dense_dw_n32f784_k32_bias_f64_avx512,   x0, dy1, dw1, -, 8            ; dense1: dense_dw
+    BARRIER
 END_STEP
 
 STEP model_update    ; gradients -> parameters
-    KERNEL update_sgd_v3190_f64_avx512,            params, grads, -, hyper, 3190 ; optimizer: sgd
+    KERNEL          update_sgd_v3190_f64_avx512,            params, grads, -, hyper, 3190 ; optimizer: sgd
+    BARRIER
 END_STEP
 
 STEP model_derive    ; parameters -> what is derived from them

@@ -1,0 +1,40 @@
+"""A plan's entries as the calls of the trainer's lists: each thread's share, chains, barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from asmgen.asm.isa import Isa
+from asmgen.emit.trainer_model import Call
+from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.schedule import PHASES, Stage, schedule
+from asmgen.tile.chain import samples_at_a_time
+
+FEW_UNITS = 16  # an uneven share of fewer is worth dealing elsewhere
+
+
+def step_calls(plan: Plan, isa: Isa) -> dict[str, tuple[Call, ...]]:
+    """The calls of every phase, in execution order."""
+    stages = schedule(plan.entries, plan.spans)
+    return {
+        phase: tuple(call for stage in stages.phase(phase) for call in _stage_calls(plan, stage, isa))
+        for phase in PHASES
+    }
+
+
+def _stage_calls(plan: Plan, stage: Stage, isa: Isa) -> Iterator[Call]:
+    """A barrier behind the last. Of entries with few units every other one deals its shares in reverse: what is left
+    over, or less than there are threads, then goes to different ones."""
+    at_a_time = samples_at_a_time(plan, stage, isa) % plan.batch
+    last, n_few = stage.entries[-1], 0
+    for entry in stage.by_outputs:
+        is_few = entry.spec.slice_units() < FEW_UNITS
+        n_few += is_few
+        yield replace(_call(entry, isa), reversed_shares=is_few and n_few % 2 == 0, barrier=entry is last)
+    for entry in stage.by_samples:
+        yield replace(_call(entry, isa), at_a_time=at_a_time, barrier=entry is last)
+
+
+def _call(entry: Entry, isa: Isa) -> Call:
+    return Call(entry.spec.symbol(isa.name), entry.args, entry.spec.slice_units(), f"{entry.layer}: {entry.text}")

@@ -1,0 +1,120 @@
+"""Where the threads of a step must meet: a plan's entries as stages, with a barrier behind each.
+
+Every thread runs its slice of every entry. It may go on to the next entry without waiting for the others unless that
+entry touches what they write. Entries sliced by samples never wait for each other where the samples' pieces coincide:
+a thread finds there only what it wrote itself, and runs through several layers between two barriers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from asmgen.plan.plan import Entry
+
+PHASES = ("forward", "backward", "update", "derive")  # in execution order
+
+#: tensor -> [begin, end) of its bytes in the arena
+Spans = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Entries of one phase that a thread runs without waiting: those with parts of the outputs, which are independent,
+    then those sliced by samples, in order."""
+
+    phase: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def by_samples(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.spec.slice_kind() == "samples")
+
+    @property
+    def by_outputs(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.spec.slice_kind() == "outputs")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All stages of a step, phase after phase."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(entry for stage in self.stages for entry in stage.entries)
+
+    def phase(self, name: str) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self.stages if stage.phase == name)
+
+    def check(self, spans: Spans) -> None:
+        """Raise ValueError where two entries of one stage need a barrier between them."""
+        for stage in self.stages:
+            for earlier, later in combinations(stage.entries, 2):
+                if barriers_between(earlier, later, spans):
+                    raise ValueError(f"{earlier.layer}: {earlier.text} and {later.layer}: {later.text} share a stage")
+
+    def __str__(self) -> str:
+        lines = []
+        for stage in self.stages:
+            lines += [f"{stage.phase:<9} {e.spec.slice_kind():<8} {e.layer}: {e.text}" for e in stage.entries]
+            lines.append("--- barrier")
+        return "\n".join(lines)
+
+
+def schedule(entries: Sequence[Entry], spans: Spans, *, reorder: bool = False) -> Schedule:
+    """The stages of entries that were planned in this order.
+
+    reorder: an entry belongs to the earliest stage that its predecessors allow, so that the gradients of many layers'
+    weights share one: the fewest barriers. Otherwise it does not overtake a stage: what is written is read soon after.
+    """
+    found: list[Stage] = []
+    for phase in PHASES:
+        mine = [entry for entry in entries if entry.phase == phase]
+        numbers = _stage_numbers(mine, spans, reorder)
+        for number in range(max(numbers, default=-1) + 1):
+            members = [entry for entry, its in zip(mine, numbers, strict=True) if its == number]
+            members.sort(key=lambda entry: entry.spec.slice_kind() == "samples")
+            found.append(Stage(phase, tuple(members)))
+    return Schedule(tuple(found))
+
+
+def barriers_between(earlier: Entry, later: Entry, spans: Spans) -> int | None:
+    """How many barriers `later` needs behind `earlier`: 1 where it touches what other threads write (or they what it
+    writes), 0 where each thread meets only its own samples, None where the two are independent."""
+    shared = [
+        (spans[a], spans[b])
+        for a, a_is_written in _touched(earlier)
+        for b, b_is_written in _touched(later)
+        if (a_is_written or b_is_written) and _overlap(spans[a], spans[b])
+    ]
+    if not shared:
+        return None
+    kinds = {earlier.spec.slice_kind(), later.spec.slice_kind()}
+    same_slices = kinds == {"samples"} and earlier.spec.slice_units() == later.spec.slice_units()
+    return 0 if same_slices and all(a == b for a, b in shared) else 1
+
+
+def _stage_numbers(entries: Sequence[Entry], spans: Spans, reorder: bool) -> list[int]:
+    """The earliest stage of each entry of one phase."""
+    numbers: list[int] = []
+    for position, entry in enumerate(entries):
+        needed = [
+            numbers[before] + barriers
+            for before in range(position)
+            if (barriers := barriers_between(entries[before], entry, spans)) is not None
+        ]
+        numbers.append(max(needed + ([] if reorder else numbers[-1:]), default=0))
+    return numbers
+
+
+def _touched(entry: Entry) -> Iterator[tuple[str, bool]]:
+    """(tensor, whether it is written), an input that is also an output once."""
+    for name in dict.fromkeys((*entry.inputs, *entry.outputs)):
+        yield name, name in entry.outputs
+
+
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
