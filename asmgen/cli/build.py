@@ -9,26 +9,41 @@ import click
 
 from asmgen.asm.isa import Isa
 from asmgen.cli.console import say
-from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, parse_settings, resolve_isa, resolve_out
+from asmgen.cli.cuda import CudaOptions, build_cuda_if_stale, cuda_choice, cuda_options
+from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, parse_settings, resolve_isa, resolve_out
 from asmgen.model.network import Model
-from asmgen.toolchain.stamp import STAMP_FILE, digest, is_current
+from asmgen.toolchain.stamp import digest, is_current, stamp_file
 
 
 @click.command()
 @MODEL
-@isa_option(multiple=True)
+@isa_option(multiple=True, cuda=True)
+@cuda_options
 @OUT
 @SET
-@click.option("--emit-only", is_flag=True, help="Write the sources; do not assemble.")
+@click.option("--emit-only", is_flag=True, help="Write the sources; do not assemble or compile.")
 def build(
-    model_path: str, isa_names: tuple[str, ...], out: Path | None, settings: tuple[str, ...], emit_only: bool
+    model_path: str,
+    isa_names: tuple[str, ...],
+    arch: str | None,
+    precision: str | None,
+    emulate: bool,
+    out: Path | None,
+    settings: tuple[str, ...],
+    emit_only: bool,
 ) -> None:
     """Generate the assembly of MODEL, assemble it and link the trainer: OUT/<model>/<isa>/trainer.
 
+    With --isa cuda, the same for NVIDIA's GPUs: CUDA source, compiled by nvcc.
+
     ASMGEN_DEBUG prints more: 1 the plan, 2 the kernels, 3 the memory map, 4 the assembly, 5 NASM's listings.
     """
+    options = cuda_choice(isa_names, arch, precision, emulate)
     model = load(model_path, settings)
     for name in isa_names:
+        if name == CUDA_NAME:
+            click.echo(_build_cuda(model, model_path, settings, options, resolve_out(out), emit_only))
+            continue
         isa = resolve_isa(name)
         if emit_only:
             from asmgen.emit.generate import generate
@@ -39,23 +54,35 @@ def build(
             click.echo(build_if_stale(model, model_path, settings, isa, resolve_out(out)))
 
 
+def _build_cuda(
+    model: Model, model_path: str, settings: tuple[str, ...], options: CudaOptions, out: Path, emit_only: bool
+) -> str:
+    """What was made, as the command prints it."""
+    if not emit_only:
+        return str(build_cuda_if_stale(model, model_path, settings, options, out))
+    from asmgen.emit.cuda import generate_cuda
+
+    generated = generate_cuda(model, options.precision, out)
+    return f"{generated.folder}: {len(generated.listings)} kernels, trainer.cu, trainer.asm, manifest.json"
+
+
 def build_if_stale(model: Model, model_path: str, settings: tuple[str, ...], isa: Isa, out: Path) -> Path:
     """The path of the trainer, built unless nothing changed since it was."""
     from asmgen.cli.debug import debug_level, print_generated
 
     folder = out / model.name / isa.name
     key = digest(model, Path(model_path), parse_settings(settings), isa.name)
-    if is_current(folder, key) and debug_level() == 0:
+    if is_current(folder / "trainer", key) and debug_level() == 0:
         say(f"{folder}: nothing changed", level=1)
         return folder / "trainer"
     from asmgen.emit.generate import generate
     from asmgen.toolchain.build import build_trainer
 
     started = time.perf_counter()
-    (folder / STAMP_FILE).unlink(missing_ok=True)
+    stamp_file(folder / "trainer").unlink(missing_ok=True)
     generated = generate(model, isa, out)
     trainer = build_trainer(generated.folder, generated.sources)
-    (folder / STAMP_FILE).write_text(key)
+    stamp_file(trainer).write_text(key)
     print_generated(generated, debug_level())
     seconds = time.perf_counter() - started
     arena = generated.plan.arena_bytes / 1e6

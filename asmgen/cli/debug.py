@@ -15,6 +15,7 @@ import click
 
 from asmgen.asm.isa import ISAS
 from asmgen.asm.listing import Listing
+from asmgen.emit.cuda import GeneratedCuda
 from asmgen.emit.generate import Generated
 from asmgen.errors import UsageError
 from asmgen.tile.cost import predicted_cycles
@@ -41,6 +42,21 @@ def print_generated(generated: Generated, level: int) -> None:
     if level >= 4:
         for listing in generated.listings.values():
             click.echo(_nasm_listing(listing) if level >= 5 else listing.text(), err=True)
+
+
+def print_cuda(generated: GeneratedCuda, level: int) -> None:
+    """The same for a CUDA trainer; its levels 4 and 5 are one."""
+    if level >= 1:
+        click.echo(f"{generated.plan}\n", err=True)
+    if level >= 2:
+        for listing in generated.listings.values():
+            facts = listing.facts
+            click.echo(f"{listing.symbol}: {facts.tile}; {facts.flops / 1e6:.2f} MFLOP", err=True)
+    if level >= 3:
+        click.echo(f"\n{generated.plan.memory()}\n", err=True)
+    if level >= 4:
+        for listing in generated.listings.values():
+            click.echo(listing.text, err=True)
 
 
 def _summary(listing: Listing) -> str:

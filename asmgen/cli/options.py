@@ -17,17 +17,18 @@ from asmgen.toolchain.cpu import best_isa
 
 MODEL = click.argument("model_path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=str))
 ISA_NAMES = (*ISAS, "native")
+CUDA_NAME = "cuda"
 
 
-def isa_option(**kwargs: Any) -> Callable[[Any], Any]:
-    """--isa, repeatable where multiple=True."""
+def isa_option(*, cuda: bool = False, **kwargs: Any) -> Callable[[Any], Any]:
+    """--isa, repeatable where multiple=True; cuda: the command knows what to do for a GPU, too."""
     kwargs.setdefault("default", ("native",) if kwargs.get("multiple") else "native")
     return click.option(
         "--isa",
         "isa_names" if kwargs.get("multiple") else "isa_name",
-        type=click.Choice(ISA_NAMES),
+        type=click.Choice((*ISA_NAMES, CUDA_NAME) if cuda else ISA_NAMES),
         show_default="native, the best this CPU has",
-        help="Instruction set level." + (" Repeatable." if kwargs.get("multiple") else ""),
+        help=f"Instruction set level{', or cuda' * cuda}." + (" Repeatable." if kwargs.get("multiple") else ""),
         **kwargs,
     )
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import click
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.cli.options import MODEL, SET, isa_option, load, resolve_isa
+from asmgen.cli.cuda import cuda_choice, precision_option
+from asmgen.cli.options import CUDA_NAME, MODEL, SET, isa_option, load, resolve_isa
+from asmgen.cuda.target import CUDA
+from asmgen.emit.cuda import cuda_manifest, emit_cuda_plan, workspace_bytes
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.manifest import manifest
 from asmgen.emit.planning import plan_for
@@ -24,31 +28,59 @@ from asmgen.tile.cost import predicted_cycles
 @click.command()
 @MODEL
 @click.argument("kernel", required=False)
-@isa_option()
+@isa_option(cuda=True)
+@precision_option
 @SET
 @click.option("--plan", "show_plan", is_flag=True, help="Print the plan, its stages and the memory map instead.")
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 def show(
-    model_path: str, kernel: str | None, isa_name: str, settings: tuple[str, ...], show_plan: bool, as_json: bool
+    model_path: str,
+    kernel: str | None,
+    isa_name: str,
+    precision: str | None,
+    settings: tuple[str, ...],
+    show_plan: bool,
+    as_json: bool,
 ) -> None:
     """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one)."""
-    isa = resolve_isa(isa_name)
+    options = cuda_choice((isa_name,), precision=precision)
     model = load(model_path, settings)
-    plan = plan_for(model, isa)
+    isa = None if isa_name == CUDA_NAME else resolve_isa(isa_name)
+    plan = plan_for(model, isa or CUDA)
     if show_plan:
         click.echo(f"{plan}\n\n{schedule(plan.entries, plan.spans)}\n\n{plan.memory()}")
         return
-    listings = emit_plan(plan, isa)
+    memory = f"arena {plan.arena_bytes:,} B; parameters, activations and gradients included"
+    if isa:
+        listings = emit_plan(plan, isa)
+        texts = {symbol: listing.text() for symbol, listing in listings.items()}
+        rows = [_row(facts, listings, isa) for facts in manifest(plan, isa, listings)["kernels"]]
+    else:
+        cuda_listings = emit_cuda_plan(plan, options.precision)
+        texts = {symbol: listing.text for symbol, listing in cuda_listings.items()}
+        rows = [_cuda_row(facts) for facts in cuda_manifest(plan, cuda_listings, options.precision)["kernels"]]
+        memory += f"; workspace {workspace_bytes(cuda_listings):,} B"
     if kernel is not None:
-        text = _find(listings, kernel).text()
-        click.echo(_highlight(text) if sys.stdout.isatty() else text, nl=False)
+        text = texts[_find(texts, kernel)]
+        click.echo(_highlight(text) if isa and sys.stdout.isatty() else text, nl=False)
         return
-    rows = [_row(facts, listings, isa) for facts in manifest(plan, isa, listings)["kernels"]]
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    click.echo(_table(rows))
-    click.echo(f"\narena {plan.arena_bytes:,} B; parameters, activations and gradients included")
+    click.echo(json.dumps(rows, indent=1) if as_json else f"{_table(rows)}\n\n{memory}")
+
+
+def _cuda_row(facts: dict[str, Any]) -> dict[str, Any]:
+    launches = facts["launches"]
+    return {
+        "kernel": facts["symbol"],
+        "phase": facts["phase"],
+        "layers": ", ".join(dict.fromkeys(facts["layers"])),
+        "op": facts["op"],
+        "tile": facts["tile"],
+        "grid": " + ".join("x".join(map(str, launch["grid"])) for launch in launches),
+        "block": " + ".join(str(launch["block"]) for launch in launches),
+        "shared_bytes": max(launch["shared_bytes"] for launch in launches),
+        "mflop": round(facts["flops"] / 1e6, 3),
+        "kbytes": round((facts["bytes_read"] + facts["bytes_written"]) / 1e3, 1),
+    }
 
 
 def _row(facts: dict[str, Any], listings: dict[str, Listing], isa: Isa) -> dict[str, Any]:
@@ -83,11 +115,12 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _find(listings: dict[str, Listing], wanted: str) -> Listing:
-    wanted = wanted.removesuffix(".asm")
+def _find(listings: Collection[str], wanted: str) -> str:
+    """The symbol among `listings` that is meant."""
+    wanted = wanted.removesuffix(".asm").removesuffix(".cu")
     found = [symbol for symbol in listings if symbol == wanted] or [s for s in listings if wanted in s]
     if len(found) == 1:
-        return listings[found[0]]
+        return found[0]
     what = f"{len(found)} kernels contain it: {', '.join(found)}" if found else f"kernels: {', '.join(listings)}"
     raise UsageError(f"KERNEL {wanted!r} names {'more than one' if found else 'none'}; {what}")
 

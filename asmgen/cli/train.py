@@ -11,7 +11,8 @@ import click
 
 from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import say, verbosity
-from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.cuda import build_cuda_if_stale, cuda_choice, cuda_options
+from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.errors import AsmgenError
 
 # Flags that the trainer itself knows; they are handed on as they are.
@@ -21,7 +22,8 @@ _PATHS = ("data", "save", "load", "log")
 
 @click.command(context_settings={"show_default": False})
 @MODEL
-@isa_option()
+@isa_option(cuda=True)
+@cuda_options
 @OUT
 @SET
 @click.option("--data", metavar="DIR", help="Directory of the IDX files.")
@@ -38,6 +40,9 @@ _PATHS = ("data", "save", "load", "log")
 def train(
     model_path: str,
     isa_name: str,
+    arch: str | None,
+    precision: str | None,
+    emulate: bool,
     out: Path | None,
     settings: tuple[str, ...],
     evaluate: bool,
@@ -46,8 +51,12 @@ def train(
     **flags: str | None,
 ) -> None:
     """Build MODEL if anything changed, then run its trainer with these flags (they are the trainer's own)."""
-    isa = resolve_isa(isa_name)
-    trainer = build_if_stale(load(model_path, settings), model_path, settings, isa, resolve_out(out))
+    options = cuda_choice((isa_name,), arch, precision, emulate)
+    model = load(model_path, settings)
+    if isa_name == CUDA_NAME:
+        trainer = build_cuda_if_stale(model, model_path, settings, options, resolve_out(out))
+    else:
+        trainer = build_if_stale(model, model_path, settings, resolve_isa(isa_name), resolve_out(out))
     with tempfile.TemporaryDirectory() as folder:
         log = flags["log"] or (str(Path(folder) / "log.csv") if curves else None)
         given = {**{key.replace("_", "-"): value for key, value in flags.items()}, "load": load_file, "log": log}

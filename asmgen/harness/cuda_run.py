@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asmgen.cuda.listing import CudaListing
+from asmgen.cuda.listing import CudaListing, Launch
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.case import Array, Case
 from asmgen.harness.compare import same_bits
@@ -24,7 +24,7 @@ class CudaFault(Exception):
     """A kernel was stopped; nothing else of the case can be judged."""
 
 
-class _Launch(ctypes.Structure):
+class LaunchRequest(ctypes.Structure):
     """`struct Launch` of runtime/cuda/emulation/scheduler.hpp."""
 
     _fields_ = (
@@ -47,6 +47,17 @@ class Variant:
     seed: int  # of the order of blocks and threads
     flush: str = "end"  # which guard page the tensors touch
     in_place: bool = False
+
+
+def run_launch(
+    library: ctypes.CDLL, launch: Launch, pointers: Sequence[int], seed: int
+) -> tuple[LaunchRequest, str | None]:
+    """Run one launch over these addresses -> the request, with what a signal left there; what went wrong."""
+    given = LaunchRequest((*launch.grid,), launch.block, launch.shared_bytes, launch.cluster, seed, _SECONDS)
+    call = getattr(library, entry(launch.kernel))
+    call.restype = ctypes.c_char_p
+    message = call(ctypes.byref(given), (ctypes.c_uint64 * len(pointers))(*pointers))
+    return given, message.decode() if message else None
 
 
 class CudaKernel:
@@ -72,13 +83,10 @@ class CudaKernel:
         places = {f"a{i}": buffer for i, buffer in enumerate(buffers)} | {"workspace": workspace}
         names = [operand.name if operand else "unused" for operand in case.operands] + ["workspace"]
         for launch in self.listing.launches:
-            given = _Launch((*launch.grid,), launch.block, launch.shared_bytes, launch.cluster, variant.seed, _SECONDS)
             pointers = [buffer.address if (buffer := places[name]) else _NOT_GIVEN for name in launch.args]
-            call = getattr(self.library, entry(launch.kernel))
-            call.restype = ctypes.c_char_p
-            message = call(ctypes.byref(given), (ctypes.c_uint64 * len(pointers))(*pointers))
+            given, message = run_launch(self.library, launch, pointers, variant.seed)
             if message:
-                raise CudaFault(self._describe(launch.kernel, message.decode(), given, [*buffers, workspace], names))
+                raise CudaFault(self._describe(launch.kernel, message, given, [*buffers, workspace], names))
         return self._after(case, variant, buffers, workspace)
 
     def _after(
@@ -104,7 +112,7 @@ class CudaKernel:
         self,
         kernel: str,
         message: str,
-        given: _Launch,
+        given: LaunchRequest,
         buffers: Sequence[GuardedBuffer | None],
         names: Sequence[str],
     ) -> str:

@@ -12,7 +12,6 @@ from asmgen.model.params import model_parameters
 from asmgen.model.shapes import infer_shapes
 from asmgen.paths import RUNTIME_DIR, TEMPLATES_DIR
 
-STAMP_FILE = ".stamp"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -25,10 +24,15 @@ def digest(model: Model, model_path: Path, settings: Mapping[str, str], isa_name
     return whole.hexdigest()
 
 
-def is_current(folder: Path, key: str) -> bool:
-    """Whether `folder` holds the finished build of this digest."""
-    stamp = folder / STAMP_FILE
-    return (folder / "trainer").exists() and stamp.exists() and stamp.read_text() == key
+def stamp_file(trainer: Path) -> Path:
+    """Where the digest of a trainer's build is kept."""
+    return trainer.with_name(trainer.name.replace("trainer", ".stamp"))
+
+
+def is_current(trainer: Path, key: str) -> bool:
+    """Whether `trainer` is the finished build of this digest."""
+    stamp = stamp_file(trainer)
+    return trainer.exists() and stamp.exists() and stamp.read_text() == key
 
 
 def _initial_files(model: Model) -> Iterator[Path]:

@@ -1,0 +1,167 @@
+"""Writes `generated/<model>/cuda/`: a file per kernel, trainer.cu, trainer.asm (facts only), manifest.json."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from asmgen.cuda import registry
+from asmgen.cuda.listing import CudaListing, Launch
+from asmgen.cuda.target import CUDA
+from asmgen.emit.facts import device_facts
+from asmgen.emit.generate import write_changed, write_initial_values
+from asmgen.emit.manifest import manifest_text, plan_facts
+from asmgen.emit.planning import plan_for
+from asmgen.emit.trainer import render_trainer
+from asmgen.model.network import Model
+from asmgen.paths import TEMPLATES_DIR
+from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.specs import KernelSpec
+
+Emit = Callable[[KernelSpec, str], CudaListing]
+
+TRAINER = "trainer.cu"
+_STEPS = (
+    ("step_forward", "images -> losses, predictions", ("forward",)),
+    (
+        "step_learn",
+        "losses -> gradients -> parameters and what derives from them",
+        ("backward", "update", "derive"),
+    ),
+    ("step_derive_list", "parameters -> what derives from them", ("derive",)),
+)
+
+
+@dataclass(frozen=True)
+class GeneratedCuda:
+    """What was written where."""
+
+    plan: Plan
+    listings: dict[str, CudaListing]
+    folder: Path
+
+
+def emit_cuda_plan(plan: Plan, precision: str, emit: Emit = registry.emit) -> dict[str, CudaListing]:
+    """The listings of a plan by symbol, each distinct spec once. Raises ValueError where two specs share a symbol."""
+    listings: dict[str, CudaListing] = {}
+    for spec in plan.specs():
+        symbol = spec.symbol(CUDA.name)
+        if symbol in listings:
+            raise ValueError(f"two different kernels of {plan.model_name} are called {symbol}")
+        listings[symbol] = emit(spec, precision)
+    return listings
+
+
+def generate_cuda(model: Model, precision: str, out: Path, emit: Emit = registry.emit) -> GeneratedCuda:
+    """Emit everything of `model` under `out`/<model>/cuda; kernels of an earlier build that no longer belong go."""
+    plan = plan_for(model, CUDA)
+    listings = emit_cuda_plan(plan, precision, emit)
+    folder = out / model.name / CUDA.name
+    files = {f"{symbol}.cu": listing.text for symbol, listing in listings.items()}
+    files[TRAINER] = render_cuda_trainer(plan, listings, precision)
+    files["trainer.asm"] = render_trainer(device_facts(model, plan, CUDA.name))
+    files["manifest.json"] = manifest_text(cuda_manifest(plan, listings, precision))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.cu"):
+        if stale.name not in files:
+            stale.unlink()
+    for name, text in files.items():
+        write_changed(folder / name, text.encode())
+    write_initial_values(model, plan, folder)
+    return GeneratedCuda(plan, listings, folder)
+
+
+def render_cuda_trainer(plan: Plan, listings: dict[str, CudaListing], precision: str) -> str:
+    """The text of trainer.cu."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES_DIR / "cuda"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("trainer.cu.j2").render(
+        plan=plan,
+        precision=precision,
+        arena=sorted(plan.offsets.items(), key=lambda item: (item[1], item[0])),
+        params_bytes=plan.tensor("params").size_bytes,
+        workspace_bytes=workspace_bytes(listings),
+        sources=[f"{symbol}.cu" for symbol in listings],
+        steps=[(name, comment, _lines(plan, phases, listings)) for name, comment, phases in _STEPS],
+    )
+
+
+def workspace_bytes(listings: dict[str, CudaListing]) -> int:
+    """Of the one workspace that all kernels use in turn."""
+    return max((listing.workspace_bytes for listing in listings.values()), default=0)
+
+
+def cuda_manifest(plan: Plan, listings: dict[str, CudaListing], precision: str) -> dict[str, Any]:
+    """manifest.json as a JSON value."""
+    return {
+        **plan_facts(plan, CUDA.name),
+        "workspace_bytes": workspace_bytes(listings),
+        "precision": precision,
+        "kernels": [_kernel(plan, listing) for listing in listings.values()],
+    }
+
+
+def _lines(plan: Plan, phases: tuple[str, ...], listings: dict[str, CudaListing]) -> list[str]:
+    """LAUNCH lines of some phases, with the plan's own words behind the first of every entry."""
+    lines = []
+    for entry in (entry for phase in phases for entry in plan.phase(phase)):
+        listing = listings[entry.spec.symbol(CUDA.name)]
+        comment = f"    // {entry.layer}: {entry.text}"
+        for launch in listing.launches:
+            lines.append(_line(launch, entry) + comment)
+            comment = ""
+    return lines
+
+
+def _line(launch: Launch, entry: Entry) -> str:
+    grid = ", ".join(map(str, launch.grid))
+    grid = f"CLUSTERS({grid}, {launch.cluster})" if launch.cluster > 1 else f"GRID({grid})"
+    arguments = [_argument(position, entry) for position in launch.args]
+    return f"LAUNCH({', '.join([launch.kernel, grid, str(launch.block), str(launch.shared_bytes), *arguments])});"
+
+
+def _argument(position: str, entry: Entry) -> str:
+    """Of a launch: "a0" .. "a3" are the entry's arguments."""
+    if position == "workspace":
+        return "WORKSPACE"
+    number = int(position.removeprefix("a"))
+    name = entry.args[number] if number < len(entry.args) else None
+    if name is None:
+        return "nullptr"
+    return "IMAGES" if name == "images" else f"AT({name})"
+
+
+def _kernel(plan: Plan, listing: CudaListing) -> dict[str, Any]:
+    uses = [entry for entry in plan.entries if entry.spec.symbol(CUDA.name) == listing.symbol]
+    return {
+        "symbol": listing.symbol,
+        "layers": [entry.layer for entry in uses],
+        "phase": uses[0].phase,
+        "op": uses[0].text,
+        "tile": listing.facts.tile,
+        "launches": [
+            {
+                "kernel": launch.kernel,
+                "grid": list(launch.grid),
+                "block": launch.block,
+                "shared_bytes": launch.shared_bytes,
+                "cluster": launch.cluster,
+            }
+            for launch in listing.launches
+        ],
+        "workspace_bytes": listing.workspace_bytes,
+        "flops": listing.facts.flops,
+        "bytes_read": listing.facts.bytes_read,
+        "bytes_written": listing.facts.bytes_written,
+        "sha256": hashlib.sha256(listing.text.encode()).hexdigest(),
+    }
