@@ -7,6 +7,7 @@ again and again at its place in the step, so its tensors are as near as their si
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from asmgen.model.shapes import classes_of
 from asmgen.plan.plan import Entry, Plan
 from asmgen.plan.specs import KernelSpec
 from asmgen.reference.initial import initial_parameters
-from asmgen.tile.cost import predicted_cycles
+from asmgen.tile.candidates import predicted_cycles
 
 _HYPER = (1e-30, 1e-30, 1.0)  # steps that change nothing
 
@@ -50,10 +51,20 @@ class KernelRow:
 class StepMachine(Machine):
     """A machine whose kernels can be timed."""
 
-    def call_of(self, entry: Entry) -> Call:
+    def call_of(self, entry: Entry, fn: int | None = None) -> Call:
+        """The call of an entry over its whole slice. fn: of another kernel with its arguments."""
         a, b, c, d = (*(self._pointer(name) for name in entry.args), 0, 0, 0, 0)[:4]
-        fn = address(self._library, entry.spec.symbol(self.isa.name))
+        if fn is None:
+            fn = address(self._library, entry.spec.symbol(self.isa.name))
         return fn, a, b, c, d, 0, entry.spec.slice_units()
+
+    @contextmanager
+    def unchanged(self, entry: Entry) -> Iterator[None]:
+        """Gives the outputs of an entry back as they were: what works in place goes over them many times."""
+        before = [(name, self.bytes(name).copy()) for name in entry.outputs]
+        yield
+        for name, content in before:
+            self.bytes(name)[:] = content
 
 
 def step_machine(model: Model, plan: Plan, isa: Isa, listings: dict[str, Listing]) -> StepMachine:
@@ -92,10 +103,8 @@ def kernel_rows(
 
 def _row(machine: StepMachine, entry: Entry, listing: Listing, peak: Peak, rounds: int) -> KernelRow:
     spec, facts = entry.spec, listing.facts
-    before = [(name, machine.bytes(name).copy()) for name in entry.outputs]
-    rate = peak.rate(listing.symbol, CallList([machine.call_of(entry)], machine.isa.name), spec.flops(), rounds)
-    for name, content in before:  # what works in place has gone over it many times
-        machine.bytes(name)[:] = content
+    with machine.unchanged(entry):
+        rate = peak.rate(listing.symbol, CallList([machine.call_of(entry)], machine.isa.name), spec.flops(), rounds)
     direct = direct_spec(spec)
     uses = [other for other in machine.plan.entries if other.spec == spec]
     return KernelRow(
@@ -109,7 +118,7 @@ def _row(machine: StepMachine, entry: Entry, listing: Listing, peak: Peak, round
         peak_share=rate.peak_share,
         gbytes_per_second=(facts.bytes_read + facts.bytes_written) / rate.seconds / 1e9,
         cycles=rate.seconds * peak.hertz,
-        predicted_cycles=predicted_cycles(facts, machine.isa, listing.dtype),
+        predicted_cycles=predicted_cycles(spec, machine.isa, listing),
         is_effective=direct is not None,
         direct=None if direct is None else peak.direct(direct, machine.isa, rounds),
     )

@@ -15,6 +15,7 @@ from asmgen.bench.suite import Workload
 from asmgen.bench.trainer import TrainerBench
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
+from asmgen.emit.tuning import Tuning
 from asmgen.model.network import Model
 from asmgen.plan.build import build_plan
 
@@ -27,6 +28,7 @@ class Built:
     """The trainers of one level: of the model, and of the same model with batches of one sample (None: not wanted)."""
 
     isa: Isa
+    tuning: Tuning
     trainer: Path
     single: Path | None
 
@@ -53,13 +55,13 @@ def trainer_workloads(model: Model, built: Built, works: list[str], stack: ExitS
         alone = stack.enter_context(TrainerBench(single(model), built.single))
         yield Workload("latency", name, "asmgen", alone.seconds_per_test)
     if "loops" in works:
-        yield _product(model, built.isa)
+        yield _product(model, built.isa, built.tuning)
 
 
-def _product(model: Model, isa: Isa) -> Workload:
+def _product(model: Model, isa: Isa, tuning: Tuning) -> Workload:
     """The kernel of the product that the loops are timed on, with all that is fused into it."""
-    plan = plan_for(model, isa)
-    machine = step_machine(model, plan, isa, emit_plan(plan, isa))
+    plan = plan_for(model, isa, tuning)
+    machine = step_machine(model, plan, isa, emit_plan(plan, isa, tuning))
     entry, _ = heaviest(plan)
     for earlier in plan.entries[: plan.entries.index(entry)]:
         machine.execute(earlier)

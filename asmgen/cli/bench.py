@@ -18,6 +18,7 @@ from asmgen.bench.tables import tables
 from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.errors import IsaError, UsageError
 from asmgen.model.network import DTYPES, Model
 from asmgen.toolchain.cpu import cpu_features, missing_features
@@ -32,6 +33,7 @@ class Request:
 
     model_path: str
     settings: tuple[str, ...]
+    tune: TuneFile
     dtype: str | None
     isa_names: tuple[str, ...]
     threads: str
@@ -45,6 +47,7 @@ class Request:
         """The command that measures the same."""
         words = ["asmgen", "bench", self.model_path]
         words += [word for setting in self.settings for word in ("--set", setting)]
+        words += self.tune.words()
         words += ["--dtype", self.dtype] if self.dtype else []
         words += [word for name in self.isa_names for word in ("--isa", name)]
         words += ["--threads", self.threads, "--against", self.against, "--work", self.work]
@@ -71,6 +74,7 @@ class Request:
 @isa_option(multiple=True)
 @OUT
 @SET
+@tune_options
 @click.option("--dtype", type=click.Choice(DTYPES), help="Instead of the model's.")
 @click.option("--threads", default="1", show_default=True, help="Thread counts, such as 1,2.")
 @click.option("--against", default="torch", show_default=True, help=f"Peers, of {','.join(PEERS)}; or none.")
@@ -112,7 +116,7 @@ def run(request: Request, out: Path) -> dict[str, Any]:
         "peers": peers,
         "rows": [asdict(row) for row in rows],
         "scaling": [asdict(row) for row in scaling],
-        "kernels": [_kernels(model, isa, request.rounds) for isa in isas] if request.kernels else [],
+        "kernels": [_kernels(model, isa, request) for isa in isas] if request.kernels else [],
     }
 
 
@@ -125,23 +129,26 @@ def _workloads(
 
     def built(variant: Model, isa: Isa, folder: str) -> Path:
         where = out if variant == plain else out / VARIANTS / folder
-        return build_if_stale(variant, request.model_path, request.settings, isa, where)
+        return build_if_stale(variant, request.model_path, request.settings, isa, where, request.tune)
 
     for isa in isas:
+        tuning = request.tune.read(model, request.model_path, isa)
         alone = built(single(model), isa, f"{model.dtype}-batch1") if "latency" in works else None
-        yield from trainer_workloads(model, Built(isa, built(model, isa, model.dtype), alone), works, stack)
+        yield from trainer_workloads(model, Built(isa, tuning, built(model, isa, model.dtype), alone), works, stack)
     yield from peer_workloads(model, request.peers(), works)
 
 
-def _kernels(model: Model, isa: Isa, rounds: int) -> dict[str, Any]:
+def _kernels(model: Model, isa: Isa, request: Request) -> dict[str, Any]:
     from asmgen.bench.kernels import kernel_rows
     from asmgen.bench.peak import Peak
     from asmgen.emit.generate import emit_plan
     from asmgen.emit.planning import plan_for
 
-    plan = plan_for(model, isa)
+    tuning = request.tune.read(model, request.model_path, isa)
+    plan = plan_for(model, isa, tuning)
     peak = Peak.of(isa, model.dtype)
-    rows = kernel_rows(model, plan, isa, emit_plan(plan, isa), peak, rounds, lambda text: say(text, level=1))
+    listings = emit_plan(plan, isa, tuning)
+    rows = kernel_rows(model, plan, isa, listings, peak, request.rounds, lambda text: say(text, level=1))
     return {
         "isa": isa.name,
         "rows": [asdict(row) for row in rows],

@@ -11,6 +11,7 @@ from asmgen.asm.isa import Isa
 from asmgen.cli.console import say
 from asmgen.cli.cuda import CudaOptions, build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, parse_settings, resolve_isa, resolve_out
+from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.model.network import Model
 from asmgen.toolchain.stamp import digest, is_current, stamp_file
 
@@ -21,6 +22,7 @@ from asmgen.toolchain.stamp import digest, is_current, stamp_file
 @cuda_options
 @OUT
 @SET
+@tune_options
 @click.option("--emit-only", is_flag=True, help="Write the sources; do not assemble or compile.")
 def build(
     model_path: str,
@@ -30,6 +32,7 @@ def build(
     emulate: bool,
     out: Path | None,
     settings: tuple[str, ...],
+    tune: TuneFile,
     emit_only: bool,
 ) -> None:
     """Generate the assembly of MODEL, assemble it and link the trainer: OUT/<model>/<isa>/trainer.
@@ -48,10 +51,10 @@ def build(
         if emit_only:
             from asmgen.emit.generate import generate
 
-            generated = generate(model, isa, resolve_out(out))
+            generated = generate(model, isa, resolve_out(out), tune.read(model, model_path, isa))
             click.echo(f"{generated.folder}: {len(generated.listings)} kernels, trainer.asm, manifest.json")
         else:
-            click.echo(build_if_stale(model, model_path, settings, isa, resolve_out(out)))
+            click.echo(build_if_stale(model, model_path, settings, isa, resolve_out(out), tune))
 
 
 def _build_cuda(
@@ -66,12 +69,14 @@ def _build_cuda(
     return f"{generated.folder}: {len(generated.listings)} kernels, trainer.cu, trainer.asm, manifest.json"
 
 
-def build_if_stale(model: Model, model_path: str, settings: tuple[str, ...], isa: Isa, out: Path) -> Path:
+def build_if_stale(
+    model: Model, model_path: str, settings: tuple[str, ...], isa: Isa, out: Path, tune: TuneFile
+) -> Path:
     """The path of the trainer, built unless nothing changed since it was."""
     from asmgen.cli.debug import debug_level, print_generated
 
     folder = out / model.name / isa.name
-    key = digest(model, Path(model_path), parse_settings(settings), isa.name)
+    key = digest(model, Path(model_path), parse_settings(settings), isa.name, tune.path(model_path))
     if is_current(folder / "trainer", key) and debug_level() == 0:
         say(f"{folder}: nothing changed", level=1)
         return folder / "trainer"
@@ -80,7 +85,7 @@ def build_if_stale(model: Model, model_path: str, settings: tuple[str, ...], isa
 
     started = time.perf_counter()
     stamp_file(folder / "trainer").unlink(missing_ok=True)
-    generated = generate(model, isa, out)
+    generated = generate(model, isa, out, tune.read(model, model_path, isa))
     trainer = build_trainer(generated.folder, generated.sources)
     stamp_file(trainer).write_text(key)
     print_generated(generated, debug_level())

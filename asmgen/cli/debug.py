@@ -13,12 +13,12 @@ from pathlib import Path
 
 import click
 
-from asmgen.asm.isa import ISAS
 from asmgen.asm.listing import Listing
 from asmgen.emit.cuda import GeneratedCuda
 from asmgen.emit.generate import Generated
 from asmgen.errors import UsageError
-from asmgen.tile.cost import predicted_cycles
+from asmgen.plan.specs import KernelSpec
+from asmgen.tile.candidates import predicted_cycles
 from asmgen.toolchain.tools import find_program
 
 
@@ -35,8 +35,8 @@ def print_generated(generated: Generated, level: int) -> None:
     if level >= 1:
         click.echo(f"{generated.plan}\n", err=True)
     if level >= 2:
-        for listing in generated.listings.values():
-            click.echo(_summary(listing), err=True)
+        for spec in generated.plan.specs():
+            click.echo(_summary(spec, generated), err=True)
     if level >= 3:
         click.echo(f"\n{generated.plan.memory()}\n", err=True)
     if level >= 4:
@@ -59,12 +59,12 @@ def print_cuda(generated: GeneratedCuda, level: int) -> None:
             click.echo(listing.text, err=True)
 
 
-def _summary(listing: Listing) -> str:
-    facts = listing.facts
-    cycles = predicted_cycles(facts, ISAS[listing.isa], listing.dtype)
+def _summary(spec: KernelSpec, generated: Generated) -> str:
+    listing = generated.listings[spec.symbol(generated.isa.name)]
+    facts, cycles = listing.facts, predicted_cycles(spec, generated.isa, listing)
     return (
         f"{listing.symbol}: {facts.tile}; {len(listing.vector_registers)} vector registers, "
-        f"{facts.flops / 1e6:.2f} MFLOP, {listing.n_instructions} instructions, at least {cycles / 1e3:.1f} kcycles"
+        f"{facts.flops / 1e6:.2f} MFLOP, {listing.n_instructions} instructions, {cycles / 1e3:.1f} kcycles predicted"
     )
 
 

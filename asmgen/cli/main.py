@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("asmgen.cli.verify", "verify", "Compare kernels and training steps with the float64 reference."),
     "bench": ("asmgen.cli.bench", "bench", "Measure a model's speed, side by side with others."),
     "profile": ("asmgen.cli.profile", "profile", "Tell where a training run spends its cycles."),
+    "tune": ("asmgen.cli.tune", "tune", "Time the best tiles on this CPU and keep the fastest."),
     "train": ("asmgen.cli.train", "train", "Build if stale, then train."),
     "data": ("asmgen.cli.data", "data_group", "Import, fetch, draw and inspect data sets."),
     "doctor": ("asmgen.cli.doctor", "doctor", "Tell what works on this machine, and how to get the rest."),

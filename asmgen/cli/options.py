@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from asmgen.asm.isa import ISAS, Isa
-from asmgen.errors import UsageError
+from asmgen.errors import IsaError, UsageError
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
 from asmgen.paths import GENERATED_DIR
-from asmgen.toolchain.cpu import best_isa
+from asmgen.toolchain.cpu import best_isa, cpu_features
 
 MODEL = click.argument("model_path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=str))
 ISA_NAMES = (*ISAS, "native")
@@ -47,6 +47,13 @@ OUT = click.option(
 def resolve_isa(name: str) -> Isa:
     """The level of this name; "native" is the best of this CPU."""
     return ISAS[best_isa() if name == "native" else name]
+
+
+def require_cpu(isa: Isa) -> None:
+    """Raise IsaError unless this CPU has the level."""
+    missing = [feature for feature in isa.cpu_features if feature not in cpu_features()]
+    if missing:
+        raise IsaError(f"this CPU lacks {', '.join(missing)}, which {isa.name} needs; use --isa {best_isa()}")
 
 
 def resolve_out(out: Path | None) -> Path:

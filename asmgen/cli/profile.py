@@ -9,10 +9,13 @@ from pathlib import Path
 
 import click
 
+from asmgen.asm.isa import Isa
 from asmgen.bench.profile import Profile
 from asmgen.bench.tables import Table, duration
 from asmgen.cli.console import say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.tuning import TuneFile, tune_options
+from asmgen.emit.tuning import Tuning
 from asmgen.errors import AsmgenError
 from asmgen.model.network import Model
 from asmgen.plan.schedule import PHASES
@@ -26,6 +29,7 @@ _RANDOM_BATCHES = 32
 @isa_option()
 @OUT
 @SET
+@tune_options
 @click.option("--data", type=click.Path(file_okay=False), help="Directory of the IDX files. Without: random images.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
 @click.option("--steps", type=click.IntRange(2), default=100, show_default=True, help="Training steps to measure.")
@@ -36,6 +40,7 @@ def profile(
     isa_name: str,
     out: Path | None,
     settings: tuple[str, ...],
+    tune: TuneFile,
     data: str | None,
     threads: int,
     steps: int,
@@ -50,7 +55,8 @@ def profile(
 
     isa = resolve_isa(isa_name)
     model = load(model_path, settings)
-    found = _measure(model, isa_name, resolve_out(out) / FOLDER, data, threads, steps)
+    tuning = tune.read(model, model_path, isa)
+    found = _measure(model, isa, tuning, resolve_out(out) / FOLDER, data, threads, steps)
     title = f"{model.name}, {model.dtype}, {isa.name}, batch {model.batch_size}, {threads} thread{'s' * (threads > 1)}"
     if picture:
         _draw(found, title, picture)
@@ -62,14 +68,15 @@ def profile(
     click.echo(f"\n{_layers(found).text()}")
 
 
-def _measure(model: Model, isa_name: str, folder: Path, data: str | None, threads: int, steps: int) -> Profile:
+def _measure(
+    model: Model, isa: Isa, tuning: Tuning, folder: Path, data: str | None, threads: int, steps: int
+) -> Profile:
     from asmgen.bench.profile import link_profiled, run_profiled
     from asmgen.bench.trainer import write_random
     from asmgen.bench.workloads import measured_model
     from asmgen.emit.generate import generate
     from asmgen.toolchain.build import build_trainer
 
-    isa = resolve_isa(isa_name)
     with tempfile.TemporaryDirectory(prefix="asmgen-profile-") as scratch:
         flags = ["--threads", str(threads), "--epochs", "1000000", "--quiet"]
         if data is None:
@@ -77,7 +84,7 @@ def _measure(model: Model, isa_name: str, folder: Path, data: str | None, thread
             model, data = measured_model(model), scratch
             write_random(model, Path(scratch), _RANDOM_BATCHES * model.batch_size, model.batch_size)
             flags += ["--lr", "1e-30"]  # random labels must not drive the weights to infinity
-        generated = generate(model, isa, folder)
+        generated = generate(model, isa, folder, tuning)
         build_trainer(generated.folder, generated.sources)
         trainer = link_profiled(generated, Path(scratch))
         return run_profiled(trainer, ["--data", data, *flags], generated.plan, isa.name, steps)

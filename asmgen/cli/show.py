@@ -14,15 +14,18 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.cli.cuda import cuda_choice, precision_option
 from asmgen.cli.options import CUDA_NAME, MODEL, SET, isa_option, load, resolve_isa
+from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.cuda.target import CUDA
 from asmgen.emit.cuda import cuda_manifest, emit_cuda_plan, workspace_bytes
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.manifest import manifest
 from asmgen.emit.planning import plan_for
+from asmgen.emit.tuning import UNTUNED
 from asmgen.errors import UsageError
 from asmgen.harness.size import code_bytes
 from asmgen.plan.schedule import schedule
-from asmgen.tile.cost import predicted_cycles
+from asmgen.plan.specs import KernelSpec
+from asmgen.tile.candidates import predicted_cycles
 
 
 @click.command()
@@ -31,6 +34,7 @@ from asmgen.tile.cost import predicted_cycles
 @isa_option(cuda=True)
 @precision_option
 @SET
+@tune_options
 @click.option("--plan", "show_plan", is_flag=True, help="Print the plan, its stages and the memory map instead.")
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 def show(
@@ -39,6 +43,7 @@ def show(
     isa_name: str,
     precision: str | None,
     settings: tuple[str, ...],
+    tune: TuneFile,
     show_plan: bool,
     as_json: bool,
 ) -> None:
@@ -46,15 +51,17 @@ def show(
     options = cuda_choice((isa_name,), precision=precision)
     model = load(model_path, settings)
     isa = None if isa_name == CUDA_NAME else resolve_isa(isa_name)
-    plan = plan_for(model, isa or CUDA)
+    tuning = tune.read(model, model_path, isa) if isa else UNTUNED
+    plan = plan_for(model, isa or CUDA, tuning)
     if show_plan:
         click.echo(f"{plan}\n\n{schedule(plan.entries, plan.spans)}\n\n{plan.memory()}")
         return
     memory = f"arena {plan.arena_bytes:,} B; parameters, activations and gradients included"
     if isa:
-        listings = emit_plan(plan, isa)
+        listings = emit_plan(plan, isa, tuning)
         texts = {symbol: listing.text() for symbol, listing in listings.items()}
-        rows = [_row(facts, listings, isa) for facts in manifest(plan, isa, listings)["kernels"]]
+        kernels = manifest(plan, isa, listings)["kernels"]
+        rows = [_row(facts, spec, listings, isa) for facts, spec in zip(kernels, plan.specs(), strict=True)]
     else:
         cuda_listings = emit_cuda_plan(plan, options.precision)
         texts = {symbol: listing.text for symbol, listing in cuda_listings.items()}
@@ -83,7 +90,7 @@ def _cuda_row(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(facts: dict[str, Any], listings: dict[str, Listing], isa: Isa) -> dict[str, Any]:
+def _row(facts: dict[str, Any], spec: KernelSpec, listings: dict[str, Listing], isa: Isa) -> dict[str, Any]:
     listing = listings[facts["symbol"]]
     return {
         "kernel": facts["symbol"],
@@ -95,7 +102,7 @@ def _row(facts: dict[str, Any], listings: dict[str, Listing], isa: Isa) -> dict[
         "code_bytes": code_bytes(listing),
         "mflop": round(facts["flops"] / 1e6, 3),
         "kbytes": round((facts["bytes_read"] + facts["bytes_written"]) / 1e3, 1),
-        "predicted_kcycles": round(predicted_cycles(listing.facts, isa, listing.dtype) / 1e3, 1),
+        "predicted_kcycles": round(predicted_cycles(spec, isa, listing) / 1e3, 1),
     }
 
 

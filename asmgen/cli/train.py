@@ -13,6 +13,7 @@ from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import say, verbosity
 from asmgen.cli.cuda import build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.errors import AsmgenError
 
 # Flags that the trainer itself knows; they are handed on as they are.
@@ -26,6 +27,7 @@ _PATHS = ("data", "save", "load", "log")
 @cuda_options
 @OUT
 @SET
+@tune_options
 @click.option("--data", metavar="DIR", help="Directory of the IDX files.")
 @click.option("--epochs", metavar="N", help="Epochs instead of the model's.")
 @click.option("--lr", metavar="F", help="Learning rate instead of the model's.")
@@ -45,6 +47,7 @@ def train(
     emulate: bool,
     out: Path | None,
     settings: tuple[str, ...],
+    tune: TuneFile,
     evaluate: bool,
     load_file: str | None,
     curves: Path | None,
@@ -56,7 +59,7 @@ def train(
     if isa_name == CUDA_NAME:
         trainer = build_cuda_if_stale(model, model_path, settings, options, resolve_out(out))
     else:
-        trainer = build_if_stale(model, model_path, settings, resolve_isa(isa_name), resolve_out(out))
+        trainer = build_if_stale(model, model_path, settings, resolve_isa(isa_name), resolve_out(out), tune)
     with tempfile.TemporaryDirectory() as folder:
         log = flags["log"] or (str(Path(folder) / "log.csv") if curves else None)
         given = {**{key.replace("_", "-"): value for key, value in flags.items()}, "load": load_file, "log": log}

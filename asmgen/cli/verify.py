@@ -10,28 +10,34 @@ import click
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.cli.console import say
-from asmgen.cli.options import MODEL, SET, isa_option, load, resolve_isa
+from asmgen.cli.options import MODEL, SET, isa_option, load, require_cpu, resolve_isa
+from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
-from asmgen.errors import IsaError
 from asmgen.harness.check import check_kernel
 from asmgen.harness.machine import Machine
 from asmgen.harness.steps import Difference, compare_steps
 from asmgen.model.network import Model
 from asmgen.plan.plan import Plan
 from asmgen.reference.initial import initial_parameters
-from asmgen.toolchain.cpu import best_isa, cpu_features
 
 
 @click.command()
 @MODEL
 @isa_option(multiple=True)
 @SET
+@tune_options
 @click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="Whole training steps to run.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the kernels' test data.")
 @click.option("--json", "as_json", is_flag=True, help="The tables as JSON.")
 def verify(
-    model_path: str, isa_names: tuple[str, ...], settings: tuple[str, ...], steps: int, seed: int, as_json: bool
+    model_path: str,
+    isa_names: tuple[str, ...],
+    settings: tuple[str, ...],
+    tune: TuneFile,
+    steps: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Compare every kernel of MODEL, on its own shapes, and whole training steps with the float64 reference.
 
@@ -46,10 +52,11 @@ def verify(
     report: list[dict[str, Any]] = []
     for name in isa_names:
         isa = resolve_isa(name)
-        _require_cpu(isa)
-        plan = plan_for(model, isa)
-        listings = emit_plan(plan, isa)
-        rows = _kernels(plan, isa, seed)
+        require_cpu(isa)
+        tuning = tune.read(model, model_path, isa)
+        plan = plan_for(model, isa, tuning)
+        listings = emit_plan(plan, isa, tuning)
+        rows = _kernels(plan, isa, listings, seed)
         rows += _steps(model, plan, isa, listings, steps)
         report += [{"isa": isa.name, **row} for row in rows]
         if not as_json:
@@ -59,17 +66,11 @@ def verify(
         click.echo(json.dumps(report, indent=1))
 
 
-def _require_cpu(isa: Isa) -> None:
-    missing = [feature for feature in isa.cpu_features if feature not in cpu_features()]
-    if missing:
-        raise IsaError(f"this CPU lacks {', '.join(missing)}, which {isa.name} needs; use --isa {best_isa()}")
-
-
-def _kernels(plan: Plan, isa: Isa, seed: int) -> list[dict[str, Any]]:
+def _kernels(plan: Plan, isa: Isa, listings: dict[str, Listing], seed: int) -> list[dict[str, Any]]:
     rows = []
     for spec in plan.specs():
         say(f"checking {spec.symbol(isa.name)}", level=1)
-        result = check_kernel(spec, isa, seed)
+        result = check_kernel(spec, isa, seed, emit=lambda spec, isa: listings[spec.symbol(isa.name)])
         rows.append(
             {
                 "what": result.symbol,

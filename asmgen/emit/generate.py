@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,12 @@ from asmgen.emit.facts import INIT_FOLDER, init_file, trainer_model
 from asmgen.emit.manifest import manifest, manifest_text
 from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
+from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.kernels.registry import emit_kernel
 from asmgen.model.network import Model
 from asmgen.model.params import read_initial
 from asmgen.plan.plan import Plan
+from asmgen.plan.specs import KernelSpec
 
 
 @dataclass(frozen=True)
@@ -24,34 +26,46 @@ class Generated:
     """What was written where. `sources` are the .asm files to assemble, trainer.asm last."""
 
     plan: Plan
+    isa: Isa
     listings: dict[str, Listing]
     folder: Path
     sources: tuple[Path, ...]
 
 
-def emit_plan(plan: Plan, isa: Isa) -> dict[str, Listing]:
-    """The listings of a plan by symbol, each distinct spec once. Raises ValueError where two specs share a symbol."""
+def emit_plan(plan: Plan, isa: Isa, tuning: Tuning = UNTUNED) -> dict[str, Listing]:
+    """The listings of a plan by symbol, each distinct spec once.
+
+    Raises ValueError where two specs share a symbol, UsageError where the tuning names a tile that cannot be.
+    """
     listings: dict[str, Listing] = {}
     for spec in plan.specs():
         symbol = spec.symbol(isa.name)
         if symbol in listings:
             raise ValueError(f"two different kernels of {plan.model_name} are called {symbol}")
-        listings[symbol] = emit_kernel(spec, isa)
+        listings[symbol] = emit_tuned(spec, isa, tuning)
     return listings
 
 
-def generate(model: Model, isa: Isa, out: Path) -> Generated:
+def emit_tuned(spec: KernelSpec, isa: Isa, tuning: Tuning) -> Listing:
+    """The listing of a kernel with the tile that the tuning names, if any, and a note of where it is from."""
+    listing = emit_kernel(spec, isa, tuning.tile(spec, isa))
+    if not (notes := tuning.notes(spec)):
+        return listing
+    return replace(listing, facts=replace(listing.facts, notes=(*listing.facts.notes, *notes)))
+
+
+def generate(model: Model, isa: Isa, out: Path, tuning: Tuning = UNTUNED) -> Generated:
     """Emit everything of `model` for `isa` under `out`/<model>/<isa>.
 
     Files of an earlier build that no longer belong are removed. A file whose text does not change keeps its time stamp,
     so that the assembler can skip it.
     """
-    plan = plan_for(model, isa)
-    listings = emit_plan(plan, isa)
+    plan = plan_for(model, isa, tuning)
+    listings = emit_plan(plan, isa, tuning)
     folder = out / model.name / isa.name
     files = {f"{symbol}.asm": listing.text() for symbol, listing in listings.items()}
     files["trainer.asm"] = render_trainer(trainer_model(model, plan, isa))
-    files["manifest.json"] = manifest_text(manifest(plan, isa, listings))
+    files["manifest.json"] = manifest_text(manifest(plan, isa, listings, tuning))
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.asm"):
         if stale.name not in files:
@@ -60,7 +74,7 @@ def generate(model: Model, isa: Isa, out: Path) -> Generated:
         write_changed(folder / name, text.encode())
     write_initial_values(model, plan, folder)
     sources = tuple(folder / name for name in files if name.endswith(".asm"))
-    return Generated(plan, listings, folder, sources)
+    return Generated(plan, isa, listings, folder, sources)
 
 
 def write_initial_values(model: Model, plan: Plan, folder: Path) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
+from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.plan.plan import Plan
 
 
-def manifest(plan: Plan, isa: Isa, listings: dict[str, Listing]) -> dict[str, Any]:
-    """The manifest as a JSON value; `listings` by symbol."""
+def manifest(plan: Plan, isa: Isa, listings: dict[str, Listing], tuning: Tuning = UNTUNED) -> dict[str, Any]:
+    """The manifest as a JSON value; `listings` by symbol. `tuning` is there where a tune file was used."""
     return {
         **plan_facts(plan, isa.name),
+        **({"tuning": tuning.facts()} if tuning.file else {}),
         "kernels": [_kernel(plan, isa, listing) for listing in listings.values()],
     }
 

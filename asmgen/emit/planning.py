@@ -1,15 +1,16 @@
-"""The plan a target gets: the model's, with the algorithm that the target's cost model prefers for each convolution."""
+"""The plan a target gets: the model's, with the algorithms that the target's cost model, or its tuning, prefers."""
 
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
 from asmgen.cuda.target import CudaTarget
+from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.model.network import Model
 from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Plan
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Conv
-from asmgen.tile.winograd import winograd_size
+from asmgen.plan.winograd import SIZES
 
 PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
 
@@ -17,14 +18,17 @@ PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs
 _CUDA = Policy(sparse=False)
 
 
-def plan_for(model: Model, target: Isa | CudaTarget) -> Plan:
-    """build_plan for a target; `precise` models keep to direct kernels and F(2 x 2, 3 x 3)."""
+def winograd_sizes(model: Model) -> tuple[int, ...]:
+    """The m that a model allows: `precise` ones keep to direct kernels and F(2 x 2, 3 x 3)."""
+    return PRECISE_SIZES if model.precise else SIZES
+
+
+def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -> Plan:
+    """build_plan for a target. Raises UsageError where the tuning names an algorithm that cannot be."""
     if isinstance(target, CudaTarget):
         return build_plan(model, target.lanes(model.dtype), _CUDA)
 
     def algorithm(conv: Conv, backward: bool) -> int | None:
-        if model.precise:
-            return winograd_size(conv, target, PRECISE_SIZES, backward=backward)
-        return winograd_size(conv, target, backward=backward)
+        return tuning.algorithm(conv, target, winograd_sizes(model), backward=backward)
 
     return build_plan(model, target.lanes(model.dtype), Policy(algorithm))

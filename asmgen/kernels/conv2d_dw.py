@@ -23,9 +23,9 @@ from asmgen.tile.conv2d_dw import Tile, choose_tile
 from asmgen.tile.split import parts
 
 
-def emit(spec: Conv2dBackwardWeights, isa: Isa) -> Listing:
+def emit(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi dz, rdx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:

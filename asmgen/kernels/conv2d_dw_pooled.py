@@ -25,9 +25,9 @@ from asmgen.tile.split import parts
 _BIAS_CHAINS = 4  # independent sums: hides the latency of the addition
 
 
-def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Listing:
+def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:

@@ -24,9 +24,9 @@ from asmgen.tile.conv2d_dw_sparse import Tile, choose_tile
 from asmgen.tile.split import parts
 
 
-def emit(spec: Conv2dBackwardWeightsSparse, isa: Isa) -> Listing:
+def emit(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:

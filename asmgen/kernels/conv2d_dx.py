@@ -24,9 +24,9 @@ from asmgen.tile.conv2d import RegisterTile
 from asmgen.tile.conv2d_dx import BackwardInputTile, Phase, choose_tile
 
 
-def emit(spec: Conv2dBackwardInput, isa: Isa) -> Listing:
+def emit(spec: Conv2dBackwardInput, isa: Isa, tile: BackwardInputTile | None = None) -> Listing:
     """The kernel of one shape: rdi dz, rsi w_dx, rdx dx (overwritten, halo untouched), slice of samples."""
-    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:

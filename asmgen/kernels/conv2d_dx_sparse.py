@@ -34,9 +34,9 @@ Patch = list[list[list[Any]]]  # registers [row][column][vector]
 _UNROLL_ZEROS = 8  # stores of one iteration
 
 
-def emit(spec: Conv2dBackwardInputSparse, isa: Isa) -> Listing:
+def emit(spec: Conv2dBackwardInputSparse, isa: Isa, tile: SparseInputTile | None = None) -> Listing:
     """The kernel of one shape: rdi list, rsi w, rdx dx (overwritten, halo untouched), slice of samples."""
-    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:

@@ -32,12 +32,12 @@ from asmgen.tile.conv2d import RegisterTile
 from asmgen.tile.conv2d_fwd import ForwardTile, Group, choose_tile
 
 
-def emit(spec: Conv2dForward, isa: Isa) -> Listing:
+def emit(spec: Conv2dForward, isa: Isa, tile: ForwardTile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi w (bias behind), rdx y, rcx codes (both overwritten), slice of samples.
 
     Raises ValueError when a pooling window has more pixels than the register file takes.
     """
-    return _Kernel(spec, isa, choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:

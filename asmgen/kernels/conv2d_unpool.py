@@ -16,9 +16,9 @@ from asmgen.plan.specs import Conv2dUnpool
 from asmgen.tile.pool import Tile, choose_unpool_tile
 
 
-def emit(spec: Conv2dUnpool, isa: Isa) -> Listing:
+def emit(spec: Conv2dUnpool, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi dy, rsi y, rdx codes, rcx dz (overwritten, halo untouched), slice of samples."""
-    tile = choose_unpool_tile(spec)
+    tile = tile or choose_unpool_tile(spec, isa)
     asm = Assembler(isa, spec.dz.dtype, spec.symbol(isa.name))
     ph, pw = (spec.pool.ph, spec.pool.pw) if spec.pool else (1, 1)
     masks_by_y, has_codes = reads(spec)

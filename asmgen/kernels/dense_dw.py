@@ -15,23 +15,23 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseBackwardWeights, dtype_tag
-from asmgen.tile.dense import choose_weights_tile
+from asmgen.tile.dense import BackwardWeightsTile, choose_weights_tile
 from asmgen.tile.split import parts
 
 _DB_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
 
 
-def emit(spec: DenseBackwardWeights, isa: Isa) -> Listing:
+def emit(spec: DenseBackwardWeights, isa: Isa, tile: BackwardWeightsTile | None = None) -> Listing:
     """The listing of one kernel (arguments: x, dy, dw with db behind; slice: groups of 4 outputs)."""
-    return _BackwardWeights(spec, isa).emit()
+    return _BackwardWeights(spec, isa, tile or choose_weights_tile(spec, isa)).emit()
 
 
 class _BackwardWeights:
     """One emission: the assembler, the tile and the registers that live throughout."""
 
-    def __init__(self, spec: DenseBackwardWeights, isa: Isa) -> None:
+    def __init__(self, spec: DenseBackwardWeights, isa: Isa, tile: BackwardWeightsTile) -> None:
         self.spec = spec
-        self.tile = choose_weights_tile(spec, isa)
+        self.tile = tile
         self.asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
         self.v = self.asm.v
         self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of dy and db

@@ -19,10 +19,10 @@ from asmgen.tile.dense import BackwardInputTile, choose_input_tile
 from asmgen.tile.split import parts
 
 
-def emit(spec: DenseBackwardInput, isa: Isa) -> Listing:
+def emit(spec: DenseBackwardInput, isa: Isa, tile: BackwardInputTile | None = None) -> Listing:
     """The listing of one kernel (arguments: dy, w, dx; slice: vectors of inputs)."""
     asm = Assembler(isa, spec.dx.dtype, spec.symbol(isa.name))
-    tile = choose_input_tile(spec, isa)
+    tile = tile or choose_input_tile(spec, isa)
     with asm:
         dy, w, dx = (asm.argument(i, name) for i, name in enumerate(("dy", "w", "dx argument")))
         begin, end = asm.argument(4, "begin"), asm.argument(5, "end / vectors in the slice")

@@ -18,20 +18,20 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseForward, dtype_tag
-from asmgen.tile.dense import choose_forward_tile
+from asmgen.tile.dense import ForwardTile, choose_forward_tile
 
 
-def emit(spec: DenseForward, isa: Isa) -> Listing:
+def emit(spec: DenseForward, isa: Isa, tile: ForwardTile | None = None) -> Listing:
     """The listing of one dense forward kernel (arguments: x, w with the bias behind, y; slice: groups of 4 outputs)."""
-    return _Forward(spec, isa).emit()
+    return _Forward(spec, isa, tile or choose_forward_tile(spec, isa)).emit()
 
 
 class _Forward:
     """One emission: the assembler, the tile and the registers that live throughout."""
 
-    def __init__(self, spec: DenseForward, isa: Isa) -> None:
+    def __init__(self, spec: DenseForward, isa: Isa, tile: ForwardTile) -> None:
         self.spec = spec
-        self.tile = choose_forward_tile(spec, isa)
+        self.tile = tile
         self.asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
         self.v = self.asm.v
         self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of y and of the bias

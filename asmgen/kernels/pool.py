@@ -19,9 +19,9 @@ from asmgen.plan.specs import Pool, PoolBackward, PoolForward
 from asmgen.tile.pool import Tile, choose_backward_tile, choose_forward_tile
 
 
-def emit_forward(spec: PoolForward, isa: Isa) -> Listing:
+def emit_forward(spec: PoolForward, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi y (overwritten), rdx codes (max only, overwritten), slice of samples."""
-    pool, tile = spec.pool, choose_forward_tile(spec, isa)
+    pool, tile = spec.pool, tile or choose_forward_tile(spec, isa)
     asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
     with asm:
         x = Cursor(asm.argument(0, "x"), spec.x, pool.sh, pool.sw)
@@ -88,9 +88,9 @@ class _Mean:
             v.store([self._y.at(column)], self._sum[column])
 
 
-def emit_backward(spec: PoolBackward, isa: Isa) -> Listing:
+def emit_backward(spec: PoolBackward, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi dy, rsi codes (max only), rdx dx (overwritten, halo untouched), slice of samples."""
-    pool, tile = spec.pool, choose_backward_tile(spec)
+    pool, tile = spec.pool, tile or choose_backward_tile(spec, isa)
     asm = Assembler(isa, spec.dx.dtype, spec.symbol(isa.name))
     is_max = pool.kind == "max"
     with asm:

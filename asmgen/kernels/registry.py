@@ -31,7 +31,8 @@ from asmgen.kernels import (
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
 
-_EMITTERS: dict[type[KernelSpec], Callable[[Any, Isa], Listing]] = {
+#: Each takes (spec, isa), and a tile where asmgen/tile/candidates.py knows several.
+_EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.LoadInput: load_input.emit,
     specs.Conv2dForward: conv2d_fwd.emit,
     specs.Conv2dUnpool: conv2d_unpool.emit,
@@ -58,7 +59,8 @@ _EMITTERS: dict[type[KernelSpec], Callable[[Any, Isa], Listing]] = {
 }
 
 
-def emit_kernel(spec: KernelSpec, isa: Isa) -> Listing:
-    """The listing of a spec for one ISA; checks the spec first."""
+def emit_kernel(spec: KernelSpec, isa: Isa, tile: Any = None) -> Listing:
+    """The listing of a spec for one ISA; checks the spec first. tile: default: the best predicted."""
     spec.check()
-    return _EMITTERS[type(spec)](spec, isa)
+    emitter = _EMITTERS[type(spec)]
+    return emitter(spec, isa) if tile is None else emitter(spec, isa, tile)

@@ -31,19 +31,19 @@ from asmgen.plan.specs.winograd import Correlation
 from asmgen.tile.winograd import Group, WinogradTile, choose_tile
 
 
-def emit_forward(spec: Conv2dForwardWinograd, isa: Isa) -> Listing:
+def emit_forward(spec: Conv2dForwardWinograd, isa: Isa, tile: WinogradTile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi u (bias behind), rdx y, rcx codes (both overwritten), slice of samples."""
     asm = Assembler(isa, spec.y.dtype, spec.symbol(isa.name))
-    tile = choose_tile(spec, isa)
+    tile = tile or choose_tile(spec, isa)
     kernel = _Kernel(asm, spec.correlation, tile, spec.y, spec.act, spec.pool, spec.codes, spec.conv.bias)
     kernel.emit("x", "y")
     return asm.finish(_forward_facts(spec, tile))
 
 
-def emit_backward_input(spec: Conv2dBackwardInputWinograd, isa: Isa) -> Listing:
+def emit_backward_input(spec: Conv2dBackwardInputWinograd, isa: Isa, tile: WinogradTile | None = None) -> Listing:
     """The kernel of one shape: rdi dz, rsi u (mirrored), rdx dx (overwritten, halo untouched), slice of samples."""
     asm = Assembler(isa, spec.dx.dtype, spec.symbol(isa.name))
-    tile = choose_tile(spec, isa)
+    tile = tile or choose_tile(spec, isa)
     _Kernel(asm, spec.correlation, tile, spec.dx, Activation(), None, False, False).emit("dz", "dx")
     return asm.finish(_backward_facts(spec, tile))
 

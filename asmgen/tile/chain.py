@@ -47,7 +47,7 @@ def chain_cycles(plan: Plan, chain: Sequence[Entry], isa: Isa, n_samples: int) -
     least recently used ones.
     """
     machine = MACHINES[isa.name]
-    peak = 2 * isa.lanes(plan.dtype) * machine.vectors_per_cycle
+    peak = 2 * isa.lanes(plan.dtype) * machine.multiply_adds
     held: OrderedDict[Piece, None] = OrderedDict()
     used, cycles = 0, 0.0
     for entry, pieces in _calls(plan, chain, n_samples):

@@ -8,23 +8,27 @@ below pick the tile with the fewest cycles, remainders included. Everything here
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from heapq import nsmallest
 from math import gcd
+from typing import TypeVar
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import Image
+from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
+
+T = TypeVar("T")
 
 MAX_VECTORS = 8  # vectors of channels in a tile; more would only serve images one pixel wide
 CODE_BYTES = 12 * 1024  # unrolled taps of a kernel; loops, prologues and epilogues come on top
 ITERATION_MACS = 96  # multiply-adds that hide the overhead of one iteration of the channel loop
 
-_LATENCY = 4  # cycles from an accumulator to its next use
-_ISSUE = 6  # instructions a cycle
 _TILE_CYCLES = 24  # loop control, pointers and the drained pipeline around a tile
-_L1_WEIGHT_BYTES = 32 * 1024  # weights that still lie in L1 when the next tile wants them
-_L2_BYTES_PER_CYCLE = 40  # of the others, beside the arithmetic
+_L1_WEIGHT_BYTES = 32 * 1024  # weights that still lie in L1 when the next tile wants them; others stream from L2
+_FREE_LOADS, _LOAD_SHARE = 0.25, 0.25  # a row of taps begins with loads: half a load per multiply-add costs 6 %
+_N_RUNS = 8  # ways to cut a row that are worth comparing
 
 
 @dataclass(frozen=True)
@@ -97,30 +101,39 @@ def splits(total: int, largest: int, unit: int = 1) -> Iterator[tuple[tuple[int,
 
 
 @cache
-def best_runs(isa: Isa, strip: Strip, n_cols: int, vectors: int) -> tuple[tuple[Run, ...], float] | None:
-    """The fastest tiles of one row of `n_cols` pixels x `vectors`, and their cycles; None when nothing fits."""
-    best = None
-    for split in splits(n_cols, isa.n_vregs, strip.unit):
-        tiles = [_best_tile(isa, strip, cols, vectors) for cols, _ in split]
-        runs = tuple(Run(tile[0], count) for tile, (_, count) in zip(tiles, split, strict=True) if tile)
-        if len(runs) < len(split):
+def best_runs(isa: Isa, strip: Strip, n_cols: int, vectors: int) -> tuple[Candidate[tuple[Run, ...]], ...]:
+    """The fastest ways to tile one row of `n_cols` pixels x `vectors`, ranked; none when nothing fits."""
+    return tuple(nsmallest(_N_RUNS, _row_tilings(isa, strip, n_cols, vectors), key=lambda found: found.cycles))
+
+
+def _row_tilings(isa: Isa, strip: Strip, n_cols: int, vectors: int) -> Iterator[Candidate[tuple[Run, ...]]]:
+    """Every split of the row; the tiles of the larger part vary, the smaller part gets its best."""
+    for (cols, count), *rest in splits(n_cols, isa.n_vregs, strip.unit):
+        others = [(tiles[0], n) for size, n in rest if (tiles := _tiles(isa, strip, size, vectors))]
+        if len(others) < len(rest):
             continue
-        cycles = sum(tile[1] * count for tile, (_, count) in zip(tiles, split, strict=True) if tile)
-        if best is None or cycles < best[1]:
-            best = runs, cycles
-    return best
+        for tile in _tiles(isa, strip, cols, vectors):
+            parts = [(tile, count), *others]
+            runs = tuple(Run(part.tile, n) for part, n in parts)
+            yield Candidate(runs, sum(part.cycles * n for part, n in parts))
 
 
 @cache
-def _best_tile(isa: Isa, strip: Strip, cols: int, vectors: int) -> tuple[RegisterTile, float] | None:
-    """The fastest tile of this size that the registers hold, and its cycles."""
+def _tiles(isa: Isa, strip: Strip, cols: int, vectors: int) -> tuple[Candidate[RegisterTile], ...]:
+    """The tiles of this size that the registers hold, ranked."""
     n_taps = max(1, len(strip.offsets))
-    candidates = [RegisterTile(strip.rows, cols, vectors, n_taps, False)]
+    tiles = [RegisterTile(strip.rows, cols, vectors, n_taps, False)]
     if isa.has_fma:
         in_registers = [RegisterTile(strip.rows, cols, vectors, chunk, True) for chunk in range(n_taps, 0, -1)]
-        candidates = in_registers + candidates
-    fitting = [(tile, _cycles(isa, strip, tile)) for tile in candidates if _fits(isa, strip, tile)]
-    return min(fitting, key=lambda pair: pair[1], default=None)
+        tiles = in_registers + tiles
+    return ranked(Candidate(tile, _cycles(isa, strip, tile)) for tile in tiles if _fits(isa, strip, tile))
+
+
+def ranks(choices: Sequence[Sequence[T]]) -> Iterator[tuple[T, ...]]:
+    """The best of every choice, then the second of every choice (the last of those that have fewer), and so on."""
+    if all(choices):
+        for rank in range(max(map(len, choices))):
+            yield tuple(choice[min(rank, len(choice) - 1)] for choice in choices)
 
 
 def _fits(isa: Isa, strip: Strip, tile: RegisterTile) -> bool:
@@ -137,16 +150,16 @@ def _cycles(isa: Isa, strip: Strip, tile: RegisterTile) -> float:
     for first in range(0, n_taps, tile.chunk):
         chunk = strip.offsets[first : first + tile.chunk]
         broadcasts += tile.rows * len({q * strip.step + offset for q in range(tile.cols) for offset in chunk})
-    latency = n_taps * _LATENCY
+    machine = MACHINES[isa.name]
+    loads = weight_loads + broadcasts
+    arithmetic = arithmetic_cycles(isa, macs, loads, broadcasts, _FREE_LOADS, _LOAD_SHARE)
     if isa.has_fma:
-        arithmetic = macs / 2 * (1 + (0.25 * max(0.0, (weight_loads + broadcasts) / max(macs, 1) - 0.25)))
         instructions = macs + broadcasts + (weight_loads if tile.weights_in_registers else 0)
     else:
-        arithmetic = (2 * macs + broadcasts) / 3  # multiply, add and the broadcast's shuffle share three ports
         instructions = 3 * macs + 2 * broadcasts
-    row = max(arithmetic, (weight_loads + broadcasts) / 2, instructions / _ISSUE, latency)
+    row = max(arithmetic, loads / machine.loads, instructions / machine.issue, n_taps * machine.latency)
     weight_bytes = strip.depth * n_taps * tile.vectors * isa.vector_bytes
-    stream = weight_bytes / _L2_BYTES_PER_CYCLE if weight_bytes > _L1_WEIGHT_BYTES else 0.0
+    stream = weight_bytes / machine.stream_bytes if weight_bytes > _L1_WEIGHT_BYTES else 0.0
     return max(strip.depth * row, stream) + _TILE_CYCLES + 2 * tile.n_accumulators
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Conv2dBackwardWeights
+from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
 from asmgen.tile.split import parts
 
 PART_BYTES = 48 * 1024  # of dz and x: near enough for the next tile, and loading and storing the sums hardly counts
 CODE_BYTES = 14 * 1024
-FMA_LATENCY = 4
 MAX_UNROLL = 8  # output columns
-STREAM_BYTES_PER_CYCLE = 8  # of dz from beyond L1
+
+_LOAD_SHARE = 0.16  # of a multiply-add, for every load: x and dz come from beyond L1
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,20 @@ class Tile:
 
 
 def choose_tile(spec: Conv2dBackwardWeights, isa: Isa) -> Tile:
-    """The tile that costs the fewest estimated cycles within the registers and the code budget."""
-    best = min(_candidates(spec, isa), key=lambda tile: _cycles(spec, isa, tile))
-    return _with_part(spec, best)
+    """The tile with the fewest predicted cycles within the registers and the code budget."""
+    return candidates(spec, isa)[0].tile
 
 
-def _candidates(spec: Conv2dBackwardWeights, isa: Isa) -> Iterator[Tile]:
-    """Every tile that fits; the part of dz is chosen afterwards."""
+def candidates(spec: Conv2dBackwardWeights, isa: Isa) -> tuple[Candidate[Tile], ...]:
+    """Every tile that fits, ranked, with the part of dz that suits it."""
+    n_rows = spec.conv.x.n * spec.conv.oh
+    return ranked(
+        Candidate(_with_part(spec, tile), n_rows * _cycles(spec, isa, tile)) for tile in _register_tiles(spec, isa)
+    )
+
+
+def _register_tiles(spec: Conv2dBackwardWeights, isa: Isa) -> Iterator[Tile]:
+    """Every tile that registers and code budget allow; the part of dz is chosen afterwards."""
     conv, weights = spec.conv, spec.conv.weights
     in_registers = isa.has_fma
     spare = isa.n_vregs - (1 if in_registers else 2)  # one broadcast, and the scratch product without FMA
@@ -99,7 +107,8 @@ def _cycles(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> float:
     A part of dz is read from beyond L1 once, by the first tile that sums over it: a tile must have enough work per
     vector of dz not to wait.
     """
-    vector_cycles = isa.vector_bytes / STREAM_BYTES_PER_CYCLE
+    machine = MACHINES[isa.name]
+    vector_cycles = isa.vector_bytes / machine.l3_bytes
     total = 0.0
     first_pass: dict[int, float] = {}  # cycles per column, by oc vectors
     for times, extents in _bodies(spec, tile):
@@ -107,11 +116,9 @@ def _cycles(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> float:
         fmas = oc * c * i * j * u
         broadcasts = _n_broadcasts(spec.conv.sw, extents)
         loads = broadcasts + (u * oc if tile.dz_in_registers else fmas)
-        if isa.has_fma:
-            arithmetic = fmas / 2 + 0.08 * loads
-        else:  # multiply, add and the broadcast's shuffle share three ports
-            arithmetic = (2 * fmas + (broadcasts if spec.dz.element_bytes == 4 else 0)) / 3
-        cycles = max(arithmetic, loads / 2, FMA_LATENCY * u) + 2
+        shuffles = broadcasts if spec.dz.element_bytes == 4 else 0
+        arithmetic = arithmetic_cycles(isa, fmas, loads, shuffles, free=0.0, share=_LOAD_SHARE)
+        cycles = max(arithmetic, loads / machine.loads, machine.latency * u) + 2
         total += times * cycles
         first_pass.setdefault(oc, cycles / u)
     groups = {oc: n for n, oc in parts(spec.conv.weights.n_oc_blocks, tile.oc_vectors)}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
+from asmgen.tile.cost import MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
 
 BAND_BYTES = 16 * 1024  # of dy: near for the next tile, and loading and storing the sums hardly counts
 N_MASKS = 7
-FMA_LATENCY = 4
 CODE_BYTES = 14 * 1024
 
 
@@ -35,8 +35,14 @@ class Tile:
 
 
 def choose_tile(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Tile:
-    """The tile that costs the fewest estimated cycles within the registers and the code budget."""
-    return min(_candidates(spec, isa), key=lambda tile: _cycles(spec, tile))
+    """The tile with the fewest predicted cycles within the registers and the code budget."""
+    return candidates(spec, isa)[0].tile
+
+
+def candidates(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> tuple[Candidate[Tile], ...]:
+    """Every tile that fits, ranked."""
+    n_pixels = spec.dy.n * spec.dy.h * spec.dy.w * spec.conv.weights.n_oc_blocks
+    return ranked(Candidate(tile, n_pixels * _cycles(spec, isa, tile)) for tile in _register_tiles(spec, isa))
 
 
 def chunks(spec: Conv2dBackwardWeightsPooled, tile: Tile) -> list[list[tuple[int, int]]]:
@@ -57,7 +63,7 @@ def elements(
     return dict(sorted(meeting.items()))
 
 
-def _candidates(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Iterator[Tile]:
+def _register_tiles(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Iterator[Tile]:
     weights, dy = spec.conv.weights, spec.dy
     n_positions = spec.pool.ph * spec.pool.pw
     rows = max(1, min(dy.h, BAND_BYTES // (dy.w * dy.pixel_bytes)))
@@ -84,14 +90,18 @@ def _bodies(spec: Conv2dBackwardWeightsPooled, tile: Tile) -> Iterator[tuple[int
                 yield n_c * n_i * n_j, c, i, j
 
 
-def _cycles(spec: Conv2dBackwardWeightsPooled, tile: Tile) -> float:
-    """Estimated cycles per pooled pixel: multiply-adds, loads and what tells the positions apart."""
-    total = 0.0
+def _cycles(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile) -> float:
+    """Predicted cycles per pooled pixel: multiply-adds, loads and what tells the positions apart."""
+    machine, total = MACHINES[isa.name], 0.0
     for times, c, i, j in _bodies(spec, tile):
         for chunk in chunks(spec, tile):
             fmas = c * i * j * len(chunk)
             broadcasts = c * len(elements(spec, chunk, (i, j)))
-            total += times * (max((fmas + 2 * len(chunk)) / 2, FMA_LATENCY * len(chunk)) + 0.1 * broadcasts + 2)
+            total += times * (
+                max((fmas + 2 * len(chunk)) / machine.multiply_adds, machine.latency * len(chunk))
+                + 0.1 * broadcasts
+                + 2
+            )
         total += times * 2
     return total
 

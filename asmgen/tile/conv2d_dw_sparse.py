@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
+from asmgen.tile.cost import LIVE_SHARE, MACHINES, Candidate, ranked
+from asmgen.tile.split import parts
 
 STRIP_BYTES = 32 * 1024  # of x: what L1 has, but for the list at hand and the sums
 LIST_BYTES = 20 * 1024  # on the stack
 CHUNK = 16  # pooled pixels that are appended together
-BUSY_SUMS = 8  # independent sums that hide the latency of two multiply-adds a cycle
+STRIP_SHARES = (1.0, 0.5)  # of STRIP_BYTES
+MORE_PASSES = 1  # over a list than the registers ask for
+ENTRY_INSTRUCTIONS = 5  # of an entry, beside its multiply-adds
+LIST_CYCLES = 24  # loop control around a list, and its mispredicted end
 WORD_BYTES = 8  # lists are made of quadwords
 
 
@@ -39,25 +44,47 @@ class Tile:
 
 
 def choose_tile(spec: Conv2dBackwardWeightsSparse, isa: Isa) -> Tile:
-    """As many sums as the registers hold, and strips as large as L1 and the lists allow."""
-    weights = spec.conv.weights
+    """The sums and strips with the fewest predicted cycles."""
+    return candidates(spec, isa)[0].tile
+
+
+def candidates(spec: Conv2dBackwardWeightsSparse, isa: Isa) -> tuple[Candidate[Tile], ...]:
+    """The sums that the registers hold with strips of x that L1 and the lists hold, ranked."""
+    n_taps = spec.conv.weights.kh * spec.conv.weights.kw
     budget = isa.n_vregs - (1 if isa.has_fma else 2)  # the broadcast, and the scratch product without FMA
-    n_taps = weights.kh * weights.kw
     passes = -(-n_taps // budget)
-    taps = -(-n_taps // passes)
-    c_blocks = min(spec.conv.x.n_c_blocks, max(1, -(-BUSY_SUMS // taps)))
     words = 2 * spec.dy.element_bytes // WORD_BYTES
-    rows, cols = _strip(spec, c_blocks, isa.lanes(spec.dy.dtype), words)
-    return Tile(c_blocks, taps, rows, cols, min(CHUNK, cols), words)
+    tiles: dict[Tile, None] = {}
+    for taps in dict.fromkeys(-(-n_taps // n) for n in range(passes, min(passes + MORE_PASSES, n_taps) + 1)):
+        for c_blocks in range(1, min(spec.conv.x.n_c_blocks, budget // taps) + 1):
+            for share in STRIP_SHARES:
+                rows, cols = _strip(spec, c_blocks, isa.lanes(spec.dy.dtype), words, share)
+                tiles[Tile(c_blocks, taps, rows, cols, min(CHUNK, cols), words)] = None
+    return ranked(Candidate(tile, _cycles(spec, isa, tile)) for tile in tiles)
 
 
-def _strip(spec: Conv2dBackwardWeightsSparse, c_blocks: int, lanes: int, words: int) -> tuple[int, int]:
+def _cycles(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile) -> float:
+    """Of one call: every entry meets its sums; the sums of a list are loaded and stored around it."""
+    machine, dy, weights = MACHINES[isa.name], spec.dy, spec.conv.weights
+    total = 0.0
+    for n_passes, taps in parts(weights.kh * weights.kw, tile.taps):
+        for n_groups, c_blocks in parts(spec.conv.x.n_c_blocks, tile.c_blocks):
+            n_sums = taps * c_blocks
+            instructions = n_sums + ENTRY_INSTRUCTIONS
+            entry = max(n_sums / machine.loaded_multiply_adds, machine.latency, instructions / machine.issue)
+            n_entries = LIVE_SHARE * dy.h * dy.w
+            n_strips = -(-dy.h // tile.rows) * -(-dy.w // tile.cols)
+            total += n_passes * n_groups * (n_entries * entry + n_strips * (2 * n_sums + LIST_CYCLES))
+    return dy.n * dy.c * total
+
+
+def _strip(spec: Conv2dBackwardWeightsSparse, c_blocks: int, lanes: int, words: int, share: float) -> tuple[int, int]:
     """The largest strip that fits, whole rows before parts of one, all strips about equal."""
     dy = spec.dy
     max_pixels = LIST_BYTES // (lanes * words * WORD_BYTES) - 1
 
     def fits(rows: int, cols: int) -> bool:
-        return rows * cols <= max_pixels and c_blocks * strip_bytes(spec, rows, cols) <= STRIP_BYTES
+        return rows * cols <= max_pixels and c_blocks * strip_bytes(spec, rows, cols) <= share * STRIP_BYTES
 
     n_parts = 1
     while -(-dy.w // n_parts) > 1 and not fits(1, -(-dy.w // n_parts)):

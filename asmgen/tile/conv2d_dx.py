@@ -19,9 +19,11 @@ from asmgen.tile.conv2d import (
     channel_unroll,
     describe,
     fits_unrolled,
+    ranks,
     splits,
     trips_divisor,
 )
+from asmgen.tile.cost import Candidate, ranked
 
 _EPILOGUE = 0  # the sums are stored as they are
 
@@ -71,27 +73,36 @@ def column_phases(conv: Conv) -> tuple[Phase, ...]:
 
 
 def choose_tile(spec: Conv2dBackwardInput, isa: Isa) -> BackwardInputTile:
-    """The tiles with the fewest estimated cycles."""
-    conv, weights, phases = spec.conv, spec.conv.weights, column_phases(spec.conv)
-    depth = weights.oc * -(-weights.kh // conv.sh)
-    best: tuple[float, tuple[Group, ...]] | None = None
+    """The tiles with the fewest predicted cycles."""
+    return candidates(spec, isa)[0].tile
+
+
+def candidates(spec: Conv2dBackwardInput, isa: Isa) -> tuple[Candidate[BackwardInputTile], ...]:
+    """Every split of the input channels with the best tilings of a row, ranked."""
+    conv, phases = spec.conv, column_phases(spec.conv)
+    depth = conv.weights.oc * -(-conv.weights.kh // conv.sh)
+    strips = [Strip(1, 1, 1, tuple(column for column, _ in phase.taps), depth, _EPILOGUE) for phase in phases]
+    found = []
     for split in splits(spec.dx.n_c_blocks, MAX_VECTORS):
-        cycles, groups = 0.0, []
-        for vectors, count in split:
-            tiled = []
-            for phase in phases:
-                strip = Strip(1, 1, 1, tuple(column for column, _ in phase.taps), depth, _EPILOGUE)
-                runs = best_runs(isa, strip, phase.count, vectors)
-                assert runs is not None, "a tile of one pixel always fits"
-                tiled.append((phase, runs[0]))
-                cycles += count * runs[1]
-            groups.append(Group(vectors, count, tuple(tiled)))
-        if best is None or cycles < best[0]:
-            best = cycles, tuple(groups)
-    assert best is not None
-    tiles: list[RegisterTile] = [run.tile for group in best[1] for _, runs in group.phases for run in runs]
-    # Where rows have phases too, the number of row taps changes from row to row and is a loop.
-    n_taps = weights.kh * max(len(phase.taps) for phase in phases)
+        parts = [
+            (vectors, count, phase, strip)
+            for vectors, count in split
+            for phase, strip in zip(phases, strips, strict=True)
+        ]
+        rows = [best_runs(isa, strip, phase.count, vectors) for vectors, _, phase, strip in parts]
+        for chosen in ranks(rows):
+            cycles = sum(part[1] * runs.cycles for part, runs in zip(parts, chosen, strict=True))
+            tiled = iter(chosen)
+            groups = tuple(Group(*part, tuple((phase, next(tiled).tile) for phase in phases)) for part in split)
+            found.append(Candidate(_unrolled(spec, isa, groups), spec.dx.n * spec.dx.h * cycles))
+    return ranked(found)
+
+
+def _unrolled(spec: Conv2dBackwardInput, isa: Isa, groups: tuple[Group, ...]) -> BackwardInputTile:
+    """As much written out as the code may grow. Where rows have phases, too, their row taps differ and are a loop."""
+    conv = spec.conv
+    tiles: list[RegisterTile] = [run.tile for group in groups for _, runs in group.phases for run in runs]
+    n_taps = conv.weights.kh * max(len(phase.taps) for phase, _ in groups[0].phases)
     unroll_rows = conv.sh == 1 and fits_unrolled(isa, tiles, n_taps)
     channels = channel_unroll(isa, tiles, n_taps, trips_divisor(spec.dz)) if unroll_rows else 1
-    return BackwardInputTile(best[1], unroll_rows, channels)
+    return BackwardInputTile(groups, unroll_rows, channels)

@@ -13,17 +13,12 @@ from itertools import product
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse
-from asmgen.tile.cost import MACHINES
+from asmgen.tile.cost import LIVE_SHARE, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
 
 CODE_BYTES = 12 * 1024  # unrolled multiply-adds of a kernel
 
-_LIVE = 0.5  # share of entries that are live
-_WIDE_LOADED = 1.3  # multiply-adds a cycle with a 64-byte memory operand each; narrower ones cost nothing extra
-_L1_WEIGHT_BYTES = 40 * 1024  # weights of a sweep that stay in L1 from window to window
-_L2_BYTES_PER_CYCLE = 40  # of the others
-_LATENCY = 4  # cycles from an accumulator to its next use
-_ISSUE = 6  # instructions a cycle
+_L1_WEIGHT_BYTES = 40 * 1024  # weights of a sweep that stay in L1 from window to window; others stream from L2
 _ENTRY_INSTRUCTIONS = 6  # of an entry, beside its multiply-adds
 _POSITION_CYCLES = 8  # of a list, however long: its mask, and what a mispredicted end costs
 _INSTRUCTION_BYTES = 9
@@ -79,25 +74,31 @@ class SparseInputTile:
     n_accumulators: int
 
     def __str__(self) -> str:
-        positions = max(sweep.n_positions for sweep in self.sweeps)
-        taps = max(sweep.n_taps for sweep in self.sweeps)
+        first = self.sweeps[0]  # the largest
+        positions = f"{first.rows.count}x{first.cols.count} positions"
+        taps = f"{first.tap_rows.count}x{first.tap_cols.count} taps"
         vectors = f" x {self.vectors} vectors" if self.vectors > 1 else ""
         return (
-            f"{len(self.sweeps)} sweeps of a row of windows, {positions} positions x {taps} taps{vectors} in one, "
+            f"{len(self.sweeps)} sweeps of a row of windows, {positions} x {taps}{vectors} in one, "
             f"{self.n_accumulators} sums; every weight from memory"
         )
 
 
 def choose_tile(spec: Conv2dBackwardInputSparse, isa: Isa) -> SparseInputTile:
-    """The sweeps with the fewest estimated cycles for a vector of input channels."""
-    return min(_candidates(spec, isa), key=lambda candidate: candidate[0])[1]
+    """The sweeps with the fewest predicted cycles."""
+    return candidates(spec, isa)[0].tile
 
 
-def _candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[tuple[float, SparseInputTile]]:
-    """(estimated cycles, tile) of the tiles that the registers hold."""
+def candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> tuple[Candidate[SparseInputTile], ...]:
+    """The tiles that the registers hold, ranked."""
+    return ranked(_register_tiles(spec, isa))
+
+
+def _register_tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candidate[SparseInputTile]]:
     conv, pool = spec.conv, spec.pool
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     kh, kw, n_blocks = conv.weights.kh, conv.weights.kw, spec.dx.n_c_blocks
+    n_windows = spec.dy.n * spec.dy.h * spec.dy.w * -(-spec.dy.c // spec.live.group)
     n_sums = isa.n_vregs - (1 if isa.has_fma else 2)  # beside the broadcast gradient and a product
     sizes = product(range(1, ph + 1), range(1, pw + 1), range(1, kh + 1), range(1, kw + 1))
     for rows, cols, tap_rows, tap_cols in sizes:
@@ -111,7 +112,8 @@ def _candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[tuple[flo
             if n_blocks % vectors or (vectors > 1 and vectors * code > CODE_BYTES):
                 continue
             cycles = sum(_cycles(spec, isa, sweep, vectors) for sweep in sweeps)
-            yield cycles / vectors, SparseInputTile(vectors, sweeps, vectors * n_patch)
+            tile = SparseInputTile(vectors, sweeps, vectors * n_patch)
+            yield Candidate(tile, n_windows * n_blocks / vectors * cycles)
 
 
 def _spans(total: int, size: int) -> tuple[Span, ...]:
@@ -124,15 +126,14 @@ def _spans(total: int, size: int) -> tuple[Span, ...]:
 
 def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: int) -> float:
     """Of one window and one group of output channels."""
-    conv, live = spec.conv, spec.live
-    rate = min(MACHINES[isa.name].vectors_per_cycle, _WIDE_LOADED if isa.vector_bytes == 64 else 2.0)
+    conv, live, machine = spec.conv, spec.live, MACHINES[isa.name]
     n_macs = vectors * sweep.n_taps
-    entry = max(n_macs / rate, _LATENCY, (n_macs + _ENTRY_INSTRUCTIONS) / _ISSUE)
+    entry = max(n_macs / machine.loaded_multiply_adds, machine.latency, (n_macs + _ENTRY_INSTRUCTIONS) / machine.issue)
     if n_macs * isa.vector_bytes * min(live.group, spec.dy.c) > _L1_WEIGHT_BYTES:
-        entry = max(entry, n_macs * isa.vector_bytes / _L2_BYTES_PER_CYCLE)
-    n_entries = _LIVE * min(live.group, spec.dy.c) / live.n_positions
+        entry = max(entry, n_macs * isa.vector_bytes / machine.stream_bytes)
+    n_entries = LIVE_SHARE * min(live.group, spec.dy.c) / live.n_positions
     rows, cols = sweep.patch(conv)
     step = (spec.pool.pw if spec.pool else 1) * conv.sw
     fresh, kept = min(step, cols.count), max(0, cols.count - step)
-    patch = vectors * rows.count * (2 * fresh + kept / _ISSUE)
+    patch = vectors * rows.count * (2 * fresh + kept / machine.issue)
     return sweep.n_positions * (n_entries * entry + _POSITION_CYCLES) + patch

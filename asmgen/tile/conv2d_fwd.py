@@ -15,9 +15,11 @@ from asmgen.tile.conv2d import (
     channel_unroll,
     describe,
     fits_unrolled,
+    ranks,
     splits,
     trips_divisor,
 )
+from asmgen.tile.cost import Candidate, ranked
 
 
 @dataclass(frozen=True)
@@ -43,27 +45,39 @@ class ForwardTile:
 
 
 def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
-    """The tiles with the fewest estimated cycles. Raises ValueError when a pooling window exceeds the registers."""
-    conv, pool = spec.conv, spec.pool
-    weights = conv.weights
-    rows, unit = (pool.ph, pool.pw) if pool else (1, 1)
-    epilogue = 3 if pool and pool.kind == "avg" else 2
-    strip = Strip(rows, unit, conv.sw, tuple(range(weights.kw)), weights.c * weights.kh, epilogue)
-    best: tuple[float, tuple[Group, ...]] | None = None
-    for split in splits(weights.n_oc_blocks, MAX_VECTORS):
-        found = [best_runs(isa, strip, conv.ow, vectors) for vectors, _ in split]
-        groups = tuple(
-            Group(vectors, count, runs[0]) for (vectors, count), runs in zip(split, found, strict=True) if runs
-        )
-        if len(groups) < len(split):
-            continue
-        cycles = sum(runs[1] * count for (_, count), runs in zip(split, found, strict=True) if runs)
-        if best is None or cycles < best[0]:
-            best = cycles, groups
-    if best is None:
+    """The tiles with the fewest predicted cycles. Raises ValueError when a pooling window exceeds the registers."""
+    found = candidates(spec, isa)
+    if not found:
+        rows, unit = _window(spec)
         raise ValueError(f"a pooling window of {rows} x {unit} does not fit the {isa.n_vregs} registers of {isa.name}")
-    tiles: list[RegisterTile] = [run.tile for group in best[1] for run in group.runs]
-    unroll_rows = fits_unrolled(isa, tiles, weights.kh * weights.kw)
-    n_taps, trips = weights.kh * weights.kw, trips_divisor(conv.x)
-    channels = channel_unroll(isa, tiles, n_taps, trips) if unroll_rows else 1
-    return ForwardTile(best[1], unroll_rows, channels)
+    return found[0].tile
+
+
+def candidates(spec: Conv2dForward, isa: Isa) -> tuple[Candidate[ForwardTile], ...]:
+    """Every split of the output channels with the best tilings of a row, ranked."""
+    conv = spec.conv
+    weights, (rows, unit) = conv.weights, _window(spec)
+    epilogue = 3 if spec.pool and spec.pool.kind == "avg" else 2
+    strip = Strip(rows, unit, conv.sw, tuple(range(weights.kw)), weights.c * weights.kh, epilogue)
+    n_strips = conv.x.n * (conv.oh // rows)
+    found = []
+    for split in splits(weights.n_oc_blocks, MAX_VECTORS):
+        for chosen in ranks([best_runs(isa, strip, conv.ow, vectors) for vectors, _ in split]):
+            groups = tuple(Group(*part, runs.tile) for part, runs in zip(split, chosen, strict=True))
+            cycles = sum(runs.cycles * count for (_, count), runs in zip(split, chosen, strict=True))
+            found.append(Candidate(_unrolled(spec, isa, groups), n_strips * cycles))
+    return ranked(found)
+
+
+def _window(spec: Conv2dForward) -> tuple[int, int]:
+    """Rows and columns of z that stay together."""
+    return (spec.pool.ph, spec.pool.pw) if spec.pool else (1, 1)
+
+
+def _unrolled(spec: Conv2dForward, isa: Isa, groups: tuple[Group, ...]) -> ForwardTile:
+    """As much written out as the code may grow."""
+    tiles: list[RegisterTile] = [run.tile for group in groups for run in group.runs]
+    n_taps = spec.conv.weights.kh * spec.conv.weights.kw
+    unroll_rows = fits_unrolled(isa, tiles, n_taps)
+    channels = channel_unroll(isa, tiles, n_taps, trips_divisor(spec.conv.x)) if unroll_rows else 1
+    return ForwardTile(groups, unroll_rows, channels)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseBackwardInput, DenseBackwardWeights, DenseForward
-from asmgen.tile.cost import L2_BYTES
+from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
 
 UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
 BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
 X_BLOCK_BYTES = 24 * 1024  # inputs of all samples that the weight gradient keeps in L1
 MAX_SAMPLES, MAX_VECTORS = 8, 8
-FMA_LATENCY = 4
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
+SUM_CYCLES = 10  # of the horizontal sums of a sample and four outputs
 
 
 @dataclass(frozen=True)
@@ -83,56 +83,87 @@ class BackwardWeightsTile:
 
 
 def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:
-    """As many samples as the registers take, at most the batch."""
+    """The samples with the fewest predicted cycles."""
+    return forward_candidates(spec, isa)[0].tile
+
+
+def forward_candidates(spec: DenseForward, isa: Isa) -> tuple[Candidate[ForwardTile], ...]:
+    """Every number of samples that the registers take, ranked."""
     scratch = int(not isa.has_fma)
     holds_x = isa.has_fma
-    per_sample = DENSE_ROW_GROUP + int(holds_x)
-    samples = min((isa.n_vregs - scratch - 1) // per_sample, spec.x.n)
-    accumulators = samples * DENSE_ROW_GROUP * ForwardTile.phases(samples)
-    free = isa.n_vregs - scratch - accumulators - (samples if holds_x else 0)
     row_bytes = spec.x.n_vectors * isa.vector_bytes
     n_blocks = 1 if row_bytes <= UNSPLIT_ROW_BYTES else -(-row_bytes // BLOCK_ROW_BYTES)
     unroll = 2
-    block_vectors = -(-spec.x.n_vectors // (n_blocks * unroll)) * unroll
-    tile = ForwardTile(samples, min(free, DENSE_ROW_GROUP), holds_x, min(block_vectors, spec.x.n_vectors), unroll)
-    tile.check(isa)
-    return tile
+    block_vectors = min(-(-spec.x.n_vectors // (n_blocks * unroll)) * unroll, spec.x.n_vectors)
+    most = (isa.n_vregs - scratch - 1) // (DENSE_ROW_GROUP + int(holds_x))
+    found = []
+    for samples in range(min(most, spec.x.n), 0, -1):
+        accumulators = samples * DENSE_ROW_GROUP * ForwardTile.phases(samples)
+        free = isa.n_vregs - scratch - accumulators - (samples if holds_x else 0)
+        tile = ForwardTile(samples, min(free, DENSE_ROW_GROUP), holds_x, block_vectors, unroll)
+        tile.check(isa)
+        found.append(Candidate(tile, _forward_cycles(spec, isa, tile)))
+    return ranked(found)
+
+
+def _forward_cycles(spec: DenseForward, isa: Isa, tile: ForwardTile) -> float:
+    machine, total = MACHINES[isa.name], 0.0
+    n_blocks = -(-spec.x.n_vectors // tile.block_vectors)
+    for count, samples in parts(spec.x.n, tile.samples):
+        macs = samples * DENSE_ROW_GROUP
+        loads = DENSE_ROW_GROUP + (samples if tile.holds_x else macs)
+        latency = machine.latency / ForwardTile.phases(samples)
+        step = max(macs / machine.multiply_adds, loads / machine.loads, latency) + STEP_OVERHEAD
+        total += count * (spec.x.n_vectors * step + n_blocks * samples * SUM_CYCLES)
+    return spec.slice_units() * total
 
 
 def choose_input_tile(spec: DenseBackwardInput, isa: Isa) -> BackwardInputTile:
-    """The samples x vectors that cost the fewest estimated cycles over the whole batch and row."""
-    candidates = [
-        BackwardInputTile(samples, vectors, isa.has_fma, 2, spec.weights.bias_offset_bytes > L2_BYTES)
+    """The samples x vectors with the fewest predicted cycles over the whole batch and row."""
+    return input_candidates(spec, isa)[0].tile
+
+
+def input_candidates(spec: DenseBackwardInput, isa: Isa) -> tuple[Candidate[BackwardInputTile], ...]:
+    """Every samples x vectors that the registers hold, ranked."""
+
+    def cycles(samples: int, vectors: int) -> float:
+        n_tiles, n_singles = divmod(spec.dx.n_vectors, vectors)
+        return spec.weights.out * sum(
+            count * (n_tiles * _step_cycles(isa, extent, vectors) + n_singles * _step_cycles(isa, extent, 1))
+            for count, extent in parts(spec.dx.n, samples)
+        )
+
+    prefetches = spec.weights.bias_offset_bytes > L2_BYTES
+    return ranked(
+        Candidate(BackwardInputTile(samples, vectors, isa.has_fma, 2, prefetches), cycles(samples, vectors))
         for vectors in range(1, min(MAX_VECTORS, spec.dx.n_vectors) + 1)
         for samples in range(1, min(MAX_SAMPLES, spec.dx.n) + 1)
         if _n_registers(samples, vectors, isa) <= isa.n_vregs
-    ]
-
-    def cycles(tile: BackwardInputTile) -> float:
-        n_tiles, n_singles = divmod(spec.dx.n_vectors, tile.vectors)
-        return sum(
-            count * (n_tiles * _step_cycles(samples, tile.vectors) + n_singles * _step_cycles(samples, 1))
-            for count, samples in parts(spec.dx.n, tile.samples)
-        )
-
-    return min(candidates, key=cycles)
+    )
 
 
 def choose_weights_tile(spec: DenseBackwardWeights, isa: Isa) -> BackwardWeightsTile:
-    """The vectors that cost the fewest estimated cycles over a row, and as many such tiles as keep x in L1."""
+    """The vectors with the fewest predicted cycles over a row, and as many such tiles as keep x in L1."""
+    return weights_candidates(spec, isa)[0].tile
+
+
+def weights_candidates(spec: DenseBackwardWeights, isa: Isa) -> tuple[Candidate[BackwardWeightsTile], ...]:
+    """Every number of vectors that the registers hold, ranked."""
     n_vectors = spec.x.n_vectors
-    candidates = [
-        vectors
-        for vectors in range(1, min(MAX_VECTORS, n_vectors) + 1)
-        if _n_registers(DENSE_ROW_GROUP, vectors, isa) <= isa.n_vregs
-    ]
 
     def cycles(vectors: int) -> float:
-        return sum(count * _step_cycles(DENSE_ROW_GROUP, extent) for count, extent in parts(n_vectors, vectors))
+        steps = sum(count * _step_cycles(isa, DENSE_ROW_GROUP, extent) for count, extent in parts(n_vectors, vectors))
+        return spec.slice_units() * spec.x.n * steps
 
-    vectors = min(candidates, key=cycles)
-    block_tiles = max(1, X_BLOCK_BYTES // (spec.x.n * vectors * isa.vector_bytes))
-    return BackwardWeightsTile(vectors, isa.has_fma, min(block_tiles, n_vectors // vectors), unroll=2)
+    def tile(vectors: int) -> BackwardWeightsTile:
+        block_tiles = max(1, X_BLOCK_BYTES // (spec.x.n * vectors * isa.vector_bytes))
+        return BackwardWeightsTile(vectors, isa.has_fma, min(block_tiles, n_vectors // vectors), unroll=2)
+
+    return ranked(
+        Candidate(tile(vectors), cycles(vectors))
+        for vectors in range(1, min(MAX_VECTORS, n_vectors) + 1)
+        if _n_registers(DENSE_ROW_GROUP, vectors, isa) <= isa.n_vregs
+    )
 
 
 def _n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:
@@ -140,9 +171,11 @@ def _n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:
     return broadcasts * vectors + 1 + (vectors if isa.has_fma else 1)
 
 
-def _step_cycles(broadcasts: int, vectors: int) -> float:
-    """Of one step of a broadcasts x vectors tile: two multiply-adds or loads a cycle, each chain at its latency."""
-    return max(broadcasts * vectors / 2, (broadcasts + vectors) / 2, FMA_LATENCY) + STEP_OVERHEAD
+def _step_cycles(isa: Isa, broadcasts: int, vectors: int) -> float:
+    """Of one step of a broadcasts x vectors tile: multiply-adds, loads, each chain at its latency."""
+    machine = MACHINES[isa.name]
+    macs, loads = broadcasts * vectors, broadcasts + vectors
+    return max(macs / machine.multiply_adds, loads / machine.loads, machine.latency) + STEP_OVERHEAD
 
 
 def _require_registers(n: int, isa: Isa, tile: object) -> None:

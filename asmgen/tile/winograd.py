@@ -16,22 +16,22 @@ from asmgen.plan.specs import Conv, Conv2dBackwardInputWinograd, Conv2dForwardWi
 from asmgen.plan.specs.winograd import Correlation
 from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedOutputs, TransformedTiles, TransformedWeights
 from asmgen.tile.conv2d import splits
-from asmgen.tile.cost import MACHINES
+from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
 
 MAX_FRAME_BYTES = 248 * 1024  # v and p on the stack; a thread has four times as much
 MAX_TILES = 32  # of a block
 MAX_VECTORS = 8  # of a group
 MAX_CHANNELS = 4  # input channels per iteration
 
-_LATENCY = 4  # cycles from an accumulator to its next use
 _PRODUCT_CYCLES = 12  # loop control and the drained pipeline around a register tile
 _L1_BYTES = 40 * 1024  # of v and p that stay in L1 beside u
 _L2_BYTES = 3 * 1024 * 1024 // 2  # of u that stay in L2 beside the images
-_L2_BYTES_PER_CYCLE = 40  # of u
-_L3_BYTES_PER_CYCLE = 12
+_TRANSFORM_RATE = {
+    True: 2.0,
+    False: 1.2,
+}  # by has_fma: operations of transforms a cycle, copies of two-operand code too
 _OVERLAP = 0.3  # of the shorter of two things that run side by side shows
 _SPILL_CYCLES = 1 / (40 * 1024)  # of a cache line of v, for every byte of v and p beyond L1
-_LINE_CYCLES = 4  # of a cache line written to L2
 _BLOCK_ROW_SHARE = 0.005  # of the cycles, for every row of tiles in a block: rows of an image lie far apart
 _GROUP_KIND_SHARE = 0.02  # for a second kind of group: its code does not stay in the decoder's cache
 _EPILOGUE_CYCLES = 2  # of an output, pooled or not
@@ -96,38 +96,50 @@ class WinogradTile:
 
 
 def choose_tile(spec: Conv2dForwardWinograd | Conv2dBackwardInputWinograd, isa: Isa) -> WinogradTile:
-    """The blocks and products with the fewest estimated cycles.
+    """The blocks and products with the fewest predicted cycles.
 
     Raises ValueError when the transforms of a single tile exceed a frame.
     """
     best = _best(spec.correlation, isa)
     if best is None:
         raise ValueError(f"{spec.stem()}: the transforms of a tile need a frame above {MAX_FRAME_BYTES} B; use direct")
-    return best[0]
+    return best.tile
 
 
-def winograd_size(conv: Conv, isa: Isa, sizes: tuple[int, ...] = SIZES, *, backward: bool = False) -> int | None:
-    """The m of `sizes` whose F(m x m, 3 x 3) should be fastest, or None where the direct kernel is about as fast.
+def candidates(
+    spec: Conv2dForwardWinograd | Conv2dBackwardInputWinograd, isa: Isa
+) -> tuple[Candidate[WinogradTile], ...]:
+    """All blocks whose v and p fit into a frame, with the best products of each, ranked."""
+    n = spec.conv.x.n
+    return ranked(Candidate(found.tile, n * found.cycles) for found in _blocks(spec.correlation, isa))
+
+
+def algorithms(
+    conv: Conv, isa: Isa, sizes: tuple[int, ...] = SIZES, *, backward: bool = False
+) -> tuple[Candidate[int | None], ...]:
+    """Ways to compute a convolution, ranked: m of `sizes` for F(m x m, 3 x 3), or None for the direct kernel.
 
     The transform of the weights is counted. backward: the input gradient instead of the forward direction. Which
     pools can be fused is for the spec's check to say.
     """
     w, x = conv.weights, conv.x
-    if (w.kh, w.kw, conv.sh, conv.sw) != (TAPS, TAPS, 1, 1) or x.block != w.block:
-        return None
     rows, cols = (x.h, x.w) if backward else (conv.oh, conv.ow)
     outputs, inputs = (w.c, w.oc) if backward else (w.oc, w.c)
-    n_blocks = -(-outputs // w.block)
-    fastest: tuple[int | None, float] = (
-        None,
-        _PAYS * x.n * rows * cols * TAPS * TAPS * inputs * n_blocks / MACHINES[isa.name].vectors_per_cycle,
-    )
-    for m in sizes:
-        u = TransformedWeights(outputs, inputs, m, w.block, w.dtype, backward)
-        best = _best(Correlation(x, 0, 0, rows, cols, u), isa)
-        if best is not None and (cycles := x.n * best[1] + u.size_bytes / 64 * _LINE_CYCLES) < fastest[1]:
-            fastest = m, cycles
-    return fastest[0]
+    machine = MACHINES[isa.name]
+    macs = x.n * rows * cols * w.kh * w.kw * inputs * -(-outputs // w.block)
+    found: list[Candidate[int | None]] = [Candidate(None, _PAYS * macs / machine.multiply_adds)]
+    if (w.kh, w.kw, conv.sh, conv.sw) == (TAPS, TAPS, 1, 1) and x.block == w.block:
+        for m in sizes:
+            u = TransformedWeights(outputs, inputs, m, w.block, w.dtype, backward)
+            best = _best(Correlation(x, 0, 0, rows, cols, u), isa)
+            if best is not None:
+                found.append(Candidate(m, x.n * best.cycles + u.size_bytes / 64 * machine.write_line))
+    return ranked(found)
+
+
+def winograd_size(conv: Conv, isa: Isa, sizes: tuple[int, ...] = SIZES, *, backward: bool = False) -> int | None:
+    """The m of `sizes` whose F(m x m, 3 x 3) should be fastest, or None where the direct kernel is about as fast."""
+    return algorithms(conv, isa, sizes, backward=backward)[0].tile
 
 
 def _scratch(
@@ -139,13 +151,13 @@ def _scratch(
 
 
 @cache
-def _best(what: Correlation, isa: Isa) -> tuple[WinogradTile, float] | None:
-    """The best tile, and its cycles for a sample; None when no tile's frame is small enough."""
-    return min(candidates(what, isa), key=lambda each: each[1], default=None)
+def _best(what: Correlation, isa: Isa) -> Candidate[WinogradTile] | None:
+    """The best tile for a sample; None when no tile's frame is small enough."""
+    return min(_blocks(what, isa), key=lambda found: found.cycles, default=None)
 
 
-def candidates(what: Correlation, isa: Isa) -> Iterator[tuple[WinogradTile, float]]:
-    """All tiles whose v and p fit into a frame, with their estimated cycles for a sample."""
+def _blocks(what: Correlation, isa: Isa) -> Iterator[Candidate[WinogradTile]]:
+    """All tiles whose v and p fit into a frame, for a sample."""
     u, m = what.u, what.u.m
     for rows, cols in _block_shapes(what):
         n_rows, n_cols, n_tiles = -(-what.rows // (rows * m)), -(-what.cols // (cols * m)), rows * cols
@@ -163,7 +175,7 @@ def candidates(what: Correlation, isa: Isa) -> Iterator[tuple[WinogradTile, floa
             cycles += sum(count * each[1] for (_, count), each in zip(split, products, strict=True))
             cycles *= 1 + _BLOCK_ROW_SHARE * rows + _GROUP_KIND_SHARE * (len(groups) - 1)
             tile = WinogradTile(m, rows, cols, n_rows, n_cols, groups, gcd(u.inputs, MAX_CHANNELS))
-            yield tile, n_rows * n_cols * cycles
+            yield Candidate(tile, n_rows * n_cols * cycles)
 
 
 def _block_shapes(what: Correlation) -> Iterator[tuple[int, int]]:
@@ -180,13 +192,13 @@ def _best_products(
 ) -> tuple[tuple[ProductTile, ...], float] | None:
     """The fastest register tiles of one group, and the cycles of all its positions; None: it needs more registers."""
     best = None
-    in_registers = isa.has_fma
+    machine, in_registers = MACHINES[isa.name], isa.has_fma
     beside = vectors + 1 if in_registers else 2  # u and an element of v, or an element of v and a product
     for split in splits(n_tiles, (isa.n_vregs - beside) // vectors):
         tiles = tuple(ProductTile(size, vectors, count, in_registers) for size, count in split)
         cycles = sum(tile.count * _product_cycles(isa, u.inputs, tile) for tile in tiles)
         bytes_ = u.inputs * vectors * u.input_bytes
-        stream = bytes_ / (_L2_BYTES_PER_CYCLE if u.size_bytes <= _L2_BYTES else _L3_BYTES_PER_CYCLE)
+        stream = bytes_ / (machine.stream_bytes if u.size_bytes <= _L2_BYTES else machine.far_stream_bytes)
         cycles = u.transform.n_positions * (max(cycles, stream) + _OVERLAP * min(cycles, stream))
         if best is None or cycles < best[1]:
             best = tiles, cycles
@@ -196,20 +208,17 @@ def _best_products(
 def _product_cycles(isa: Isa, inputs: int, tile: ProductTile) -> float:
     """One register tile of one position over all channels, and its stores."""
     macs = tile.tiles * tile.vectors
-    if isa.has_fma:
-        loads = tile.tiles + tile.vectors
-        arithmetic = macs / 2 * (1 + 0.1 * max(0.0, loads / macs - 0.4))
-    else:
-        arithmetic = (2 * macs + tile.tiles) / 3  # multiply, add and the broadcast's shuffle share three ports
-        loads = macs + tile.tiles
-    return inputs * max(arithmetic, loads / 2, _LATENCY) + macs + _PRODUCT_CYCLES
+    loads = tile.tiles + (tile.vectors if isa.has_fma else macs)
+    arithmetic = arithmetic_cycles(isa, macs, loads, tile.tiles)
+    machine = MACHINES[isa.name]
+    return inputs * max(arithmetic, loads / machine.loads, machine.latency) + macs + _PRODUCT_CYCLES
 
 
 def _transform_cycles(what: Correlation, isa: Isa, frame: int) -> float:
     """One tile's transforms: of all vectors of inputs and outputs."""
     u, m = what.u, what.u.m
     transform = TRANSFORMS[m]
-    rate = 2.0 if isa.has_fma else 1.2  # multiplies and adds of transforms, copies of two-operand code included
+    rate = _TRANSFORM_RATE[isa.has_fma]
     lines = transform.n_positions * u.input_bytes / 64
     spill = max(0.0, frame - _L1_BYTES) * _SPILL_CYCLES
     into = 4 * transform.n_positions / rate + lines * (1 + spill)

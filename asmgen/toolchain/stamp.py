@@ -15,10 +15,12 @@ from asmgen.paths import RUNTIME_DIR, TEMPLATES_DIR
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def digest(model: Model, model_path: Path, settings: Mapping[str, str], isa_name: str) -> str:
-    """Of everything a build reads: asmgen itself, the model file, its options and the files it starts from."""
+def digest(
+    model: Model, model_path: Path, settings: Mapping[str, str], isa_name: str, tune_file: Path | None = None
+) -> str:
+    """Of all a build reads: asmgen itself, the model file, its options, the files it starts from, the tune file."""
     whole = hashlib.sha256(repr((isa_name, sorted(settings.items()))).encode())
-    for path in (model_path, *_initial_files(model), *_own_files()):
+    for path in (model_path, *_initial_files(model), *([tune_file] if tune_file else []), *_own_files()):
         content = path.read_bytes()
         whole.update(f"\n{path.name} {len(content)}\n".encode() + content)
     return whole.hexdigest()

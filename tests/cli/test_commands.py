@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from asmgen.asm.isa import ISAS
 from asmgen.cli.main import main
 from asmgen.data.idx import write_idx
+from asmgen.emit.planning import plan_for
 from asmgen.kernels import registry
+from asmgen.model.load import load_model
 from asmgen.plan import specs
+from asmgen.tile.candidates import candidates
 
 TINY = """
 from asmgen import SGD, Conv2D, Dataset, Dense, Flatten, MaxPool2D, Model, ReLU, SoftmaxCrossEntropy
@@ -96,6 +100,39 @@ def test_verify_names_the_first_kernel_that_is_wrong(tiny: str, isa: str, monkey
 
     monkeypatch.setitem(registry._EMITTERS, specs.DenseForward, forgets_bias)
     fails(run("verify", tiny, "--isa", isa, "--steps", 1), 1, "dense_fwd")
+
+
+def test_tune_writes_what_build_and_the_others_read(tiny: str, tmp_path: Path, isa: str) -> None:
+    """A file beside the model counts; it is part of the build; --no-tune and --tune say otherwise."""
+    beside = Path(tiny).with_suffix(".tune.json")
+    result = run("tune", tiny, "--isa", isa, "--top", 2, "--rounds", 2)
+    assert result.exit_code == 0, result.output
+    assert "dense_fwd_n4f27" in result.output
+    tuned = json.loads(beside.read_text())
+    assert tuned["model"] == "tiny"
+    stem = "dense_dx_n4f27c3h3w3_k3_f32"
+    spec = next(spec for spec in plan_for(load_model(tiny), ISAS[isa]).specs() if spec.stem() == stem)
+    choice = str(candidates(spec, ISAS[isa])[1].tile)
+    tuned["levels"][isa].update(algorithms={}, tiles={stem: {"choice": choice, "gain": 1.5}})
+    beside.write_text(json.dumps(tuned))
+    out = ("--isa", isa, "--out", tmp_path / "out")
+    built = run("build", tiny, *out)
+    assert f"tiny.tune.json: 1 choice for {isa}" in built.output
+    assert "nothing changed" in run("-v", "build", tiny, *out).output
+    assert "tile from tiny.tune.json" in run("show", tiny, stem, "--isa", isa).output
+    assert "tile from" not in run("show", tiny, stem, "--isa", isa, "--no-tune").output
+    assert run("verify", tiny, "--isa", isa, "--steps", 1).exit_code == 0
+    assert "nothing changed" not in run("-v", "build", tiny, *out, "--no-tune").output
+    moved = beside.rename(tmp_path / "other.json")
+    assert "tile from other.json" in run("show", tiny, stem, "--isa", isa, "--tune", moved).output
+    assert (
+        "not used, since no kernel has such a shape"
+        in run("show", tiny, *out[:2], "--tune", moved, "--set", "batch=5").output
+    )
+    fails(run("build", tiny, *out, "--tune", moved, "--no-tune"), 2, "give one of them")
+    fails(run("build", tiny, *out, "--tune", tmp_path / "nowhere.json"), 2, "nowhere.json", "does not exist")
+    moved.write_text(moved.read_text().replace(choice, "huge"))
+    fails(run("build", tiny, *out, "--tune", moved), 2, stem, "huge", "asmgen tune")
 
 
 def test_train_runs_the_trainer(tiny: str, tmp_path: Path, isa: str) -> None:

@@ -1,0 +1,54 @@
+"""The tiles that each kernel may have, fastest prediction first, and what a kernel is predicted to take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
+from asmgen.plan import specs
+from asmgen.plan.specs import KernelSpec
+from asmgen.tile import (
+    conv2d_dw,
+    conv2d_dw_pooled,
+    conv2d_dw_sparse,
+    conv2d_dx,
+    conv2d_dx_sparse,
+    conv2d_fwd,
+    dense,
+    pool,
+    winograd,
+)
+from asmgen.tile.cost import Candidate, bound_cycles, traffic_cycles
+
+_CANDIDATES: dict[type[KernelSpec], Callable[[Any, Isa], tuple[Candidate[Any], ...]]] = {
+    specs.Conv2dForward: conv2d_fwd.candidates,
+    specs.Conv2dBackwardInput: conv2d_dx.candidates,
+    specs.Conv2dBackwardWeights: conv2d_dw.candidates,
+    specs.Conv2dBackwardWeightsSparse: conv2d_dw_sparse.candidates,
+    specs.Conv2dBackwardWeightsPooled: conv2d_dw_pooled.candidates,
+    specs.Conv2dBackwardInputSparse: conv2d_dx_sparse.candidates,
+    specs.Conv2dForwardWinograd: winograd.candidates,
+    specs.Conv2dBackwardInputWinograd: winograd.candidates,
+    specs.Conv2dUnpool: pool.unpool_candidates,
+    specs.PoolForward: pool.forward_candidates,
+    specs.PoolBackward: pool.backward_candidates,
+    specs.DenseForward: dense.forward_candidates,
+    specs.DenseBackwardInput: dense.input_candidates,
+    specs.DenseBackwardWeights: dense.weights_candidates,
+}
+
+
+def candidates(spec: KernelSpec, isa: Isa) -> tuple[Candidate[Any], ...]:
+    """The legal tiles of a kernel, ranked, each with a text of its own; none where there is nothing to choose."""
+    find = _CANDIDATES.get(type(spec))
+    return find(spec, isa) if find else ()
+
+
+def predicted_cycles(spec: KernelSpec, isa: Isa, listing: Listing) -> float:
+    """Of one call: its tile's, or the roofline's where there is no tile; no less than its traffic."""
+    for candidate in candidates(spec, isa):
+        if str(candidate.tile) == listing.facts.tile:
+            return max(candidate.cycles, traffic_cycles(listing.facts, isa))
+    return bound_cycles(listing.facts, isa, listing.dtype)
