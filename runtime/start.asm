@@ -1,14 +1,14 @@
 ; start.asm: the order in which a trainer does its work. What depends on the machine that computes (the CPU's threads, or a
 ; GPU) has one name and two files, in cpu/ and cuda/:
 ;   the entry point, which ends in `start`           machine_open machine_describe machine_help
-;   step_derive parameters_fetch                     epoch_run evaluate
+;   step_derive parameters_fetch machine_exit        epoch_run evaluate
 
 %include "common.inc"
 %include "print.inc"
 %include "mxcsr.inc"
 
 extern signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, machine_open, tensors_init
-extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, parameters_fetch, report_summary, train, test_report
+extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, parameters_fetch, report_summary, train, test_report, machine_exit
 extern opt_load, opt_save, opt_eval, opt_log, signal_number, output_failed, log_failed, interrupted_report
 
 global start, process_stack, process_exit
@@ -66,6 +66,7 @@ process_exit:
     mov     rax, [log_failed]
     test    rax, rax
     jnz     .no_log
+    jmp     machine_exit
 .exit:
     SYSCALL SYS_exit_group
 .no_report:

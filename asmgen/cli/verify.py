@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from asmgen.asm.isa import Isa
-from asmgen.asm.listing import Listing
 from asmgen.cli.console import say
-from asmgen.cli.options import MODEL, SET, isa_option, load, require_cpu, resolve_isa
+from asmgen.cli.cuda import cuda_choice, precision_option
+from asmgen.cli.options import CUDA_NAME, MODEL, SET, isa_option, load, require_cpu, resolve_isa
 from asmgen.cli.tuning import TuneFile, tune_options
+from asmgen.cuda.target import CUDA
+from asmgen.emit.cuda import emit_cuda_plan
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
 from asmgen.harness.check import check_kernel
-from asmgen.harness.machine import Machine
-from asmgen.harness.steps import Difference, compare_steps
+from asmgen.harness.compare import Report
+from asmgen.harness.machine import Machine, PlanMemory
+from asmgen.harness.steps import TF32_TOLERANCE, Difference, compare_steps
 from asmgen.model.network import Model
 from asmgen.plan.plan import Plan
+from asmgen.plan.specs import KernelSpec
 from asmgen.reference.initial import initial_parameters
 
 
 @click.command()
 @MODEL
-@isa_option(multiple=True)
+@isa_option(multiple=True, cuda=True)
+@precision_option
 @SET
 @tune_options
 @click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="Whole training steps to run.")
@@ -33,6 +40,7 @@ from asmgen.reference.initial import initial_parameters
 def verify(
     model_path: str,
     isa_names: tuple[str, ...],
+    precision: str | None,
     settings: tuple[str, ...],
     tune: TuneFile,
     steps: int,
@@ -47,30 +55,63 @@ def verify(
 
     The table: the largest relative error, in ulp where that is meaningful, and as a share of the bound that was
     derived for the kernel's sums (above 1 is a failure).
+
+    With --isa cuda, kernels run in an emulation of the GPU on one CPU thread: minutes for convolutions of some size.
     """
+    options = cuda_choice(isa_names, precision=precision)
     model = load(model_path, settings)
     report: list[dict[str, Any]] = []
     for name in isa_names:
-        isa = resolve_isa(name)
-        require_cpu(isa)
-        tuning = tune.read(model, model_path, isa)
-        plan = plan_for(model, isa, tuning)
-        listings = emit_plan(plan, isa, tuning)
-        rows = _kernels(plan, isa, listings, seed)
-        rows += _steps(model, plan, isa, listings, steps)
-        report += [{"isa": isa.name, **row} for row in rows]
+        isa = None if name == CUDA_NAME else resolve_isa(name)
+        checks = _cpu(model, model_path, isa, tune, seed) if isa else _cuda(model, options.precision, seed)
+        rows = checks.kernels + _steps(model, checks.machine, steps, checks.tolerance)
+        report += [{"isa": checks.machine.target, **row} for row in rows]
         if not as_json:
-            click.echo(f"{model.name}  {model.dtype}  {isa.name}: {len(listings)} kernels and {steps} steps agree")
+            n_kernels = len(checks.kernels)
+            click.echo(f"{model.name}  {model.dtype}  {checks.target}: {n_kernels} kernels and {steps} steps agree")
             click.echo(_table(rows))
     if as_json:
         click.echo(json.dumps(report, indent=1))
 
 
-def _kernels(plan: Plan, isa: Isa, listings: dict[str, Listing], seed: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Checked:
+    """A target whose kernels agree: its name, their rows of the table, what runs steps, and how far those may err."""
+
+    target: str
+    kernels: list[dict[str, Any]]
+    machine: PlanMemory
+    tolerance: float | None = None
+
+
+def _cpu(model: Model, model_path: str, isa: Isa, tune: TuneFile, seed: int) -> _Checked:
+    require_cpu(isa)
+    tuning = tune.read(model, model_path, isa)
+    plan = plan_for(model, isa, tuning)
+    listings = emit_plan(plan, isa, tuning)
+
+    def check(spec: KernelSpec) -> Report:
+        return check_kernel(spec, isa, seed, emit=lambda spec, isa: listings[spec.symbol(isa.name)])
+
+    return _Checked(isa.name, _kernel_rows(plan, isa.name, check), Machine(plan, isa, listings))
+
+
+def _cuda(model: Model, precision: str, seed: int) -> _Checked:
+    from asmgen.harness.cuda_check import check_cuda_kernel
+    from asmgen.harness.cuda_machine import CudaMachine
+
+    plan = plan_for(model, CUDA)
+    machine = CudaMachine(plan, emit_cuda_plan(plan, precision))
+    rows = _kernel_rows(plan, CUDA.name, lambda spec: check_cuda_kernel(spec, seed, precision))
+    target = f"{CUDA.name}, emulated on this CPU, products in {precision}"
+    return _Checked(target, rows, machine, TF32_TOLERANCE if precision == "tf32" else None)
+
+
+def _kernel_rows(plan: Plan, target: str, check: Callable[[KernelSpec], Report]) -> list[dict[str, Any]]:
     rows = []
     for spec in plan.specs():
-        say(f"checking {spec.symbol(isa.name)}", level=1)
-        result = check_kernel(spec, isa, seed, emit=lambda spec, isa: listings[spec.symbol(isa.name)])
+        say(f"checking {spec.symbol(target)}", level=1)
+        result = check(spec)
         rows.append(
             {
                 "what": result.symbol,
@@ -82,11 +123,11 @@ def _kernels(plan: Plan, isa: Isa, listings: dict[str, Listing], seed: int) -> l
     return rows
 
 
-def _steps(model: Model, plan: Plan, isa: Isa, listings: dict[str, Listing], n_steps: int) -> list[dict[str, Any]]:
+def _steps(model: Model, machine: PlanMemory, n_steps: int, tolerance: float | None) -> list[dict[str, Any]]:
     """The worst difference of every tensor over all steps."""
     worst: dict[str, Difference] = {}
     parameters = initial_parameters(model)
-    for difference in compare_steps(model, Machine(plan, isa, listings), parameters, n_steps):
+    for difference in compare_steps(model, machine, parameters, n_steps, tolerance):
         before = worst.get(difference.tensor)
         if before is None or difference.relative > before.relative:
             worst[difference.tensor] = difference

@@ -25,6 +25,8 @@ Array = np.ndarray[Any, Any]
 #: Largest accepted norm of the error over the norm of the value, for one tensor of one step. Sums of n products err by
 #: about sqrt(n) roundings; a step chains some twenty such sums, and later steps start from the errors of earlier ones.
 TOLERANCE = {"float32": 2e-4, "float64": 1e-11}
+#: The same where products are of TF32 numbers, of 11 bits.
+TF32_TOLERANCE = 2e-2
 
 
 #: Largest accepted share of values whose ReLU or argmax the kernels decide otherwise (see _adopt_decisions).
@@ -59,14 +61,20 @@ class Difference:
 
 
 def compare_steps(
-    model: Model, machine: PlanMemory, parameters: Mapping[str, Array], n_steps: int = 10
+    model: Model,
+    machine: PlanMemory,
+    parameters: Mapping[str, Array],
+    n_steps: int = 10,
+    tolerance: float | None = None,
 ) -> Iterator[Difference]:
     """Run `n_steps` steps of `machine` on random images; yields every output's difference, in execution order.
 
     Both sides start from `parameters` and then go their own ways, but for the decisions that rounding takes (see
     _adopt_decisions); the last step has an incomplete batch. Shared memory is filled with NaN before each step. Raises
-    StepError at the first difference above TOLERANCE.
+    StepError at the first difference above `tolerance` (default: TOLERANCE).
     """
+    limit = TOLERANCE[machine.plan.dtype] if tolerance is None else tolerance
+    most_flips = max(MAX_FLIPS, limit)
     rng = np.random.default_rng(model.seed)
     count = 2 * model.batch_size
     images = rng.integers(0, 256, (count, *model.input)).astype(np.uint8)
@@ -90,17 +98,17 @@ def compare_steps(
             floor = _loss_floor(machine, present) if isinstance(entry.spec, specs.Loss) else 0.0
             for difference in _differences(step, entry, machine, reference, floor):
                 yield difference
-                if not difference.relative <= TOLERANCE[plan.dtype]:
+                if not difference.relative <= limit:
                     raise StepError(
                         f"step {step}, {entry.layer}: {entry.text}: {difference.tensor} differs from the reference by "
-                        f"{difference.relative:.3g} of its norm; limit {TOLERANCE[plan.dtype]:.0e} "
+                        f"{difference.relative:.3g} of its norm; limit {limit:.0e} "
                         f"(kernel {entry.spec.symbol(machine.target)})"
                     )
             flips = _adopt_decisions(entry, machine, reference)
-            if flips > MAX_FLIPS:
+            if flips > most_flips:
                 raise StepError(
                     f"step {step}, {entry.layer}: {entry.text}: {flips:.2%} of the values take another side of a ReLU "
-                    f"or another maximum than the reference; limit {MAX_FLIPS:.1%}"
+                    f"or another maximum than the reference; limit {most_flips:.1%}"
                 )
 
 

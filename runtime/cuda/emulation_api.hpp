@@ -139,8 +139,6 @@ inline const char* cudaGetErrorString(cudaError_t error)
     return error == cudaErrorLaunchFailure ? emulation::launch_message : "emulated failure";
 }
 
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-
 inline cudaError_t cudaDriverGetVersion(int* version)
 {
     *version = emulation::fails("no_driver") ? 0 : emulation::fails("old_driver") ? 12040 : CUDART_VERSION;
@@ -167,8 +165,6 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int)
     *value = 227 * 1024;
     return cudaSuccess;
 }
-
-inline cudaError_t cudaDeviceSynchronize() { return emulation::last_error; }
 
 inline cudaError_t cudaMemGetInfo(size_t* available, size_t* whole)
 {
@@ -199,18 +195,11 @@ inline cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t byte
     return emulation::last_error;
 }
 
-inline cudaError_t cudaMemcpy(void* target, const void* source, size_t bytes, cudaMemcpyKind kind)
-{
-    return cudaMemcpyAsync(target, source, bytes, kind, 0);
-}
-
 inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t)
 {
     emulation::enqueue([=] { memset(target, value, bytes); });
     return emulation::last_error;
 }
-
-inline cudaError_t cudaMemset(void* target, int value, size_t bytes) { return cudaMemsetAsync(target, value, bytes, 0); }
 
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned)
 {

@@ -80,9 +80,11 @@ T* page_locked(size_t n)
     return static_cast<T*>(memory);
 }
 
+// In the stream's order; the source may change after it.
 inline void upload(void* target, const void* source, size_t bytes, const char* doing)
 {
-    check(cudaMemcpy(target, source, bytes, cudaMemcpyHostToDevice), doing);
+    check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, device.stream), doing);
+    check(cudaStreamSynchronize(device.stream), doing);
 }
 
 inline void allocate_all(const char* name)
@@ -117,7 +119,7 @@ inline void allocate_all(const char* name)
         upload(device.images.byte + before * image_bytes, split->images, split->count * image_bytes, "copying the images");
         upload(labels + before, split->labels, split->count, "copying the labels");
     }
-    check(cudaMemset(device.arena.byte, 0, model_arena_bytes), "clearing the arena");
+    check(cudaMemsetAsync(device.arena.byte, 0, model_arena_bytes, device.stream), "clearing the arena");
 }
 
 }  // namespace host
@@ -145,7 +147,7 @@ void machine_open()
     launch_keep();
     step_derive_list();
     device.prepares = false;
-    check(cudaDeviceSynchronize(), "starting the GPU");
+    check(cudaStreamSynchronize(device.stream), "starting the GPU");
 }
 
 // The parameters of the host's arena become the device's, and what is derived from them follows.
@@ -161,9 +163,10 @@ void step_derive()
 void parameters_fetch()
 {
     using namespace host;
-    check(cudaStreamSynchronize(device.stream), "training");
-    check(cudaMemcpy(runtime::arena + arena::params, at(arena::params).byte, arena::params_bytes, cudaMemcpyDeviceToHost),
+    check(cudaMemcpyAsync(runtime::arena + arena::params, at(arena::params).byte, arena::params_bytes, cudaMemcpyDeviceToHost,
+                          device.stream),
           "copying the parameters back");
+    check(cudaStreamSynchronize(device.stream), "copying the parameters back");
 }
 
 }  // extern "C"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from asmgen.toolchain.cuda_build import build_cuda_trainer
+from asmgen.toolchain.nvcc import find_nvcc
 from tests.cuda.trainers import Pair, build_pair, models, run
 
 MODELS = models()
@@ -24,14 +27,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory):
     for tool in ("nasm", "g++"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    built: dict[str, Pair] = {}
-
-    def pair(name: str) -> Pair:
-        if name not in built:
-            built[name] = build_pair(MODELS[name], tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return pair
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers of this run
+    return lambda name: build_pair(MODELS[name], folder / "cuda-trainers" / name)
 
 
 @pytest.fixture
@@ -178,3 +177,15 @@ def test_help_and_wrong_usage_need_no_device(pair: Pair) -> None:
     assert "--threads N        not used" in shown.stdout
     wrong = run(pair.cuda, pair.data, "--epochs", "many", ASMGEN_EMULATION_FAULT="no_driver")
     assert wrong.returncode == 2
+
+
+@pytest.mark.skipif(find_nvcc() is None, reason="nvcc is not installed")
+def test_nvcc_makes_the_same_trainer(pair: Pair) -> None:
+    """It trains where there is a GPU, and says that there is none elsewhere."""
+    trainer = build_cuda_trainer(pair.cuda.parent, ("sm_80", "sm_90"))
+    done = run(trainer, pair.data)
+    if Path("/proc/driver/nvidia/version").exists():
+        assert timeless(done.stdout) == timeless(run(pair.cpu, pair.data).stdout)
+    else:
+        assert done.returncode == 3
+        assert re.fullmatch(r"trainer: there is no NVIDIA driver, .* --isa native\n", done.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from dataclasses import dataclass
@@ -75,19 +76,35 @@ class Pair:
 
 
 def build_pair(model: Model, folder: Path) -> Pair:
-    isa = ISAS["sse41"]
-    generated = generate(model, isa, folder)
-    cuda = generate_cuda(model, "float32", folder, emit)
-    data = folder / "data"
-    data.mkdir()
+    """In `folder`, once: of several processes the first builds, the others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        data, done = folder / "data", folder / "done"
+        pair = Pair(
+            model,
+            cpu=folder / model.name / "sse41" / "trainer",
+            cuda=folder / model.name / "cuda" / "trainer-emulated",
+            data=data,
+        )
+        if not done.exists():
+            write_data(model, data)
+            generated = generate(model, ISAS["sse41"], folder)
+            build_trainer(generated.folder, generated.sources)
+            build_emulated_trainer(generate_cuda(model, "float32", folder, emit).folder)
+            done.touch()
+        return pair
+
+
+def write_data(model: Model, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for name, count in (("train", TRAIN), ("test", TEST)):
         labels = rng.integers(0, classes_of(model), count).astype(np.uint8)
         images = rng.integers(0, 60, (count, *model.input)).astype(np.uint8)
         images.reshape(count, -1)[np.arange(count), 2 * labels.astype(int)] += 150  # something to learn
-        write_idx(data / f"{name}-images-idx4-ubyte", images)
-        write_idx(data / f"{name}-labels-idx1-ubyte", labels)
-    return Pair(model, build_trainer(generated.folder, generated.sources), build_emulated_trainer(cuda.folder), data)
+        write_idx(folder / f"{name}-images-idx4-ubyte", images)
+        write_idx(folder / f"{name}-labels-idx1-ubyte", labels)
 
 
 def run(trainer: Path, data: Path, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
