@@ -15,10 +15,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_every_dependency_has_a_pin() -> None:
     """The pin of PyTorch is in pyproject.toml itself: a newer one would bring other numbers to compare with."""
     project = PROJECT["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["plot"]]
     pins = re.findall(r"^([\w-]+)==", (ROOT / "scripts" / "constraints.txt").read_text(), re.MULTILINE)
     assert {name.split(">=")[0] for name in wanted} == set(pins)
-    assert all("==" in name for name in project["optional-dependencies"]["torch"])
+    assert all("==" in name for name in extras["torch"])
 
 
 def test_a_checkout_uses_its_own_files() -> None:
