@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asmgen.cuda import update
+from asmgen.cuda import act, conv2d_pack, conv2d_unpool, load_input, loss, pool, update
 from asmgen.cuda.listing import CudaListing
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
 
 _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
+    specs.LoadInput: load_input.emit,
+    specs.ActForward: act.emit_forward,
+    specs.ActBackward: act.emit_backward,
+    specs.Conv2dUnpool: conv2d_unpool.emit,
+    specs.Conv2dPackInputGradient: conv2d_pack.emit,
+    specs.PoolForward: pool.emit_forward,
+    specs.PoolBackward: pool.emit_backward,
+    specs.Loss: loss.emit,
     specs.Update: update.emit,
 }
 

@@ -52,6 +52,7 @@ def listing(
 
 def literal(value: float, dtype: str) -> str:
     """A C++ literal that is exactly the value rounded to the dtype: with the fewest digits that do it."""
+    value += 0.0  # no negative zero
     number = np.float32(value) if dtype == "float32" else np.float64(value)
     digits = np.format_float_positional(number, unique=True, trim="0")
     if value and not 1e-4 <= abs(value) < 1e9:

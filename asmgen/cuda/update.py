@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
+from asmgen.cuda.listing import Argument, CudaListing, Facts
 from asmgen.cuda.render import listing, literal
-from asmgen.cuda.spread import THREADS, VEC_BYTES, spread
+from asmgen.cuda.spread import VEC_BYTES, spread, vec_lanes
+from asmgen.cuda.strides import check_size
 from asmgen.plan.layout import ELEMENT_BYTES
 from asmgen.plan.specs import Update, dtype_tag
 
@@ -24,9 +25,9 @@ _FORMULAS = {
 def emit(spec: Update) -> CudaListing:
     """The listing of one update: params, grads, state (where there is one), hyper."""
     symbol = spec.symbol("cuda")
-    lanes = VEC_BYTES // ELEMENT_BYTES[spec.dtype]
     elements = spec.n_vectors * spec.block
-    grid = spread(elements // lanes, elements * max(1, spec.n_states))
+    check_size(elements * max(1, spec.n_states))
+    grid = spread(elements // vec_lanes(spec.dtype))
     args = ("a0", "a1", "a2", "a3") if spec.n_states else ("a0", "a1", "a3")
     family = {"nesterov": "momentum", "adamw": "adam"}.get(spec.kind, spec.kind)
     names = "mu", "beta1", "beta2", "eps", "weight_decay"
@@ -36,12 +37,11 @@ def emit(spec: Update) -> CudaListing:
         "update",
         symbol,
         spec.dtype,
-        (Launch(symbol, (grid.blocks, 1, 1), THREADS, 0, args),),
+        (grid.launch(symbol, args),),
         _facts(spec, family, grid.loops),
         spec=spec,
         family=family,
         grid=grid,
-        threads=THREADS,
         elements=elements,
         one_minus_beta1=literal(1 - spec.beta1, spec.dtype),
         one_minus_beta2=literal(1 - spec.beta2, spec.dtype),
