@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asmgen.cuda import act, conv2d_pack, conv2d_unpool, load_input, loss, pool, update
+from asmgen.cuda import (
+    act,
+    conv2d_dw,
+    conv2d_dx,
+    conv2d_fwd,
+    conv2d_pack,
+    conv2d_unpool,
+    dense_dw,
+    dense_dx,
+    dense_fwd,
+    load_input,
+    loss,
+    pool,
+    update,
+)
 from asmgen.cuda.listing import CudaListing
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
@@ -23,7 +37,14 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
 }
 
 #: Products of matrices: their emitters take the precision, too (asmgen.cuda.target.PRECISIONS).
-_PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {}
+_PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
+    specs.Conv2dForward: conv2d_fwd.emit,
+    specs.Conv2dBackwardInput: conv2d_dx.emit,
+    specs.Conv2dBackwardWeights: conv2d_dw.emit,
+    specs.DenseForward: dense_fwd.emit,
+    specs.DenseBackwardInput: dense_dx.emit,
+    specs.DenseBackwardWeights: dense_dw.emit,
+}
 
 
 def emit(spec: KernelSpec, precision: str = "float32") -> CudaListing:

@@ -59,6 +59,16 @@ __device__ __forceinline__ void cp_async(void* shared, const void* global, bool 
     }
 }
 
+// The same through L1, for data that other copies of the block bring in again soon.
+template <int bytes>
+__device__ __forceinline__ void cp_async_cached(void* shared, const void* global, bool valid = true)
+{
+    static_assert(bytes == 4 || bytes == 8 || bytes == 16, "cp.async copies 4, 8 or 16 bytes");
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(hardware::shared_address(shared)), "l"(global),
+                 "n"(bytes), "r"(valid ? bytes : 0)
+                 : "memory");
+}
+
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 
 template <int groups_left>

@@ -47,6 +47,12 @@ void cp_async(void* shared, const void* global, bool valid = true)
         {static_cast<char*>(shared), static_cast<const char*>(global), bytes, valid ? bytes : 0});
 }
 
+template <int bytes>
+void cp_async_cached(void* shared, const void* global, bool valid = true)
+{
+    cp_async<bytes>(shared, global, valid);
+}
+
 inline void cp_async_commit() { emulation::current->groups.push_back(emulation::current->copies.size()); }
 
 template <int groups_left>
