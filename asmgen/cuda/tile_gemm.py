@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 _SMS = 132  # an H100 or H200; the tile of other GPUs differs little
 _SHARED_BYTES = 227 * 1024  # of a multiprocessor
+_BLOCK_SHARED_BYTES = 96 * 1024  # of a block's stages: what every GPU since sm_80 has room for
 _REGISTERS = 65536
 _OTHER_REGISTERS = 56  # addresses and counters of a thread
 _SHARED_BYTES_PER_CYCLE = 128
@@ -156,7 +157,7 @@ def _candidates(product: Product) -> Iterator[Tile]:
                     arithmetic, product.element_bytes, warps_m, warps_n, slots, a_unit, groups, unit, stages,
                     min(stage_k_blocks, product.k_blocks), window_slots,
                 )  # fmt: skip
-                if tile.shared_bytes > _SHARED_BYTES // 2 or tile.registers > 250:
+                if tile.shared_bytes > _BLOCK_SHARED_BYTES or tile.registers > 250:
                     continue
                 yield from _splits(product, tile)
 

@@ -103,6 +103,11 @@ def _emitted(module: Any, **changes: Any) -> Callable[[KernelSpec, str], CudaLis
     return emit
 
 
+def _name(tile: dict[str, Any]) -> str:
+    warps, lane = "x".join(str(tile[name]) for name in ("warps_m", "warps_n")), f"{tile['slots']}x{tile['groups']}"
+    return f"{warps} warps, {lane}, {tile.get('arithmetic', 'tf32x3')}"
+
+
 _ROWS = {"warps_m": 2, "warps_n": 2, "slots": 8, "a_unit": 8, "groups": 1, "stages": 3, "stage_k_blocks": 2}
 _SMALL = {"warps_m": 1, "warps_n": 1, "slots": 2, "a_unit": 2, "groups": 1, "stages": 2, "stage_k_blocks": 1}
 _COLUMNS = {"warps_m": 1, "warps_n": 4, "slots": 4, "a_unit": 4, "groups": 2, "stages": 4, "stage_k_blocks": 4}
@@ -110,7 +115,7 @@ _UNITS = {"warps_m": 2, "warps_n": 1, "slots": 8, "a_unit": 4, "groups": 2, "sta
 _HALVES = _UNITS | {"warps_m": 1, "warps_n": 2, "slots": 4, "a_unit": 2, "unit": 2, "stages": 2, "stage_k_blocks": 4}
 
 
-@pytest.mark.parametrize("tile", [_ROWS, _SMALL, _COLUMNS, _ROWS | {"arithmetic": "fma"}], ids=str)
+@pytest.mark.parametrize("tile", [_ROWS, _SMALL, _COLUMNS, _ROWS | {"arithmetic": "fma"}], ids=_name)
 def test_tiles_of_pixels(tile: dict[str, Any]) -> None:
     spec = test_conv2d_fwd.make_spec(ISA, "float32", **_WIDE)
     check_cuda_kernel(spec, emit=_emitted(conv2d_fwd, **tile))
@@ -120,12 +125,14 @@ def test_tiles_of_pixels(tile: dict[str, Any]) -> None:
         check_cuda_kernel(test_conv2d_dx.make_spec(ISA, "float32", **_WIDE), emit=_emitted(conv2d_dx, **tile))
 
 
-@pytest.mark.parametrize("tile", [_UNITS, _HALVES | {"split": 3}, _UNITS | {"arithmetic": "fma", "split": 40}], ids=str)
+@pytest.mark.parametrize(
+    "tile", [_UNITS, _HALVES | {"split": 3}, _UNITS | {"arithmetic": "fma", "split": 40}], ids=_name
+)
 def test_tiles_of_taps(tile: dict[str, Any]) -> None:
     check_cuda_kernel(test_conv2d_dw.make_spec(ISA, "float32", **_WIDE), emit=_emitted(conv2d_dw, **tile))
 
 
-@pytest.mark.parametrize("tile", [_COLUMNS | {"split": 7}, _ROWS | {"arithmetic": "fma"}], ids=str)
+@pytest.mark.parametrize("tile", [_COLUMNS | {"split": 7}, _ROWS | {"arithmetic": "fma"}], ids=_name)
 def test_tiles_of_dense_layers(tile: dict[str, Any]) -> None:
     x, w, y = Shape(35, 30, 1, 70).layouts(ISA, "float32")
     check_cuda_kernel(DenseForward(x, w, y, True, Activation("relu")), emit=_emitted(dense_fwd, **tile))
