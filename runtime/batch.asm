@@ -1,4 +1,4 @@
-; batch.asm: what a step reads and what it left: sample indices, labels and the loss block in the arena.
+; batch.asm: what a step reads and what it left: the samples, their labels and the loss block in the arena.
 
 %include "common.inc"
 %include "model.inc"
@@ -44,13 +44,28 @@ batch_fill:
     mov     rdx, [model_batch]
 .absent:
     cmp     r11, rdx
-    jae     .filled
+    jae     .pixels
     mov     [r8 + r11 * 4], eax
     mov     dword [r9 + r11 * 4], 0
     inc     r11
     jmp     .absent
 
-.filled:
+.pixels:                                ; the address of each sample's image
+    mov     r9, [arena]
+    add     r9, [model_pixels]
+    mov     rax, [model_channels]
+    imul    rax, [model_height]
+    imul    rax, [model_width]
+    mov     rdi, [rdi + split.images]
+    xor     r11d, r11d
+.image:
+    mov     r10d, [r8 + r11 * 4]
+    imul    r10, rax
+    add     r10, rdi
+    mov     [r9 + r11 * 8], r10
+    inc     r11
+    cmp     r11, rdx
+    jb      .image
     pop     rbx
 
 ; batch_head: rcx = samples present  ->  the loss block's head, where the loss kernel reads it

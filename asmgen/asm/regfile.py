@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,15 @@ class RegFile:
             del self._held[str(register)]
             self._free.append(register)
         self._free.sort(key=self._order.index)
+
+    @contextmanager
+    def lent(self, *registers: Any) -> Iterator[None]:
+        """Registers that hold nothing for a while: free inside, taken again under their names afterwards."""
+        names = [self._held[str(register)] for register in registers]
+        self.free(*registers)
+        yield
+        for register, name in zip(registers, names, strict=True):
+            self.take(register, name)
 
     def n_free(self) -> int:
         return len(self._free)

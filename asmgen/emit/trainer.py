@@ -16,7 +16,7 @@ from asmgen.emit.trainer_model import Call, Init, ParamTensor, TrainerModel
 from asmgen.errors import AsmgenError
 from asmgen.paths import TEMPLATES_DIR
 
-REQUIRED_TENSORS = ("indices", "labels", "loss", "hyper")
+REQUIRED_TENSORS = ("indices", "pixels", "labels", "loss", "hyper")
 MAX_CLASSES = 256  # labels are bytes; runtime/score.inc
 MAX_RANK = 8  # runtime/checkpoint_load.asm
 LOSS_HEAD_BYTES = 64  # of the loss block, before the losses

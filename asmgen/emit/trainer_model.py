@@ -94,7 +94,7 @@ class TrainerModel:
     seed: int
     validation: Split | None
     arena_bytes: int
-    offsets: dict[str, int]  # arena tensor name -> offset in bytes; always has indices, labels, loss, hyper
+    offsets: dict[str, int]  # arena tensor name -> offset in bytes; always has emit.trainer.REQUIRED_TENSORS
     params: tuple[ParamTensor, ...]
     derive: tuple[Call, ...]  # after init, load and every update
     forward: tuple[Call, ...]  # load_input .. loss (loss and predictions; dz too)

@@ -22,12 +22,16 @@ _TF32_BITS = 0xFFFFE000  # a float32 without the 13 bits of fraction that tf32 l
 
 @dataclass(frozen=True)
 class Operand:
-    """One pointer argument: its memory before the call (outputs: NaN where the kernel must write)."""
+    """One pointer argument: its memory before the call (outputs: NaN where the kernel must write).
+
+    target: other memory that `before` (u64) holds offsets into; the kernel finds addresses there instead.
+    """
 
     name: str
     before: Array
     is_output: bool = False
     align: int = 64
+    target: Operand | None = None
 
 
 @dataclass(frozen=True)

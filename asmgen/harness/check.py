@@ -16,7 +16,7 @@ from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Listing
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import KernelFault, call
-from asmgen.harness.case import DATA, Array, Case
+from asmgen.harness.case import DATA, Array, Case, Operand
 from asmgen.harness.cases import build_cases
 from asmgen.harness.compare import KernelError, Report, Tally, differences, parse_spec, same_bits
 from asmgen.harness.library import instruction_at, load_kernel
@@ -112,10 +112,7 @@ class _Kernel:
 
     def run(self, case: Case, variant: _Variant) -> tuple[list[Array], list[str]]:
         """Fresh memory, one call a slice -> memory after it, broken rules."""
-        buffers = [
-            GuardedBuffer(operand.before, operand.align, variant.flush) if operand else None
-            for operand in case.operands
-        ]
+        buffers = [_Placed(operand, variant.flush) if operand else None for operand in case.operands]
         in_place = variant.in_place
         if in_place and case.in_place:
             source, target = case.in_place
@@ -132,27 +129,52 @@ class _Kernel:
             if operand is None or buffer is None:
                 memory.append(np.zeros(0))
                 continue
-            memory.append(buffer.read(operand.before.dtype))
-            if stray := buffer.stray_writes():
-                problems.append(f"{operand.name}: {stray}")
+            memory.append(buffer.read())
+            problems += buffer.problems()
             is_target = in_place and case.in_place and buffer is buffers[case.in_place[1]]
             if not operand.is_output and not is_target and not same_bits(memory[-1], operand.before):
                 problems.append(f"{operand.name}: an input was written")
         return memory, problems
 
-    def _describe(
-        self, fault: KernelFault, case: Case, buffers: Sequence[GuardedBuffer | None], begin: int, end: int
-    ) -> str:
+    def _describe(self, fault: KernelFault, case: Case, buffers: Sequence[_Placed | None], begin: int, end: int) -> str:
         where = f"{fault} {instruction_at(self.listing, fault.offset)}, slice [{begin}, {end})"
         if fault.is_timeout:
             return f"does not return: {where}"
-        places = [
-            f"{operand.name}, {place}"
-            for operand, buffer in zip(case.operands, buffers, strict=True)
-            if operand and buffer and (place := buffer.place_of(fault.address))
-        ]
+        places = [place for buffer in buffers if buffer and (place := buffer.place_of(fault.address))]
         touched = f" touches {places[0] if places else hex(fault.address)}" if fault.touched_memory else ""
         return where + touched
+
+
+class _Placed:
+    """An operand between guard pages, and the memory that it points to, if any."""
+
+    def __init__(self, operand: Operand, flush: str) -> None:
+        self._operand = operand
+        self._target: _Placed | None = _Placed(operand.target, flush) if operand.target else None
+        self._origin = np.uint64(self._target.address if self._target else 0)
+        contents = operand.before + self._origin if self._target else operand.before
+        self._buffer = GuardedBuffer(contents, operand.align, flush)
+        self.address: int = self._buffer.address
+
+    def read(self) -> Array:
+        """As the operand's `before`: addresses as offsets."""
+        memory = self._buffer.read(self._operand.before.dtype)
+        return memory - self._origin if self._target else memory
+
+    def problems(self) -> list[str]:
+        """What was written that must not be."""
+        found = [f"{self._operand.name}: {stray}"] if (stray := self._buffer.stray_writes()) else []
+        if self._target:
+            found += self._target.problems()
+            if not same_bits(self._target.read(), self._target._operand.before):
+                found.append(f"{self._target._operand.name}: an input was written")
+        return found
+
+    def place_of(self, address: int) -> str | None:
+        """Where an address lies, seen from the operand or what it points to."""
+        if place := self._buffer.place_of(address):
+            return f"{self._operand.name}, {place}"
+        return self._target.place_of(address) if self._target else None
 
 
 def _failure(symbol: str, data: str, case: Case, problems: list[str], spec: KernelSpec, isa: Isa, seed: int) -> str:

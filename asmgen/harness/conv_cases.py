@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,20 +30,61 @@ from asmgen.reference import conv, ops
 
 UNWRITTEN_CODE = 0xEE
 _PooledWeights = specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
+_EXTRA_IMAGES = 2  # images in the set beyond the batch
+
+
+@dataclass(frozen=True)
+class Input:
+    """x of a case: what the reference takes (u8 where the kernel reads pixels), its numbers, and the kernel's operand.
+
+    magnitude, n_roundings: of the terms that make a number, and how many roundings make it. is_exact: of the numbers.
+    """
+
+    value: Array
+    numbers: Array
+    magnitude: Array
+    n_roundings: int
+    is_exact: bool
+    operand: Operand
+
+
+def _input(c: specs.Conv, draw: Draw) -> Input:
+    """x, or images in any order in a data set; pixels of integer data are small, so that sums of them stay exact."""
+    x, pixels = c.x, c.pixels
+    shape = (x.n, x.c, x.h, x.w)
+    if pixels is None:
+        numbers = draw(*shape)
+        return Input(numbers, numbers, np.abs(numbers), 0, True, Operand("x", x.pack(numbers)))
+    images = draw.rng.integers(0, 5 if draw.is_exact else 256, (x.n + _EXTRA_IMAGES, *shape[1:])).astype(np.uint8)
+    indices = draw.rng.permutation(len(images))[: x.n]
+    indices[0], indices[-1] = 0, len(images) - 1
+    data_set = Operand("images", images.reshape(-1), align=1)
+    addresses = np.asarray(indices * images[0].size, np.uint64)
+    constants = np.array([pixels.scale, pixels.shift]).reshape(2, 1, x.c, 1, 1)
+    chosen = images[indices]
+    return Input(
+        value=chosen,
+        numbers=conv.numbers(c, chosen),
+        magnitude=chosen * np.abs(constants[0]) + np.abs(constants[1]),
+        n_roundings=3,
+        is_exact=bool(np.all(constants == np.round(constants))),
+        operand=Operand("pixels", addresses, align=8, target=data_set),
+    )
 
 
 def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
     """Bound: a z is a sum of c*kh*kw products and the bias; the maximum moves no further than its inputs."""
     c, weights, pool = spec.conv, spec.conv.weights, spec.pool
-    x, w = draw(c.x.n, c.x.c, c.x.h, c.x.w), draw(weights.oc, weights.c, weights.kh, weights.kw)
+    x, w = _input(c, draw), draw(weights.oc, weights.c, weights.kh, weights.kw)
     b = draw(weights.oc) if c.bias else np.zeros(weights.oc)
-    y, _ = ops.run(spec, x, w, b)
-    z = conv.forward(c, x, w, b)
-    magnitude = conv.forward(c, np.abs(x), np.abs(w), np.abs(b))
-    z_bound = np.broadcast_to(draw.bound(weights.c * weights.kh * weights.kw + 1, magnitude, exact=True), z.shape)
+    y, _ = ops.run(spec, x.value, w, b)
+    z = conv.forward(c, x.numbers, w, b)
+    magnitude = conv.forward(c, x.magnitude, np.abs(w), np.abs(b))
+    n_roundings = weights.c * weights.kh * weights.kw + 1 + x.n_roundings
+    z_bound = np.broadcast_to(draw.bound(n_roundings, magnitude, exact=x.is_exact), z.shape)
     bound = activated_bound(spec.act, pool, z, z_bound, draw)
     operands = [
-        Operand("x", c.x.pack(x)),
+        x.operand,
         Operand("w", weights.pack(w, b)),
         Operand("y", unwritten(spec.y), is_output=True),
         None,
@@ -168,17 +210,18 @@ def _weights_case(
     c = spec.conv
     values, *positions = gradient
     assert values is not None
-    x = draw(c.x.n, c.x.c, c.x.h, c.x.w)
-    dw, db = ops.run(spec, x, *gradient)
-    dw_magnitude, db_magnitude = ops.run(spec, np.abs(x), np.abs(values), *positions)
+    x = _input(c, draw)
+    dw, db = ops.run(spec, x.value, *gradient)
+    of_numbers = replace(spec, conv=replace(c, pixels=None))
+    dw_magnitude, db_magnitude = ops.run(of_numbers, x.magnitude, np.abs(values), *positions)
     length, at = c.x.n * c.oh * c.ow, 1 + len(gradient)
     target = Operand("dw", unwritten_weights(layout, bias=c.bias), is_output=True)
-    bound = draw.bound(length, dw_magnitude, exact=True)
+    bound = draw.bound(length + x.n_roundings, dw_magnitude, exact=x.is_exact)
     expected = [Expected("dw", at, lambda flat: layout.unpack(flat)[0], dw, bound)]
     if c.bias:
         bound = draw.bound(length, db_magnitude, exact=True)
         expected.append(Expected("db", at, lambda flat: layout.unpack(flat)[1], db, bound))
-    operands = (Operand("x", c.x.pack(x)), *gradient_operands, target)
+    operands = (x.operand, *gradient_operands, target)
     return Case(title, operands, tuple(expected), (weights_padding_check("dw", at, layout),))
 
 

@@ -85,6 +85,7 @@ class PlanMemory:
         """Set what the runtime sets before a step. images: the u8 data set [count, c, h, w]."""
         self._images = np.ascontiguousarray(images)
         self.bytes("indices").view(np.uint32)[:] = indices
+        self.bytes("pixels").view(np.uint64)[:] = self._pointer("images") + np.asarray(indices) * self._images[0].nbytes
         self.bytes("labels").view(np.uint32)[:] = labels
         self.flat("hyper")[:] = hyper
         block = self.bytes("loss")

@@ -3,7 +3,8 @@
 Lanes are output channels: vectors of dz are loaded, elements of x broadcast. A tile of dw (some channels, rows and
 columns of taps, one or two oc vectors) is summed in registers over one part of dz; then the next tile sums over the
 same part, which is still in cache. Between parts the sums rest in dw itself. Every element of dw is therefore one chain
-over samples, rows and columns in ascending order, whatever the tile, the parts and the slices.
+over samples, rows and columns in ascending order, whatever the tile, the parts and the slices. A first layer that reads
+pixels makes a strip of x on its frame for every part.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.conv2d_dw_tile import Pointers, TileSums
+from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeights
@@ -24,7 +26,7 @@ from asmgen.tile.split import parts
 
 
 def emit(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile | None = None) -> Listing:
-    """The kernel of one shape: rdi x, rsi dz, rdx dw (overwritten), slice of blocks of V output channels."""
+    """The kernel of one shape: rdi x or pixels, rsi dz, rdx dw (overwritten), slice of blocks of V output channels."""
     return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
@@ -33,10 +35,12 @@ class _Kernel:
 
     def __init__(self, spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> None:
         self.spec, self.tile = spec, tile
-        self.conv, self.x, self.dz, self.weights = spec.conv, spec.conv.x, spec.dz, spec.conv.weights
+        self.conv, self.dz, self.weights = spec.conv, spec.dz, spec.conv.weights
         self.asm = Assembler(isa, spec.dz.dtype, spec.symbol(isa.name))
+        self.strip = PixelStrip(self.asm, spec.conv, tile.band_rows, tile.samples) if spec.conv.pixels else None
+        self.x = self.strip.layout if self.strip else spec.conv.x
         self.n_bands = -(-self.conv.oh // tile.band_rows)
-        self.n_sample_groups = -(-self.x.n // tile.samples)
+        self.n_sample_groups = -(-self.conv.x.n // tile.samples)
 
     def emit(self) -> Listing:
         asm = self.asm
@@ -67,7 +71,10 @@ class _Kernel:
         asm.comment("the slice's first output-channel block")
         x86.IMUL(temp, self.begin, self.dz.plane_bytes)
         x86.LEA(self.dz_part, [self.dz_part + temp * 1 + self.dz.offset_bytes()])
-        add(self.x_part, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
+        if self.strip:
+            self.strip.start(self.x_part)
+        else:
+            add(self.x_part, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
         if self.conv.bias:
             self.db_slice = asm.gp.alloc("db of the slice")
             x86.IMUL(self.db_slice, self.begin, self.weights.tap_bytes)
@@ -106,22 +113,39 @@ class _Kernel:
 
     def _sum_all_parts(self) -> None:
         """Outer loops: samples (or groups of small samples), bands of output rows."""
-        asm, tile, conv = self.asm, self.tile, self.conv
-        samples = Share(asm, self.x.n, tile.samples, self.temp)
+        asm, tile, conv, strip = self.asm, self.tile, self.conv, self.strip
+        samples = Share(asm, conv.x.n, tile.samples, self.temp)
         rows = Share(asm, conv.oh, tile.band_rows, self.temp)
-        self.sums = TileSums(asm, self.spec, tile, self.at, samples, rows)
+        self.sums = TileSums(asm, self.spec, self.x, tile, self.at, samples, rows)
         samples.restart()
         with asm.loop("n", self.n_sample_groups, on_stack=True):
             samples.next()
             rows.restart()
+            if strip:
+                strip.open_samples()
             with asm.loop("band", self.n_bands, on_stack=True):
                 rows.next()
+                if strip:
+                    self._fill(strip, samples)
                 self._sum_part()
-                add(self.x_part, tile.band_rows * conv.sh * self.x.row_bytes)
+                if strip:
+                    strip.next_rows()
+                else:
+                    add(self.x_part, tile.band_rows * conv.sh * self.x.row_bytes)
                 add(self.dz_part, tile.band_rows * self.dz.row_bytes)
             seen_rows = self.n_bands * tile.band_rows
-            add(self.x_part, tile.samples * self.x.sample_bytes - seen_rows * conv.sh * self.x.row_bytes)
+            if strip:
+                strip.next_samples()
+            else:
+                add(self.x_part, tile.samples * self.x.sample_bytes - seen_rows * conv.sh * self.x.row_bytes)
             add(self.dz_part, tile.samples * self.dz.sample_bytes - seen_rows * self.dz.row_bytes)
+
+    def _fill(self, strip: PixelStrip, samples: Share) -> None:
+        """The part of x; the pointers into a part hold nothing yet."""
+        idle = [pointer for pointer in vars(self.at).values() if pointer is not None]
+        with self.asm.gp.lent(*idle):
+            strip.fill(samples)
+        strip.origin(self.x_part)
 
     def _sum_part(self) -> None:
         """All tiles of the slice over one part."""
@@ -193,7 +217,7 @@ class _Kernel:
             self.asm.place(same_block)
 
     def _facts(self) -> Facts:
-        conv, x, dz, weights, tile = self.conv, self.x, self.dz, self.weights, self.tile
+        conv, x, dz, weights, tile = self.conv, self.conv.x, self.dz, self.weights, self.tile
         ctype = "f32" if dz.dtype == "float32" else "f64"
         over = f"n<{x.n}, oh<{conv.oh}, ow<{conv.ow}"
         row, column = _position("oh", conv.sh, "i", conv.pt), _position("ow", conv.sw, "j", conv.pl)
@@ -201,13 +225,14 @@ class _Kernel:
         formula = [f"dw[{shape}][oc,c,i,j] = sum over {over} of dz[n,oc,oh,ow] * x[n,c,{row},{column}]"]
         if conv.bias:
             formula.append(f"db[{weights.oc}][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]")
+        formula += x_formula(conv)
         return Facts(
             title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights:"
             f" {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}",
             source="asmgen/kernels/conv2d_dw.py",
             formula=tuple(formula),
             arguments=(
-                Argument("rdi", "x", ctype, str(x), "in", "halo is zero"),
+                x_argument(conv),
                 Argument("rsi", "dz", ctype, str(dz), "in", "pad lanes are zero"),
                 Argument(
                     "rdx", "dw", ctype, str(weights) if conv.bias else str(weights).removesuffix(" + bias"), "out"
@@ -215,7 +240,7 @@ class _Kernel:
             ),
             slice_unit=f"blocks of {weights.block} output channels, of {weights.n_oc_blocks}",
             flops=self.spec.flops(),
-            bytes_read=x.size_bytes + dz.size_bytes,
+            bytes_read=x_bytes(conv) + dz.size_bytes,
             bytes_written=weights.size_bytes if conv.bias else weights.bias_offset_bytes,
             tile=str(tile),
             notes=(

@@ -16,6 +16,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.kernels.conv2d_dw_strips import Strips
+from asmgen.kernels.pixel_strip import PixelStrip
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
@@ -23,24 +24,30 @@ from asmgen.tile.conv2d_dw_pooled import Tile, choose_tile, chunks, elements
 from asmgen.tile.split import parts
 
 _BIAS_CHAINS = 4  # independent sums: hides the latency of the addition
+_PREFETCH_PIXELS = 64  # how far ahead of its use dy is fetched
 
 
 def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | None = None) -> Listing:
-    """The kernel of one shape: rdi x, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output channels."""
+    """The kernel of one shape: rdi x or pixels, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output
+    channels.
+    """
     return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
 
 
 class _Kernel:
     def __init__(self, spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile) -> None:
-        self.spec, self.tile, self.conv, self.x, self.dy = spec, tile, spec.conv, spec.conv.x, spec.dy
+        self.spec, self.tile, self.conv, self.dy = spec, tile, spec.conv, spec.dy
         self.weights = spec.conv.weights
         self.asm = Assembler(isa, spec.dy.dtype, spec.symbol(isa.name))
+        self.pixels = PixelStrip(self.asm, spec.conv, tile.rows * spec.pool.ph) if spec.conv.pixels else None
+        self.x = self.pixels.layout if self.pixels else spec.conv.x
 
     def emit(self) -> Listing:
         asm = self.asm
         with asm:
             done = asm.label("done")
-            self.strips = Strips(asm, self.spec, self.weights.oc_block_bytes, self.weights.bias_offset_bytes)
+            weights = self.weights
+            self.strips = Strips(asm, self.spec, weights.oc_block_bytes, weights.bias_offset_bytes, self.pixels)
             asm.gp.free(self.strips.seek(done))
             self._clear_slice()
             self.strips.visit(self.tile.rows, self.dy.w, self._sum_block)
@@ -116,6 +123,8 @@ class _Kernel:
         x_row, x_column = self._window_steps()
         with rows.loop("row", on_stack=True):
             with asm.loop("column", n_cols):
+                x86.PREFETCHT0([self.dy_at + _PREFETCH_PIXELS * dy.pixel_bytes])
+                x86.PREFETCHT0([self.codes_at + _PREFETCH_PIXELS * dy.code_pixel_bytes])
                 for number, chunk in enumerate(chunks(self.spec, self.tile)):
                     self._multiply(acc, window, number * self.tile.positions, chunk, extents)
                 add(self.x_at, x_column)
@@ -180,7 +189,7 @@ class _Kernel:
         asm.vec.free(*chains)
 
     def _facts(self) -> Facts:
-        x, dy, weights = self.x, self.dy, self.weights
+        x, dy, weights = self.conv.x, self.dy, self.weights
         bytes_read, bytes_written = self.strips.traffic(weights)
         return Facts(
             title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights behind a max pool:"

@@ -14,6 +14,7 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.listing import Argument
+from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput
@@ -35,7 +36,8 @@ class Slots:
 class Strips:
     """The slice of a kernel, and loops over it. All slots but those of `block` describe the slice in the current strip.
 
-    dw_block_bytes: from an output-channel block of dw to the next. Takes all arguments.
+    dw_block_bytes: from an output-channel block of dw to the next. pixels: the strip that stands for x, if x is not
+    stored. Takes all arguments.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Strips:
         spec: Conv2dBackwardWeightsSparse | Conv2dBackwardWeightsPooled,
         dw_block_bytes: int,
         bias_offset_bytes: int,
+        pixels: PixelStrip | None = None,
     ) -> None:
-        self.asm, self.spec, self.conv, self.x, self.dy = asm, spec, spec.conv, spec.conv.x, spec.dy
+        self.asm, self.spec, self.conv, self.dy, self.pixels = asm, spec, spec.conv, spec.dy, pixels
+        self.x = pixels.layout if pixels else spec.conv.x
         self._steps = (self.dy.plane_bytes, self._code_plane_bytes, dw_block_bytes, self.dy.pixel_bytes)
         self._bias_offset_bytes = bias_offset_bytes
         self.slice = Slots(*(asm.stack_slot() for _ in range(5)))
@@ -65,9 +69,12 @@ class Strips:
         x86.SUB(n_blocks, begin)
         x86.JZ(done)
         x86.MOV(self.n_blocks, n_blocks)
+        if self.pixels:
+            self.pixels.start(x)
         asm.comment("the slice's first output channels; x at the pixel under tap (0, 0) of output pixel (0, 0)")
-        add(x, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
-        x86.MOV(at.x, x)
+        if not self.pixels:
+            add(x, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
+            x86.MOV(at.x, x)
         starts = [(at.dy, dy_first, dy.offset_bytes()), (at.codes, codes, 0), (at.dw, dw, 0)]
         starts.append((at.db, dw, self._bias_offset_bytes))
         for (slot, tensor, offset), step in zip(starts, self._steps, strict=True):
@@ -102,21 +109,34 @@ class Strips:
         column = (pw * conv.sw * x.pixel_bytes, dy.pixel_bytes, dy.code_pixel_bytes)
         sample = (x.sample_bytes, dy.sample_bytes, dy.code_sample_bytes)
         n_strips = -(-dy.h // n_rows)
-        with asm.loop("n", x.n, on_stack=True):
+        pixels = self.pixels
+        with asm.loop("n", conv.x.n, on_stack=True):
             rows.restart()
+            if pixels:
+                pixels.open_samples()
             with asm.loop("strip", n_strips, on_stack=True):
                 rows.next()
+                if pixels:
+                    pixels.fill()
+                    pixels.origin(temp)
+                    x86.MOV(self.slice.x, temp)
+                    pixels.next_rows()
                 for count, extent in parts(dy.w, n_cols):
                     with asm.loop("part", count, on_stack=True):
                         self._visit_blocks(rows, extent, temp, body)
                         self._advance([extent * step for step in column])
-                self._advance([n_rows * step - dy.w * back for step, back in zip(row, column, strict=True)])
-            self._advance([step - n_strips * n_rows * back for step, back in zip(sample, row, strict=True)])
+                steps = [n_rows * step - dy.w * back for step, back in zip(row, column, strict=True)]
+                self._advance(steps, moves_x=not pixels)
+            steps = [step - n_strips * n_rows * back for step, back in zip(sample, row, strict=True)]
+            self._advance(steps, moves_x=not pixels)
+            if pixels:
+                pixels.next_samples()
         asm.gp.free(temp)
 
-    def _advance(self, steps: list[int]) -> None:
-        for slot, step in zip((self.slice.x, self.slice.dy, self.slice.codes), steps, strict=True):
-            if self._has(slot):
+    def _advance(self, steps: list[int], *, moves_x: bool = True) -> None:
+        at = self.slice
+        for slot, step, moves in zip((at.x, at.dy, at.codes), steps, (moves_x, True, True), strict=True):
+            if moves and self._has(slot):
                 add(slot, step)
 
     def _visit_blocks(self, rows: Share, n_cols: int, temp: Any, body: Callable[[Share, int], None]) -> None:
@@ -136,7 +156,7 @@ class Strips:
     # the header -----------------------------------------------------------------------------------------------------
 
     def formula(self) -> tuple[str, ...]:
-        conv, x, dy, weights, pool = self.conv, self.x, self.dy, self.conv.weights, self.spec.pool
+        conv, x, dy, weights, pool = self.conv, self.conv.x, self.dy, self.conv.weights, self.spec.pool
         row, column = _position("oh", conv.sh, "i", conv.pt), _position("ow", conv.sw, "j", conv.pl)
         shape = f"{weights.oc},{weights.c},{weights.kh},{weights.kw}"
         over = f"n<{x.n}, h<{dy.h}, w<{dy.w}"
@@ -146,14 +166,14 @@ class Strips:
         lines = [f"dw[{shape}][oc,c,i,j] = sum over {over} of dy[n,oc,h,w] * x[n,c,{row},{column}]", where]
         if conv.bias:
             lines.append(f"db[{weights.oc}][oc] = sum over n, h, w of dy[n,oc,h,w]")
-        return tuple(lines)
+        return (*lines, *x_formula(conv))
 
     def arguments(self, weights: ConvWeights | ConvWeightsByInput) -> tuple[Argument, ...]:
         dy, ctype = self.dy, "f32" if self.dy.dtype == "float32" else "f64"
         codes = f"[{dy.n}][{dy.n_c_blocks}][{dy.h}][{dy.w}][{dy.block}]"
         dw = str(weights) if self.conv.bias else str(weights).removesuffix(" + bias")
         return (
-            Argument("rdi", "x", ctype, str(self.x), "in", "halo is zero"),
+            x_argument(self.conv),
             Argument("rsi", "dy", ctype, str(dy), "in", "pad lanes are zero"),
             Argument("rdx", "codes", "u8", codes, "in", "" if self.spec.pool else "not read"),
             Argument("rcx", "dw", ctype, dw, "out"),
@@ -163,7 +183,7 @@ class Strips:
         """(bytes read, bytes written) by a call over the whole slice."""
         codes = self.dy.n * self.dy.code_sample_bytes if self.spec.pool else 0
         written = weights.size_bytes if self.conv.bias else weights.bias_offset_bytes
-        return self.x.size_bytes + self.dy.size_bytes + codes, written
+        return x_bytes(self.conv) + self.dy.size_bytes + codes, written
 
 
 def _position(name: str, stride: int, tap: str, pad: int) -> str:

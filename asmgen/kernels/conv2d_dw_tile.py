@@ -11,7 +11,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
-from asmgen.plan.layout import LINE_BYTES
+from asmgen.plan.layout import LINE_BYTES, Image
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import Tile
 from asmgen.tile.split import parts
@@ -34,13 +34,23 @@ class Pointers:
 
 
 class TileSums:
-    """Emits sums over the part of dz that the pointers and shares describe; all pointers but x_at, dz_at are kept."""
+    """Emits sums over the part of dz that the pointers and shares describe; all pointers but x_at, dz_at are kept.
+
+    x: the layout of what x_tap points into, the tensor or a strip of it.
+    """
 
     def __init__(
-        self, asm: Assembler, spec: Conv2dBackwardWeights, tile: Tile, at: Pointers, samples: Share, rows: Share
+        self,
+        asm: Assembler,
+        spec: Conv2dBackwardWeights,
+        x: Image,
+        tile: Tile,
+        at: Pointers,
+        samples: Share,
+        rows: Share,
     ) -> None:
         self.asm, self.tile, self.at, self.samples, self.rows = asm, tile, at, samples, rows
-        self.conv, self.x, self.dz, self.weights = spec.conv, spec.conv.x, spec.dz, spec.conv.weights
+        self.conv, self.x, self.dz, self.weights = spec.conv, x, spec.dz, spec.conv.weights
 
     def sum_tile(self, oc_vectors: int, n_channels: int, n_rows: int, n_cols: int) -> None:
         """Load the accumulators, add this part's products, store them."""

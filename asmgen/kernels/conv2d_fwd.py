@@ -4,7 +4,8 @@
 
 A tile of pixels (whole pooling windows) x vectors of output channels is summed in registers over all channels and
 taps, so z never reaches memory. The rows of x that a row of tiles reads stay in L1 while the groups of output channels
-pass over them; their weights stream from L2. Every sum is one chain that starts at the bias.
+pass over them; their weights stream from L2. Every sum is one chain that starts at the bias. A first layer that reads
+pixels makes a strip of rows on its frame before each band of rows of y.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from asmgen.kernels.conv2d_body import (
     free_accumulators,
 )
 from asmgen.kernels.conv2d_epilogue import Epilogue
+from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
+from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dForward, dtype_tag
 from asmgen.tile.conv2d import RegisterTile
@@ -33,7 +36,8 @@ from asmgen.tile.conv2d_fwd import ForwardTile, Group, choose_tile
 
 
 def emit(spec: Conv2dForward, isa: Isa, tile: ForwardTile | None = None) -> Listing:
-    """The kernel of one shape: rdi x, rsi w (bias behind), rdx y, rcx codes (both overwritten), slice of samples.
+    """The kernel of one shape: rdi x or pixels, rsi w (bias behind), rdx y, rcx codes (both overwritten), slice of
+    samples.
 
     Raises ValueError when a pooling window has more pixels than the register file takes.
     """
@@ -45,26 +49,45 @@ class _Kernel:
 
     def __init__(self, spec: Conv2dForward, isa: Isa, tile: ForwardTile) -> None:
         self.spec, self.tile, self.conv = spec, tile, spec.conv
-        self.x_layout, self.y_layout, self.weights = spec.conv.x, spec.y, spec.conv.weights
         self.asm = Assembler(isa, spec.y.dtype, spec.symbol(isa.name))
         self.ph, self.pw = (spec.pool.ph, spec.pool.pw) if spec.pool else (1, 1)
-        self.reduction = Reduction(spec.conv.x, spec.conv.weights, tile.unroll_rows, tile.channels)
+        self.strip = PixelStrip(self.asm, spec.conv, tile.band_rows * self.ph) if spec.conv.pixels else None
+        self.x_layout = self.strip.layout if self.strip else spec.conv.x
+        self.y_layout, self.weights = spec.y, spec.conv.weights
+        self.reduction = Reduction(self.x_layout, spec.conv.weights, tile.unroll_rows, tile.channels)
         cols = tuple((j, j) for j in range(self.weights.kw))
         self.taps = Taps(self.weights.kh, 1, 1, self.conv.sh, self.conv.sw, cols)
         self.epilogue = Epilogue(self.asm, spec.y, spec.act, spec.pool, spec.codes)
 
     def emit(self) -> Listing:
-        asm, conv = self.asm, self.conv
+        asm = self.asm
         with asm:
             self._take_registers()
             with asm.loop("n", "end - begin", self.n_samples):
-                with asm.loop("oh", self.y_layout.h, on_stack=True):
-                    self._row()
-                add(self.x, self.x_layout.sample_bytes - self.y_layout.h * self.ph * conv.sh * self.x_layout.row_bytes)
+                self._rows()
                 add(self.y, self.y_layout.sample_bytes - self.y_layout.h * self.y_layout.row_bytes)
                 if self.codes is not None:
                     add(self.codes, self.y_layout.code_sample_bytes - self._code_row_bytes() * self.y_layout.h)
         return asm.finish(self._facts())
+
+    def _rows(self) -> None:
+        """All rows of y of one sample, from x or from one strip of pixels after the other."""
+        asm, x, y, strip = self.asm, self.x_layout, self.y_layout, self.strip
+        if strip is None:
+            with asm.loop("oh", y.h, on_stack=True):
+                self._row()
+            add(self.x, x.sample_bytes - y.h * self.ph * self.conv.sh * x.row_bytes)
+            return
+        strip.open_samples()
+        self.bands.restart()
+        with asm.loop("band", -(-y.h // self.tile.band_rows), on_stack=True):
+            self.bands.next()
+            strip.fill()
+            strip.origin(self.x)
+            with self.bands.loop("oh", on_stack=True):
+                self._row()
+            strip.next_rows()
+        strip.next_samples()
 
     def _take_registers(self) -> None:
         asm, conv = self.asm, self.conv
@@ -77,13 +100,15 @@ class _Kernel:
         asm.comment("the slice's first sample")
         x86.SUB(end, begin)
         self.n_samples = end
-        for pointer, layout, first in (
-            (self.x, self.x_layout, self.x_layout.offset_bytes(h=-conv.pt, w=-conv.pl)),
-            (self.y, self.y_layout, self.y_layout.offset_bytes()),
-        ):
+        x_first = self.x_layout.offset_bytes(h=-conv.pt, w=-conv.pl)
+        starts = [(self.x, self.x_layout, x_first), (self.y, self.y_layout, self.y_layout.offset_bytes())]
+        for pointer, layout, first in starts[1:] if self.strip else starts:
             x86.IMUL(offset, begin, layout.sample_bytes)
             x86.ADD(pointer, offset)
             add(pointer, first)
+        if self.strip:
+            self.strip.start(self.x, begin)
+            self.bands = Share(asm, self.y_layout.h, self.tile.band_rows, asm.gp.alloc("temporary"))
         if self.codes is not None:
             x86.IMUL(offset, begin, self.y_layout.code_sample_bytes)
             x86.ADD(self.codes, offset)
@@ -150,7 +175,7 @@ class _Kernel:
                     self.asm.v.mov(register, pixels[0][g])
 
     def _facts(self) -> Facts:
-        spec, conv, x, y, w = self.spec, self.conv, self.x_layout, self.y_layout, self.weights
+        spec, conv, x, y, w = self.spec, self.conv, self.conv.x, self.y_layout, self.weights
         ctype = dtype_tag(y.dtype)
         bias = "b[oc] + " if conv.bias else ""
         row, col = (f"{o}*{s}" if s > 1 else o for o, s in (("oh", conv.sh), ("ow", conv.sw)))
@@ -160,9 +185,10 @@ class _Kernel:
         formula = [
             f"z[n,oc,oh,ow] = {bias}sum_c,i,j {source} * w[oc,c,i,j]    i < {w.kh}, j < {w.kw}, c < {w.c}",
             f"y[n,oc] ={pool} {act}",
+            *x_formula(conv),
         ]
         arguments = [
-            Argument("rdi", "x", ctype, str(x), "in", "halo and pad lanes are 0"),
+            x_argument(conv),
             Argument("rsi", "w", ctype, str(w), "in", "lanes are output channels"),
             Argument("rdx", "y", ctype, str(y), "out", "overwritten but for the halo"),
         ]
@@ -178,7 +204,7 @@ class _Kernel:
             arguments=tuple(arguments),
             slice_unit=f"samples, 0..{spec.slice_units()}",
             flops=spec.flops(),
-            bytes_read=x.size_bytes + w.size_bytes,
+            bytes_read=x_bytes(conv) + w.size_bytes,
             bytes_written=y.n * y.n_c_blocks * y.h * y.w * y.pixel_bytes
             + (y.n * y.code_sample_bytes if spec.codes else 0),
             tile=str(self.tile),

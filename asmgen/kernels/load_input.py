@@ -1,27 +1,21 @@
 """Input: dst[n] = images[indices[n]] * scale[c] + shift[c], u8 pixels to floats.
 
-The pixels of an image are cut into runs that lie contiguously on both sides: a row, a plane, or the whole image. A run
-is covered by vectors; its ragged end by one more vector that overlaps the one before (the same pixels, the same
-values), so that no byte outside the image is read and none outside the row is written.
+The pixels of an image are cut into runs that lie contiguously on both sides: a row, a plane, or the whole image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
 
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.pixel_runs import PixelRuns
+from asmgen.kernels.window import add
 from asmgen.plan.layout import Image, round_up
 from asmgen.plan.specs import LoadInput, dtype_tag
-
-_UNROLL = 4  # vectors per trip
-_VIEWS = {16: "as_xmm", 32: "as_ymm", 64: "as_zmm"}
-_SMALLEST_VECTOR_BYTES = min(_VIEWS)
 
 
 @dataclass(frozen=True)
@@ -64,12 +58,7 @@ class _Kernel:
         self.spec = spec
         self.runs = runs(spec)
         self.asm = Assembler(isa, spec.dst.dtype, spec.symbol(isa.name))
-        self.is_uniform = len(set(zip(spec.scale, spec.shift, strict=True))) == 1
-        self.piece = self.asm.lanes
-        while self.piece > self.runs.pixels:
-            self.piece //= 2
-        if self.piece * self.asm.element_bytes < _SMALLEST_VECTOR_BYTES:
-            self.piece = 1
+        self.pixels = PixelRuns(self.asm, self.runs.pixels, spec.scale, spec.shift)
 
     def emit(self) -> Listing:
         asm, spec = self.asm, self.spec
@@ -85,7 +74,7 @@ class _Kernel:
             x86.IMUL(begin, begin, spec.dst.sample_bytes)
             x86.ADD(dst_sample, begin)
             asm.gp.free(begin)
-            self._load_constants()
+            self.pixels.take_registers()
             with asm.loop("n", "samples in the slice", left):
                 asm.comment("the sample's image")
                 x86.MOV(self.src.as_dword, [self.indices])
@@ -98,41 +87,24 @@ class _Kernel:
                 x86.ADD(dst_sample, spec.dst.sample_bytes)
         return asm.finish(self._facts())
 
-    def _load_constants(self) -> None:
-        """Scale and shift in registers; with one pair per channel, a pointer to their table."""
-        asm, spec = self.asm, self.spec
-        self.scale, self.shift = asm.vec.alloc("scale"), asm.vec.alloc("shift")
-        self.pixels = [asm.vec.alloc(f"pixels {u}") for u in range(_UNROLL)]
-        if self.is_uniform:
-            asm.v.load(self.scale, asm.vector_constant("scale", spec.scale[0]))
-            asm.v.load(self.shift, asm.vector_constant("shift", spec.shift[0]))
-            return
-        pairs = [value for pair in zip(spec.scale, spec.shift, strict=True) for value in pair]
-        padding = [0.0] * (-len(pairs) % asm.lanes)
-        self.pair = asm.gp.alloc("scale, shift of the channel")
-        self.table = asm.vector_constant("scale_shift", pairs + padding, "scale, shift per channel")
-
     def _zero_padding(self) -> None:
         """Rows: clear the vectors that hold padding; the pixels then overwrite their share."""
         asm, dst = self.asm, self.spec.dst
         if isinstance(dst, Image) or dst.stride == dst.features:
             return
         asm.comment(f"padding: elements {dst.features}..{dst.stride - 1} of the row are zero")
-        zero = self.pixels[0]
+        zero = asm.vec.alloc("zero")
         asm.v.zero(zero)
         for n_elements in range(round_up(dst.stride - dst.features, asm.lanes), 0, -asm.lanes):
             asm.v.store([self.dst + (dst.stride - n_elements) * dst.element_bytes], zero)
+        asm.vec.free(zero)
 
     def _image(self) -> None:
         """All runs of one sample; leaves src behind the image."""
-        asm, spec, shape = self.asm, self.spec, self.runs
-        if not self.is_uniform:
-            x86.LEA(self.pair, self.table)
+        asm, shape = self.asm, self.runs
+        self.pixels.first_channel()
         with asm.loop("c", shape.n_channels):
-            if not self.is_uniform:
-                asm.v.broadcast(self.scale, [self.pair])
-                asm.v.broadcast(self.shift, [self.pair + spec.dst.element_bytes])
-                x86.ADD(self.pair, 2 * spec.dst.element_bytes)
+            self.pixels.next_channel()
             with asm.loop("h", shape.rows):
                 self._run()
             if shape.channel_bytes:
@@ -140,50 +112,11 @@ class _Kernel:
 
     def _run(self) -> None:
         """One run; leaves src behind it and dst at the next one."""
-        asm, n_pixels, piece = self.asm, self.runs.pixels, self.piece
-        n_groups, rest = divmod(n_pixels, _UNROLL * piece)
-        piece_bytes = piece * asm.element_bytes
-        done = 0
-        if n_groups:
-            with asm.loop("w", n_groups):
-                for u in range(_UNROLL):
-                    self._pixels(self.pixels[u], u * piece)
-                x86.ADD(self.src, _UNROLL * piece)
-                x86.ADD(self.dst, _UNROLL * piece_bytes)
-            done = n_groups * _UNROLL * piece
-        for u in range(rest // piece):
-            self._pixels(self.pixels[u], u * piece)
-        if rest % piece:
-            self._pixels(self.pixels[-1], rest - piece)
-            asm.note("ragged end: overlaps the pixels before it")
-        if self.runs.n_channels * self.runs.rows > 1:
-            if rest:
-                x86.ADD(self.src, rest)
-            if done * asm.element_bytes != self.runs.step_bytes:
-                x86.ADD(self.dst, self.runs.step_bytes - done * asm.element_bytes)
-
-    def _pixels(self, register: Any, first: int) -> None:
-        """`piece` pixels from `first` on: convert, scale, store."""
-        v = self.asm.v
-        source, target = [self.src + first], [self.dst + first * self.asm.element_bytes]
-        if self.piece == 1:
-            pixels = register.as_xmm
-            v.from_u8_scalar(pixels, source)
-            v.mul_add(pixels, self.scale.as_xmm, self.shift.as_xmm)
-            v.store_scalar(target, pixels)
-            return
-        view = attrgetter(_VIEWS[self.piece * self.asm.element_bytes])
-        v.from_u8(view(register), source)
-        v.mul_add(view(register), view(self.scale), view(self.shift))
-        v.store(target, view(register))
-
-    def _tile(self) -> str:
-        """How a run is cut."""
-        n_groups, rest = divmod(self.runs.pixels, _UNROLL * self.piece)
-        n_rest = -(-rest // self.piece)
-        counts = ([f"{n_groups} x {_UNROLL}"] if n_groups else []) + ([str(n_rest)] if n_rest else [])
-        unit = "single pixels" if self.piece == 1 else f"vectors of {self.piece} pixels"
-        return f"a run in {unit}: {' + '.join(counts)}"
+        shape, element_bytes = self.runs, self.asm.element_bytes
+        done = self.pixels.convert(self.src, self.dst)
+        if shape.n_channels * shape.rows > 1:
+            add(self.src, shape.pixels - done)
+            add(self.dst, shape.step_bytes - done * element_bytes)
 
     def _facts(self) -> Facts:
         spec, dst, shape = self.spec, self.spec.dst, self.runs
@@ -191,8 +124,8 @@ class _Kernel:
         notes = [
             f"a run of {shape.pixels} contiguous pixels: {shape.rows} a channel step, {shape.n_channels} channel steps"
         ]
-        if ragged := shape.pixels % self.piece:
-            size = f"{shape.pixels} = {shape.pixels // self.piece} x {self.piece} + {ragged}"
+        if ragged := shape.pixels % self.pixels.piece:
+            size = f"{shape.pixels} = {shape.pixels // self.pixels.piece} x {self.pixels.piece} + {ragged}"
             notes.append(f"{size}: the last vector of a run overlaps the one before")
         return Facts(
             title=f"load_input  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
@@ -207,6 +140,6 @@ class _Kernel:
             flops=spec.flops(),
             bytes_read=dst.n * (n_pixels + 4),
             bytes_written=dst.n * n_pixels * dst.element_bytes,
-            tile=self._tile(),
+            tile=self.pixels.describe(),
             notes=tuple(notes),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from asmgen.model.geometry import Shape
 from asmgen.model.layers import Conv2D, Dense
 from asmgen.model.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
@@ -59,6 +61,7 @@ class _Builder:
         self.entries: list[Entry] = []
         self.parameters: list[LayerParameters] = []
         self.convs: dict[int, Conv] = {}
+        self.input = "x0"
 
     def build(self) -> Plan:
         self._io_tensors()
@@ -81,7 +84,7 @@ class _Builder:
             offsets=offsets,
             arena_bytes=arena_bytes,
             parameters=tuple(self.parameters),
-            input="x0",
+            input=self.input,
             logits=f"y{len(self.groups)}",
         )
         plan.check()
@@ -101,6 +104,7 @@ class _Builder:
     def _io_tensors(self) -> None:
         element_bytes = ELEMENT_BYTES[self.dtype]
         self._raw("indices", 4 * self.batch, owned=True)
+        self._raw("pixels", 8 * self.batch, owned=True)
         self._raw("labels", 4 * self.batch, owned=True)
         self._raw("loss", LINE_BYTES + round_up(element_bytes * self.batch, LINE_BYTES) + 4 * self.batch, owned=True)
         self._raw("hyper", 3 * element_bytes, owned=True)
@@ -143,7 +147,7 @@ class _Builder:
     def _forward(self) -> None:
         self._load_input()
         for number, group in enumerate(self.groups, start=1):
-            x, y = f"y{number - 1}" if number > 1 else "x0", f"y{number}"
+            x, y = f"y{number - 1}" if number > 1 else self.input, f"y{number}"
             halo = self._halo_wanted(number)
             match group.kind:
                 case "conv":
@@ -171,15 +175,23 @@ class _Builder:
         self._entry("forward", loss, (z, "labels", f"d{z}", "loss"), (f"d{z}", "loss"), "loss", loss.kind)
 
     def _load_input(self) -> None:
+        """The input as numbers, unless the first layer reads the pixels itself.
+
+        A dense layer does not: forward and the weight gradient would convert them for every group of outputs again.
+        """
         c, h, w = self.model.input
         first = self.groups[0]
+        scale, shift = zip(*self.model.data.affine(c), strict=True)
         dst: Activations
         if first.kind == "conv":
             dst = Image(self.batch, c, h, w, 1, self.dtype, _conv_halo(first))
+            conv = replace(self._conv(first, dst), pixels=specs.Pixels(scale, shift))
+            if self.policy.reads_pixels(conv, first.pool):
+                self.input, self.convs[1] = "pixels", conv
+                return
         else:
             dst = self._rows((c * h * w,))
         self._add("x0", dst)
-        scale, shift = zip(*self.model.data.affine(c), strict=True)
         spec = specs.LoadInput(c, h, w, dst, scale, shift)
         self._entry("forward", spec, ("images", "indices", "x0"), ("x0",), "input", "load_input")
 
@@ -205,19 +217,23 @@ class _Builder:
         self._raw(name, y.n * y.n_c_blocks * y.h * y.w * y.block)
         return name
 
-    def _conv_forward(self, number: int, group: Group, x: str, y: str, halo: Halo) -> None:
+    def _conv(self, group: Group, x: Image) -> Conv:
         layer = group.placed.layer
         assert isinstance(layer, Conv2D)
-        source = self._images(x)
-        weights = ConvWeights(layer.filters, source.c, *layer.kernel, self.lanes, self.dtype)
-        by_input = self.policy.sparse and _has_sparse_dw(group, source)
-        self._parameters(number, group, weights.by_input() if by_input else weights)
-        self._add(y, self._image(group.out_shape, halo))
+        weights = ConvWeights(layer.filters, x.c, *layer.kernel, self.lanes, self.dtype)
         _, oh, ow = group.out_shape
         ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
         top, _, left, _ = layer.pads
-        conv = Conv(source, weights, oh * ph, ow * pw, *layer.stride, top, left, layer.bias)
-        self.convs[number] = conv
+        return Conv(x, weights, oh * ph, ow * pw, *layer.stride, top, left, layer.bias)
+
+    def _conv_forward(self, number: int, group: Group, x: str, y: str, halo: Halo) -> None:
+        if number not in self.convs:
+            self.convs[number] = self._conv(group, self._images(x))
+        conv = self.convs[number]
+        weights = conv.weights
+        by_input = self.policy.sparse and _has_sparse_dw(group, conv.x)
+        self._parameters(number, group, weights.by_input() if by_input else weights)
+        self._add(y, self._image(group.out_shape, halo))
         codes = self._codes(number, group)
         outputs = (y, codes) if codes else (y,)
         w = self._forward_weights(number, group)
@@ -228,7 +244,7 @@ class _Builder:
         if m is not None and _winograd_fits(group.pool):
             spec, op = specs.Conv2dForwardWinograd(*what, m), f"conv2d_winograd{m}"
             w = self._winograd_weights(number, group, w, m, mirrored=False)
-        text = _text(op + ("+bias" if layer.bias else ""), group)
+        text = _text(op + ("+bias" if conv.bias else ""), group)
         self._entry("forward", spec, (x, w, y, codes), outputs, group.placed.label, text)
 
     def _winograd_weights(self, number: int, group: Group, w: str, m: int, *, mirrored: bool) -> str:
@@ -275,7 +291,7 @@ class _Builder:
         first_trained = self.parameters[0].group
         for number in range(len(self.groups), first_trained - 1, -1):
             group = self.groups[number - 1]
-            x = f"y{number - 1}" if number > 1 else "x0"
+            x = f"y{number - 1}" if number > 1 else self.input
             dx = f"d{x}" if number > first_trained else None
             match group.kind:
                 case "conv":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from asmgen.plan.specs import Conv
+from asmgen.plan.specs import Conv, Pool
 
 #: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
 Algorithm = Callable[[Conv, bool], int | None]
@@ -16,11 +16,21 @@ def direct(conv: Conv, backward: bool) -> int | None:
     return None
 
 
+#: (first convolution, its fused pool) -> whether its kernels read the u8 images, so that no copy as numbers exists.
+ReadsPixels = Callable[[Conv, Pool | None], bool]
+
+
+def stored(conv: Conv, pool: Pool | None) -> bool:
+    """The ReadsPixels that always stores the input as numbers."""
+    return False
+
+
 @dataclass(frozen=True)
 class Policy:
-    """algorithm: how each 3 x 3 convolution is computed. sparse: gradients behind a max pool come from the live entries
-    of the pooled gradient, not from one of full size.
+    """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does. sparse:
+    gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
     """
 
     algorithm: Algorithm = direct
+    reads_pixels: ReadsPixels = stored
     sparse: bool = True

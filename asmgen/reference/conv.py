@@ -29,6 +29,15 @@ def _columns(conv: Conv, sample: Array) -> Array:
     return patches.transpose(0, 3, 4, 1, 2).reshape(-1, conv.oh * conv.ow)
 
 
+def numbers(conv: Conv, x: Array) -> Array:
+    """x [n, c, h, w], made of the u8 images where the convolution reads pixels."""
+    if conv.pixels is None:
+        return x
+    per_channel = (1, conv.x.c, 1, 1)
+    scale, shift = (np.reshape(constants, per_channel) for constants in (conv.pixels.scale, conv.pixels.shift))
+    return np.asarray(x * scale + shift)
+
+
 def forward(conv: Conv, x: Array, w: Array, b: Array) -> Array:
     """z [n, oc, oh, ow] = b + conv(x, w); b is ignored where the convolution has no bias."""
     flat = w.reshape(w.shape[0], -1).astype(np.float64)

@@ -49,6 +49,7 @@ class Interpreter:
         self._n_steps += 1
         self.images, self.present = images, present
         self.values["indices"], self.values["labels"] = np.asarray(indices), np.asarray(labels)
+        self.values["pixels"] = images[self.values["indices"]]
         self.values["hyper"] = self.hyper(lr)
 
     def hyper(self, lr: float) -> tuple[float, float, float]:

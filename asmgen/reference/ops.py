@@ -101,8 +101,8 @@ def load_input(spec: specs.LoadInput, images: Array, indices: Array) -> tuple[Ar
 
 
 def conv2d_forward(spec: specs.Conv2dForward, x: Array, w: Array, b: Array) -> tuple[Array, Array | None]:
-    """x, w, b -> y, codes (None unless the spec has codes)."""
-    z = conv.forward(spec.conv, x, w, b)
+    """x (or the u8 images of the samples), w, b -> y, codes (None unless the spec has codes)."""
+    z = conv.forward(spec.conv, conv.numbers(spec.conv, x), w, b)
     if spec.pool is None:
         return activate(spec.act, z), None
     z_windows = windows(z, spec.pool)
@@ -134,8 +134,9 @@ def conv2d_dx(spec: specs.Conv2dBackwardInput, dz: Array, w: Array) -> tuple[Arr
 
 
 def conv2d_dw(spec: specs.Conv2dBackwardWeights, x: Array, dz: Array) -> tuple[Array, Array | None]:
-    """x, dz -> dw, db (None without bias)."""
-    return conv.backward_weights(spec.conv, x, dz), dz.sum((0, 2, 3)) if spec.conv.bias else None
+    """x (or the u8 images of the samples), dz -> dw, db (None without bias)."""
+    dw = conv.backward_weights(spec.conv, conv.numbers(spec.conv, x), dz)
+    return dw, dz.sum((0, 2, 3)) if spec.conv.bias else None
 
 
 def _unpooled(dy: Array, codes: Array | None, pool: Pool | None, h: int, w: int) -> Array:
@@ -152,9 +153,10 @@ def conv2d_dw_pooled(
     dy: Array,
     codes: Array | None,
 ) -> tuple[Array, Array | None]:
-    """x, dy, codes (None without a pool) -> dw, db (None without bias)."""
+    """x (or the u8 images of the samples), dy, codes (None without a pool) -> dw, db (None without bias)."""
     dz = _unpooled(dy, codes, spec.pool, spec.conv.oh, spec.conv.ow)
-    return conv.backward_weights(spec.conv, x, dz), dy.sum((0, 2, 3)) if spec.conv.bias else None
+    dw = conv.backward_weights(spec.conv, conv.numbers(spec.conv, x), dz)
+    return dw, dy.sum((0, 2, 3)) if spec.conv.bias else None
 
 
 def live_entries(spec: specs.LiveEntries, dy: Array, codes: Array | None) -> tuple[Array]:

@@ -138,13 +138,17 @@ def _code_bytes(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> int:
 
 
 def _with_part(spec: Conv2dBackwardWeights, tile: Tile) -> Tile:
-    """Set how many samples or rows a pass covers: as many as leave the parts of dz and x in L2 together."""
+    """Set how many samples or rows a pass covers: as many as leave the parts of dz and x in L2 together.
+
+    A strip of pixels holds all channels of the part.
+    """
     conv, dz = spec.conv, spec.dz
     x_planes = -(-tile.channels // conv.x.block)
 
     def part_bytes(rows: int) -> int:
         x_rows = (rows - 1) * conv.sh + conv.weights.kh
-        return tile.oc_vectors * rows * dz.row_bytes + x_planes * x_rows * conv.x.row_bytes
+        x_bytes = conv.strip(rows).sample_bytes if conv.pixels else x_planes * x_rows * conv.x.row_bytes
+        return tile.oc_vectors * rows * dz.row_bytes + x_bytes
 
     if part_bytes(conv.oh) <= PART_BYTES:
         samples = min(dz.n, PART_BYTES // part_bytes(conv.oh))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.cost import MACHINES, Candidate, ranked
+from asmgen.tile.pixel_strip import band_rows
 from asmgen.tile.split import parts
 
 BAND_BYTES = 16 * 1024  # of dy: near for the next tile, and loading and storing the sums hardly counts
@@ -67,6 +68,8 @@ def _register_tiles(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Iterator[Til
     weights, dy = spec.conv.weights, spec.dy
     n_positions = spec.pool.ph * spec.pool.pw
     rows = max(1, min(dy.h, BAND_BYTES // (dy.w * dy.pixel_bytes)))
+    if spec.conv.pixels:
+        rows = min(rows, band_rows(spec.conv, dy.h, spec.pool.ph))
     rows = -(-dy.h // -(-dy.h // rows))
     spare = isa.n_vregs - (2 if isa.has_fma else 3)  # dy and the codes, where x is broadcast later; a scratch product
     for positions in range(1, min(n_positions, N_MASKS if isa.has_mask else spare - 1) + 1):

@@ -20,6 +20,7 @@ from asmgen.tile.conv2d import (
     trips_divisor,
 )
 from asmgen.tile.cost import Candidate, ranked
+from asmgen.tile.pixel_strip import band_rows
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,20 @@ class Group:
 
 @dataclass(frozen=True)
 class ForwardTile:
-    """Groups of output channels with their tiles; whether the row taps and how many channels are unrolled."""
+    """Groups of output channels with their tiles; whether the row taps and how many channels are unrolled.
+
+    band_rows: rows of y that are computed from one strip of pixels; 0 where x is stored.
+    """
 
     groups: tuple[Group, ...]
     unroll_rows: bool
     channels: int
+    band_rows: int
 
     def __str__(self) -> str:
         runs = ((group.count, run) for group in self.groups for run in group.runs)
-        return describe(runs, self.unroll_rows, self.channels)
+        strips = f"; {self.band_rows} rows of y from a strip of pixels" if self.band_rows else ""
+        return describe(runs, self.unroll_rows, self.channels) + strips
 
 
 def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
@@ -80,4 +86,5 @@ def _unrolled(spec: Conv2dForward, isa: Isa, groups: tuple[Group, ...]) -> Forwa
     n_taps = spec.conv.weights.kh * spec.conv.weights.kw
     unroll_rows = fits_unrolled(isa, tiles, n_taps)
     channels = channel_unroll(isa, tiles, n_taps, trips_divisor(spec.conv.x)) if unroll_rows else 1
-    return ForwardTile(groups, unroll_rows, channels)
+    conv, (rows, _) = spec.conv, _window(spec)
+    return ForwardTile(groups, unroll_rows, channels, band_rows(conv, spec.y.h, rows) if conv.pixels else 0)

@@ -16,6 +16,8 @@ from asmgen.bench.peak import Peak
 from asmgen.emit.generate import emit_plan
 from asmgen.model.load import load_model
 from asmgen.plan.build import build_plan
+from asmgen.plan.policy import Policy
+from asmgen.tile.pixel_strip import reads_pixels
 
 ATTEMPTS = 4
 ROUNDS = 3
@@ -47,7 +49,7 @@ def test_kernels_keep_their_share_of_the_peak(source, isa):
     level = list(ISAS).index(isa)
     limits = {(layer, way): shares[level] * LEAST for model, layer, way, shares in RECORDED if model == source}
     model = load_model(*source)
-    plan = build_plan(model, ISAS[isa].lanes(model.dtype))
+    plan = build_plan(model, ISAS[isa].lanes(model.dtype), Policy(reads_pixels=reads_pixels))
     listings = emit_plan(plan, ISAS[isa])
     keys = {entry.spec: (entry.layer, direction(entry)) for entry in plan.entries if is_product(entry)}
     assert limits.keys() <= set(keys.values()), "the plan has no kernel for what was recorded"

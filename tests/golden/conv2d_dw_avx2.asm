@@ -4,7 +4,7 @@
 ;   db[8][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]
 ;   32 flop; reads 128 B, writes 64 B
 ; void conv1_dw_n1c1h1w2_k8_bias_f32_avx2(x, dz, dw, begin, end)   SysV AMD64, leaf
-;   rdi  x   f32 [1][1][1][2][8]         in   halo is zero
+;   rdi  x   f32 [1][1][1][2][8]         in   halo and pad lanes are 0
 ;   rsi  dz  f32 [1][1][1][2][8]         in   pad lanes are zero
 ;   rdx  dw  f32 [1][1][1][1][8] + bias  out
 ;   r8   begin   r9 end: slice of blocks of 8 output channels, of 1

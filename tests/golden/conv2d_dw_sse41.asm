@@ -4,7 +4,7 @@
 ;   db[4][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]
 ;   16 flop; reads 64 B, writes 32 B
 ; void conv1_dw_n1c1h1w2_k4_bias_f32_sse41(x, dz, dw, begin, end)   SysV AMD64, leaf
-;   rdi  x   f32 [1][1][1][2][4]         in   halo is zero
+;   rdi  x   f32 [1][1][1][2][4]         in   halo and pad lanes are 0
 ;   rsi  dz  f32 [1][1][1][2][4]         in   pad lanes are zero
 ;   rdx  dw  f32 [1][1][1][1][4] + bias  out
 ;   r8   begin   r9 end: slice of blocks of 4 output channels, of 1

@@ -8,13 +8,14 @@
 ;   rdx  dst      f32 [2][8]           out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
-; clobbers  rax r10 rsi rdx r8 r9 ymm0-4 flags (vzeroupper: bits 128 and up of ymm0-15)
+; clobbers  rax r10 rsi rdx r8 r9 ymm0-4 ymm6 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      a run in single pixels: 3
 ;   ymm0   scale
 ;   ymm1   shift
 ;   ymm2   pixels 0
 ;   ymm3   pixels 1
 ;   ymm4   pixels 2
+;   ymm6   zero
 ;   rax    pixel
 ;   r10    dst
 ;   rdi    images
@@ -56,8 +57,8 @@ load_input_n2c1h1w3_rows_f32_avx2:
     add rax, rdi
     lea r10, [rdx]
     ; padding: elements 3..7 of the row are zero
-    vxorps ymm2, ymm2, ymm2
-    vmovups [r10], ymm2
+    vxorps ymm6, ymm6, ymm6
+    vmovups [r10], ymm6
     vpxor xmm2, xmm2, xmm2
     vpinsrb xmm2, xmm2, [rax], 0
     vcvtdq2ps xmm2, xmm2

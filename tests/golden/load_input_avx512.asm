@@ -8,13 +8,14 @@
 ;   rdx  dst      f32 [2][16]          out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
-; clobbers  rax r10 rsi rdx r8 r9 zmm0-4 flags (vzeroupper: bits 128 and up of zmm0-15)
+; clobbers  rax r10 rsi rdx r8 r9 zmm0-4 zmm6 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      a run in single pixels: 3
 ;   zmm0   scale
 ;   zmm1   shift
 ;   zmm2   pixels 0
 ;   zmm3   pixels 1
 ;   zmm4   pixels 2
+;   zmm6   zero
 ;   rax    pixel
 ;   r10    dst
 ;   rdi    images
@@ -56,8 +57,8 @@ load_input_n2c1h1w3_rows_f32_avx512:
     add rax, rdi
     lea r10, [rdx]
     ; padding: elements 3..15 of the row are zero
-    vpxord zmm2, zmm2, zmm2
-    vmovups [r10], zmm2
+    vpxord zmm6, zmm6, zmm6
+    vmovups [r10], zmm6
     vpxor xmm2, xmm2, xmm2
     vpinsrb xmm2, xmm2, [rax], 0
     vcvtdq2ps xmm2, xmm2

@@ -8,13 +8,14 @@
 ;   rdx  dst      f32 [2][4]           out  halo not written, padding zero
 ;   r8   begin   r9 end: slice of samples, 0..2
 ; saves     none
-; clobbers  rax r10 rsi rdx r8 r9 xmm0-4 flags
+; clobbers  rax r10 rsi rdx r8 r9 xmm0-4 xmm6 flags
 ; tile      a run in single pixels: 3
 ;   xmm0   scale
 ;   xmm1   shift
 ;   xmm2   pixels 0
 ;   xmm3   pixels 1
 ;   xmm4   pixels 2
+;   xmm6   zero
 ;   rax    pixel
 ;   r10    dst
 ;   rdi    images
@@ -56,8 +57,8 @@ load_input_n2c1h1w3_rows_f32_sse41:
     add rax, rdi
     lea r10, [rdx]
     ; padding: elements 3..3 of the row are zero
-    xorps xmm2, xmm2
-    movups [r10], xmm2
+    xorps xmm6, xmm6
+    movups [r10], xmm6
     pxor xmm2, xmm2
     pinsrb xmm2, [rax], 0
     cvtdq2ps xmm2, xmm2

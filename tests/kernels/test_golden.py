@@ -14,7 +14,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.kernels.registry import _EMITTERS, emit_kernel
 from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
-from asmgen.plan.specs import Activation, Conv, Pool
+from asmgen.plan.specs import Activation, Conv, Pixels, Pool
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MAX_LINES = 150
@@ -43,11 +43,18 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     conv_of_row = Conv(row, weights, 1, 2, 1, 1, 0, 0, True)
     conv_of_one = Conv(x, ConvWeights(1, 1, 1, 1, lanes, F32), 2, 2, 1, 1, 0, 0, True)
     conv_to_pair = Conv(x, ConvWeights(2, 1, 1, 1, lanes, F32), 2, 2, 1, 1, 0, 0, True)
+    pixels = Pixels((1 / 255,), (0.0,))
+    conv_of_pixels = Conv(
+        Image(1, 1, 2, 1, 1, F32), ConvWeights(1, 1, 1, 1, lanes, F32), 2, 1, 1, 1, 0, 0, True, pixels
+    )
     inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
     dense = DenseWeights(1, inputs, lanes, F32)
     return {
         "load_input": specs.LoadInput(1, 1, 3, Rows(2, 3, lanes, F32), (1 / 255,), (0.0,)),
         "conv2d_fwd": specs.Conv2dForward(conv, y, RELU, MAX2, codes=True),
+        "conv2d_fwd_pixels": specs.Conv2dForward(
+            conv_of_pixels, Image(1, 1, 2, 1, lanes, F32), RELU, None, codes=False
+        ),
         "conv2d_unpool": specs.Conv2dUnpool(y, y, dz, RELU, MAX2),
         "conv2d_dx": specs.Conv2dBackwardInput(conv_to_pair, z_pair, x),
         "conv2d_dw": specs.Conv2dBackwardWeights(conv_of_row, z_row),

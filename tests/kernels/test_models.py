@@ -12,7 +12,9 @@ from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
 from asmgen.model.load import load_model
 from asmgen.plan.build import build_plan
+from asmgen.plan.policy import Policy
 from asmgen.plan.specs import KernelSpec
+from asmgen.tile.pixel_strip import reads_pixels
 
 BATCH = 2
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.py"))
@@ -28,7 +30,8 @@ def model_specs(path: Path, lanes: int) -> dict[KernelSpec, None]:
     found: dict[KernelSpec, None] = {}
     for options in OPTIONS.get(path.stem, [{}]):
         model = load_model(path, options)
-        found.update(dict.fromkeys(build_plan(replace(model, batch_size=BATCH), lanes).specs()))
+        plan = build_plan(replace(model, batch_size=BATCH), lanes, Policy(reads_pixels=reads_pixels))
+        found.update(dict.fromkeys(plan.specs()))
     return found
 
 

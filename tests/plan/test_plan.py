@@ -13,6 +13,8 @@ from asmgen.errors import UnsupportedError
 from asmgen.model.load import load_model
 from asmgen.plan.build import build_plan
 from asmgen.plan.fuse import fuse
+from asmgen.plan.policy import Policy
+from asmgen.tile.pixel_strip import reads_pixels
 
 MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
 
@@ -24,10 +26,13 @@ def plans():
         yield name, make(layers, outputs)
 
 
+@pytest.mark.parametrize("stores_input", [False, True])
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16])
 @pytest.mark.parametrize(("name", "model"), list(plans()), ids=lambda value: value if isinstance(value, str) else "")
-def test_plan_checks_and_shares_memory_safely(name, model, lanes):
-    plan = build_plan(model, lanes)  # runs Plan.check
+def test_plan_checks_and_shares_memory_safely(name, model, lanes, stores_input):
+    plan = (
+        build_plan(model, lanes) if stores_input else build_plan(model, lanes, Policy(reads_pixels=reads_pixels))
+    )  # Plan.check
     # Independently of Plan.check: follow who wrote each byte range last, and who reads it.
     holder: dict[str, str] = {}
     spans = {t.name: (plan.offsets[t.name], plan.offsets[t.name] + t.size_bytes) for t in plan.tensors}
@@ -66,6 +71,20 @@ def test_catdog_is_the_documented_plan():
     texts = [entry.text for entry in build_plan(load_model("models/catdog.py"), 16).phase("forward")]
     fused = "conv2d+bias+relu+maxpool2"
     assert texts == ["load_input", fused, fused, fused, "dense+bias+relu", "dense+bias", "bce"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_convolutions_read_the_pixels_and_dense_layers_a_copy(name):
+    model = load_model(f"models/{name}.py")
+    plan = build_plan(model, 8, Policy(reads_pixels=reads_pixels))
+    readers = [entry.text for entry in plan.entries if plan.input in entry.inputs]
+    if isinstance(model.layers[0], Conv2D):
+        assert plan.input == "pixels"
+        assert "x0" not in plan.offsets
+        assert len(readers) == 2
+    else:
+        assert plan.input == "x0"
+        assert [text.split("+")[0] for text in readers] == ["dense", "dense_dw"]
 
 
 def test_no_gradient_below_the_first_weights():

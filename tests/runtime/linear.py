@@ -61,6 +61,7 @@ class Linear:
         weights = padded * self.outputs
         sizes = {
             "indices": 4 * self.batch,
+            "pixels": 8 * self.batch,
             "labels": 4 * self.batch,
             "loss": 128 + 12 * self.batch + 64,
             "hyper": 64,

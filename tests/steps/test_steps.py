@@ -26,7 +26,9 @@ from asmgen.emit.generate import emit_plan
 from asmgen.harness.machine import Machine
 from asmgen.harness.steps import compare_steps
 from asmgen.plan.build import build_plan
+from asmgen.plan.policy import Policy
 from asmgen.reference.initial import initial_parameters
+from asmgen.tile.pixel_strip import reads_pixels
 
 OPTIMIZERS = [
     SGD(0.05, weight_decay=0.01),
@@ -39,7 +41,7 @@ OPTIMIZERS = [
 
 def compare(model, isa_name):
     isa = ISAS[isa_name]
-    plan = build_plan(model, isa.lanes(model.dtype))
+    plan = build_plan(model, isa.lanes(model.dtype), Policy(reads_pixels=reads_pixels))
     machine = Machine(plan, isa, emit_plan(plan, isa))
     differences = list(compare_steps(model, machine, initial_parameters(model), n_steps=3))
     outputs = sum(len(entry.outputs) for entry in plan.entries)

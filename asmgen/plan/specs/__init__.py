@@ -22,6 +22,7 @@ from asmgen.plan.specs.conv import (
     Conv2dForward,
     Conv2dPackInputGradient,
     Conv2dUnpool,
+    Pixels,
 )
 from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward
 from asmgen.plan.specs.ends import LoadInput, Loss, Update
@@ -58,6 +59,7 @@ __all__ = [
     "LiveEntries",
     "LoadInput",
     "Loss",
+    "Pixels",
     "Pool",
     "PoolBackward",
     "PoolForward",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asmgen.plan.layout import ConvWeights, Image
+from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs.base import (
     Activation,
     KernelSpec,
@@ -20,11 +20,23 @@ from asmgen.plan.specs.base import (
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """The network's input as the data set has it: x[n,c] = u8 * scale[c] + shift[c], and 0 in the halo.
+
+    The argument `pixels` is u64[n], the address of each sample's u8 image [c][h][w].
+    """
+
+    scale: tuple[float, ...]  # one per channel
+    shift: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Conv:
     """Geometry shared by the kernels of z[oc,oh,ow] = b[oc] + sum_{c,i,j} x[c, oh*sh+i-pt, ow*sw+j-pl] * w[oc,c,i,j].
 
     `oh`, `ow` are the rows and columns of z that are computed: with a fused pool, only those the pool reads. x has a
-    halo at least as wide as the taps reach, so x offsets (oh*sh+i-pt) are always inside the buffer.
+    halo at least as wide as the taps reach, so x offsets (oh*sh+i-pt) are always inside the buffer. With `pixels`, x is
+    never stored: kernels make the rows that they need (`strip`), and their argument is `pixels` instead of x.
     """
 
     x: Image
@@ -36,6 +48,18 @@ class Conv:
     pt: int
     pl: int
     bias: bool
+    pixels: Pixels | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels and self.x.block != 1:
+            raise ValueError(f"Conv: pixels are planar, but x has blocks of {self.x.block} channels")
+
+    def strip(self, n_rows: int, samples: int = 1) -> Image:
+        """Planar rows of x that n_rows rows of z read, the halo's rows among them; its columns are the strip's halo."""
+        x, weights = self.x, self.weights
+        right = max(0, (self.ow - 1) * self.sw + weights.kw - self.pl - x.w)
+        rows = (n_rows - 1) * self.sh + weights.kh
+        return Image(samples, x.c, rows, x.w, 1, x.dtype, Halo(0, 0, self.pl, right))
 
     @property
     def macs(self) -> int:
@@ -50,7 +74,7 @@ class Conv:
             "" if (self.sh, self.sw) == (1, 1) else f"s{self.sh}" if self.sh == self.sw else f"s{self.sh}x{self.sw}"
         )
         pad = f"t{self.pt}l{self.pl}" if (self.pt, self.pl) != (self.x.halo.top, self.x.halo.left) else ""
-        block = "planar" if self.x.block == 1 and w.block != 1 else ""
+        block = "u8" if self.pixels else "planar" if self.x.block == 1 and w.block != 1 else ""
         return f"conv{kernel}{stride}{pad}", f"n{self.x.n}{image_tag(self.x)}{block}_k{w.oc}"
 
 

@@ -52,7 +52,7 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
     """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels, for a planar x with few channels.
 
     The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0 made in registers instead
-    of read from memory. Arguments: x, dy, codes, dw.
+    of read from memory. Arguments: x (or pixels), dy, codes, dw.
     """
 
     conv: Conv

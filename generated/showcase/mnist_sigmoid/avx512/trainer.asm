@@ -13,16 +13,17 @@ a.dw1     equ 204160
 a.grads   equ 204160
 a.dw3     equ 405120
 a.indices equ 408320
-a.labels  equ 408448
-a.loss    equ 408576
-a.hyper   equ 409024
-a.x0      equ 409088
-a.y1      equ 609792
-a.y2      equ 617984
-a.y3      equ 626176
-a.dy3     equ 630272
-a.dy2     equ 634368
-a.dy1     equ 642560
+a.pixels  equ 408448
+a.labels  equ 408704
+a.loss    equ 408832
+a.hyper   equ 409280
+a.x0      equ 409344
+a.y1      equ 610048
+a.y2      equ 618240
+a.y3      equ 626432
+a.dy3     equ 630528
+a.dy2     equ 634624
+a.dy1     equ 642816
 
 ; A call:  KERNEL symbol, rdi, rsi, rdx, rcx, units of the slice        ("-": not used)
 ; Every thread runs its share of the units; behind a BARRIER all shares are done (runtime/kernel.inc).
@@ -77,13 +78,14 @@ section .rodata
     FACT model_validation_source, VALIDATION_NONE
     FACT model_validation_begin,  0
     FACT model_validation_end,    0
-    FACT model_arena_bytes,       650752
+    FACT model_arena_bytes,       651008
     FACT model_indices,           a.indices
+    FACT model_pixels,            a.pixels
     FACT model_labels,            a.labels
     FACT model_loss,              a.loss
     FACT model_hyper,             a.hyper
-    FACT model_losses,            408640
-    FACT model_preds,             408896
+    FACT model_losses,            408896
+    FACT model_preds,             409152
     FACT model_cpu_feature_count, 7
     FACT model_tensor_count,      4
     FACT model_header_bytes,      328
