@@ -25,6 +25,7 @@ class Machine:
 
     multiply_adds: float  # of full vectors from registers; without FMA a multiplication and an addition
     loaded_multiply_adds: float  # with an aligned vector from L1 as an operand each
+    adds: float  # of sums that need no multiplication, the copies of two-operand code included
     loads: float  # of vectors or broadcasts
     vector_ports: float  # without FMA: multiplications, additions and the shuffles of broadcasts together
     issue: float  # instructions of any kind
@@ -39,6 +40,7 @@ class Machine:
 _AVX512 = Machine(
     multiply_adds=2.0,
     loaded_multiply_adds=1.3,
+    adds=2.0,
     loads=2.0,
     vector_ports=2.0,
     issue=6.0,
@@ -52,7 +54,7 @@ _AVX512 = Machine(
 MACHINES: dict[str, Machine] = {
     "avx512": _AVX512,
     "avx2": replace(_AVX512, loaded_multiply_adds=2.0, vector_ports=3.0),
-    "sse41": replace(_AVX512, multiply_adds=1.46, loaded_multiply_adds=1.46, vector_ports=3.0, l2_bytes=32.0),
+    "sse41": replace(_AVX512, multiply_adds=1.46, loaded_multiply_adds=1.46, adds=1.2, vector_ports=3.0, l2_bytes=32.0),
 }
 
 

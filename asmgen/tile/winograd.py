@@ -26,10 +26,6 @@ MAX_CHANNELS = 4  # input channels per iteration
 _PRODUCT_CYCLES = 12  # loop control and the drained pipeline around a register tile
 _L1_BYTES = 40 * 1024  # of v and p that stay in L1 beside u
 _L2_BYTES = 3 * 1024 * 1024 // 2  # of u that stay in L2 beside the images
-_TRANSFORM_RATE = {
-    True: 2.0,
-    False: 1.2,
-}  # by has_fma: operations of transforms a cycle, copies of two-operand code too
 _OVERLAP = 0.3  # of the shorter of two things that run side by side shows
 _SPILL_CYCLES = 1 / (40 * 1024)  # of a cache line of v, for every byte of v and p beyond L1
 _BLOCK_ROW_SHARE = 0.005  # of the cycles, for every row of tiles in a block: rows of an image lie far apart
@@ -218,7 +214,7 @@ def _transform_cycles(what: Correlation, isa: Isa, frame: int) -> float:
     """One tile's transforms: of all vectors of inputs and outputs."""
     u, m = what.u, what.u.m
     transform = TRANSFORMS[m]
-    rate = _TRANSFORM_RATE[isa.has_fma]
+    rate = MACHINES[isa.name].adds
     lines = transform.n_positions * u.input_bytes / 64
     spill = max(0.0, frame - _L1_BYTES) * _SPILL_CYCLES
     into = 4 * transform.n_positions / rate + lines * (1 + spill)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from asmgen.asm.isa import ISAS, Isa
 from asmgen.emit.planning import plan_for
 from asmgen.harness.check import check_kernel
+from asmgen.kernels import registry
 from asmgen.kernels.registry import emit_kernel
 from asmgen.model.load import load_model
 from asmgen.plan.specs import KernelSpec
@@ -17,6 +19,11 @@ from tests.kernels.support import every_spec
 
 OPS = sorted(_CANDIDATES, key=lambda op: op.__name__)
 MODELS = ("catdog", "lenet", "vgg_small")
+
+
+def test_whoever_takes_a_tile_has_candidates() -> None:
+    takers = {op for op, emit in registry._EMITTERS.items() if "tile" in inspect.signature(emit).parameters}
+    assert takers == set(_CANDIDATES)
 
 
 def richest(op: type[KernelSpec], isa: str) -> KernelSpec:
