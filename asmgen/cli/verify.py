@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,6 @@ from asmgen.harness.compare import Report
 from asmgen.harness.machine import Machine, PlanMemory
 from asmgen.harness.steps import TF32_TOLERANCE, Difference, compare_steps
 from asmgen.model.network import Model
-from asmgen.plan.plan import Plan
-from asmgen.plan.specs import KernelSpec
 from asmgen.reference.initial import initial_parameters
 
 
@@ -90,37 +87,32 @@ def _cpu(model: Model, model_path: str, isa: Isa, tune: TuneFile, seed: int) -> 
     plan = plan_for(model, isa, tuning)
     listings = emit_plan(plan, isa, tuning)
 
-    def check(spec: KernelSpec) -> Report:
-        return check_kernel(spec, isa, seed, emit=lambda spec, isa: listings[spec.symbol(isa.name)])
-
-    return _Checked(isa.name, _kernel_rows(plan, isa.name, check), Machine(plan, isa, listings))
+    rows = []
+    for spec in plan.specs():
+        say(f"checking {spec.symbol(isa.name)}", level=1)
+        rows.append(_row(check_kernel(spec, isa, seed, emit=lambda spec, isa: listings[spec.symbol(isa.name)])))
+    return _Checked(isa.name, rows, Machine(plan, isa, listings))
 
 
 def _cuda(model: Model, precision: str, seed: int) -> _Checked:
-    from asmgen.harness.cuda_check import check_cuda_kernel
+    from asmgen.harness.cuda_check import check_cuda_kernels
     from asmgen.harness.cuda_machine import CudaMachine
 
     plan = plan_for(model, CUDA)
+    say(f"checking {len(plan.specs())} kernels", level=1)
+    rows = [_row(report) for report in check_cuda_kernels(plan.specs(), seed, precision)]
     machine = CudaMachine(plan, emit_cuda_plan(plan, precision))
-    rows = _kernel_rows(plan, CUDA.name, lambda spec: check_cuda_kernel(spec, seed, precision))
     target = f"{CUDA.name}, emulated on this CPU, products in {precision}"
     return _Checked(target, rows, machine, TF32_TOLERANCE if precision == "tf32" else None)
 
 
-def _kernel_rows(plan: Plan, target: str, check: Callable[[KernelSpec], Report]) -> list[dict[str, Any]]:
-    rows = []
-    for spec in plan.specs():
-        say(f"checking {spec.symbol(target)}", level=1)
-        result = check(spec)
-        rows.append(
-            {
-                "what": result.symbol,
-                "values": result.n_values,
-                "relative": result.max_relative_error,
-                "of_bound": result.worst,
-            }
-        )
-    return rows
+def _row(report: Report) -> dict[str, Any]:
+    return {
+        "what": report.symbol,
+        "values": report.n_values,
+        "relative": report.max_relative_error,
+        "of_bound": report.worst,
+    }
 
 
 def _steps(model: Model, machine: PlanMemory, n_steps: int, tolerance: float | None) -> list[dict[str, Any]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from asmgen.cuda import registry
 from asmgen.cuda.listing import CudaListing, Launch
+from asmgen.cuda.registry import emit
 from asmgen.cuda.target import CUDA
 from asmgen.emit.facts import device_facts
 from asmgen.emit.generate import write_changed, write_initial_values
@@ -21,9 +20,6 @@ from asmgen.emit.trainer import render_trainer
 from asmgen.model.network import Model
 from asmgen.paths import TEMPLATES_DIR
 from asmgen.plan.plan import Entry, Plan
-from asmgen.plan.specs import KernelSpec
-
-Emit = Callable[[KernelSpec, str], CudaListing]
 
 TRAINER = "trainer.cu"
 _STEPS = (
@@ -46,7 +42,7 @@ class GeneratedCuda:
     folder: Path
 
 
-def emit_cuda_plan(plan: Plan, precision: str, emit: Emit = registry.emit) -> dict[str, CudaListing]:
+def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
     """The listings of a plan by symbol, each distinct spec once. Raises ValueError where two specs share a symbol."""
     listings: dict[str, CudaListing] = {}
     for spec in plan.specs():
@@ -57,10 +53,10 @@ def emit_cuda_plan(plan: Plan, precision: str, emit: Emit = registry.emit) -> di
     return listings
 
 
-def generate_cuda(model: Model, precision: str, out: Path, emit: Emit = registry.emit) -> GeneratedCuda:
+def generate_cuda(model: Model, precision: str, out: Path) -> GeneratedCuda:
     """Emit everything of `model` under `out`/<model>/cuda; kernels of an earlier build that no longer belong go."""
     plan = plan_for(model, CUDA)
-    listings = emit_cuda_plan(plan, precision, emit)
+    listings = emit_cuda_plan(plan, precision)
     folder = out / model.name / CUDA.name
     files = {f"{symbol}.cu": listing.text for symbol, listing in listings.items()}
     files[TRAINER] = render_cuda_trainer(plan, listings, precision)

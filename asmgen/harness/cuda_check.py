@@ -37,7 +37,7 @@ def check_cuda_kernels(
     listings = [(emit or registered_emitter)(spec, precision) for spec in specs]
     library, path = load_library(list({listing.symbol: listing for listing in listings}.values()))
     return [
-        _check(spec, CudaKernel(listing, library, path), seed, precision)
+        check_loaded(spec, CudaKernel(listing, library, path), seed, precision)
         for spec, listing in zip(specs, listings, strict=True)
     ]
 
@@ -49,7 +49,8 @@ def registered_emitter(spec: KernelSpec, precision: str) -> CudaListing:
     return emit(spec, precision)
 
 
-def _check(spec: KernelSpec, kernel: CudaKernel, seed: int, precision: str) -> Report:
+def check_loaded(spec: KernelSpec, kernel: CudaKernel, seed: int, precision: str) -> Report:
+    """Check a kernel that is compiled and loaded. Raises KernelError."""
     symbol = kernel.listing.symbol
     tally = Tally(symbol)
     for data in DATA:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +19,21 @@ from asmgen.harness.cuda_library import entry, source_line
 _SECONDS = 120
 _ALIGN = 16  # of every tensor but those of 4-byte elements that begin anywhere: indices, labels
 _NOT_GIVEN = 0xBAD0_BAD0_BAD0_BAD0
+
+
+class Buffer(Protocol):
+    """A tensor in memory that a kernel works on; buffers.GuardedBuffer is one."""
+
+    address: int
+
+    def read(self, dtype: Any) -> Array: ...
+
+    def stray_writes(self) -> str | None: ...
+
+    def place_of(self, address: int) -> str | None: ...
+
+
+MakeBuffer = Callable[[Array, int, str], Buffer]  # contents, alignment, flush
 
 
 class CudaFault(Exception):
@@ -63,13 +79,15 @@ def run_launch(
 class CudaKernel:
     """The launches of one listing in a loaded library."""
 
-    def __init__(self, listing: CudaListing, library: ctypes.CDLL, path: Path) -> None:
-        self.listing, self.library, self.path = listing, library, path
+    def __init__(
+        self, listing: CudaListing, library: ctypes.CDLL, path: Path, make_buffer: MakeBuffer = GuardedBuffer
+    ) -> None:
+        self.listing, self.library, self.path, self.make_buffer = listing, library, path, make_buffer
 
     def run(self, case: Case, variant: Variant) -> tuple[list[Array], list[str]]:
         """Fresh memory, all launches -> memory after them, broken rules. Raises CudaFault."""
         buffers = [
-            GuardedBuffer(
+            self.make_buffer(
                 operand.before, max(operand.align, 4 if "u32" in str(operand.before.dtype) else _ALIGN), variant.flush
             )
             if operand
@@ -79,7 +97,7 @@ class CudaKernel:
         if variant.in_place and case.in_place:
             source, target = case.in_place
             buffers[target] = buffers[source]
-        workspace = GuardedBuffer(np.full(self.listing.workspace_bytes, 0xFF, np.uint8), _ALIGN, variant.flush)
+        workspace = self.make_buffer(np.full(self.listing.workspace_bytes, 0xFF, np.uint8), _ALIGN, variant.flush)
         places = {f"a{i}": buffer for i, buffer in enumerate(buffers)} | {"workspace": workspace}
         names = [operand.name if operand else "unused" for operand in case.operands] + ["workspace"]
         for launch in self.listing.launches:
@@ -90,7 +108,7 @@ class CudaKernel:
         return self._after(case, variant, buffers, workspace)
 
     def _after(
-        self, case: Case, variant: Variant, buffers: Sequence[GuardedBuffer | None], workspace: GuardedBuffer
+        self, case: Case, variant: Variant, buffers: Sequence[Buffer | None], workspace: Buffer
     ) -> tuple[list[Array], list[str]]:
         problems: list[str] = []
         memory = []
@@ -113,7 +131,7 @@ class CudaKernel:
         kernel: str,
         message: str,
         given: LaunchRequest,
-        buffers: Sequence[GuardedBuffer | None],
+        buffers: Sequence[Buffer | None],
         names: Sequence[str],
     ) -> str:
         """The emulation's message, with the line of the text and the tensor that a signal names."""

@@ -102,7 +102,7 @@ def test_two_runs_give_the_same_bits(pair: Pair, tmp_path: Path) -> None:
 
 def test_checkpoints_go_both_ways(pairs, tmp_path: Path) -> None:
     """Trained here, tested there; and --eval of what was just saved gives the same last line."""
-    pair = pairs("deep")
+    pair = pairs("convolutions")
     for first, second in ((pair.cpu, pair.cuda), (pair.cuda, pair.cpu)):
         trained = run(first, pair.data, "--save", tmp_path / "w")
         for trainer in (first, second):

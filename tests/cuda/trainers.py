@@ -13,10 +13,14 @@ import numpy as np
 from asmgen import (
     SGD,
     Adam,
+    AvgPool2D,
     BinaryCrossEntropy,
+    Conv2D,
     Dataset,
     Dense,
     Flatten,
+    LeakyReLU,
+    MaxPool2D,
     MeanSquaredError,
     Model,
     Momentum,
@@ -31,7 +35,6 @@ from asmgen.emit.generate import generate
 from asmgen.model.shapes import classes_of
 from asmgen.toolchain.build import build_trainer
 from asmgen.toolchain.cuda_build import build_emulated_trainer
-from tests.cuda.naive import emit
 
 TRAIN, TEST = 45, 21
 
@@ -47,8 +50,11 @@ def models() -> dict[str, Model]:
                 data=Dataset("dots", scale=1 / 255, validation=("train", 30, 41)),
             ),
             Model(
-                name="deep", input=(1, 8, 8),
-                layers=[Flatten(), Dense(20), ReLU(), Dense(17), ReLU(), Dense(3)],
+                name="convolutions", input=(3, 8, 8),
+                layers=[
+                    Conv2D(5, 3, padding="same"), ReLU(), MaxPool2D(2), Conv2D(18, 3), LeakyReLU(), AvgPool2D(2),
+                    Flatten(), Dense(3),
+                ],
                 loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.02, momentum=0.8), batch_size=6, epochs=2, seed=1,
                 data=Dataset("dots", scale=1 / 255),
             ),
@@ -91,7 +97,7 @@ def build_pair(model: Model, folder: Path) -> Pair:
             write_data(model, data)
             generated = generate(model, ISAS["sse41"], folder)
             build_trainer(generated.folder, generated.sources)
-            build_emulated_trainer(generate_cuda(model, "float32", folder, emit).folder)
+            build_emulated_trainer(generate_cuda(model, "float32", folder).folder)
             done.touch()
         return pair
 
