@@ -21,7 +21,7 @@ done
 # Only the executables travel.
 find "$folder" \( -name objects -o -name kernels.so \) -prune -exec rm -rf {} +
 # Drawn data sets to learn from, unless FOLDER/data/<data set> has better ones.
-[ -d "$folder/data/catdog" ] || $asmgen data synth catdog --count 600 -o "$folder/data/catdog" || echo "no drawn photos"
+[ -d "$folder/data/catdog" ] || $asmgen data synth catdog --count 400 -o "$folder/data/catdog" || echo "no drawn photos"
 [ -d "$folder/data/mnist" ] || $asmgen data synth digits --count 22000 --test-fraction 0.456 -o "$folder/data/mnist" ||
     echo "no drawn digits"
 du -sh "$folder"
