@@ -48,40 +48,43 @@ inline uint32_t as_bits(float value)
     return bits;
 }
 
-// The float nearest to zero among the two around an exact sum: matrix units cut off what does not fit.
-inline float truncated(double value)
-{
-    const float rounded = static_cast<float>(value);
-    const bool is_away = value >= 0 ? rounded > value : rounded < value;
-    return is_away ? as_float(as_bits(rounded) - 1) : rounded;
-}
-
 struct Tf32Fragments {
     float* d;
     const uint32_t *a, *b;
 };
 
+// Four columns of a matrix at a time.
+typedef double Doubles __attribute__((vector_size(32)));
+typedef float Floats __attribute__((vector_size(16)));
+typedef uint64_t Words __attribute__((vector_size(32)));
+
+// Exact sums cut off, towards zero, to what a float holds, as matrix units do.
+inline Floats truncated(Doubles sums)
+{
+    const Words kept = reinterpret_cast<Words&>(sums) & ~((uint64_t(1) << 29) - 1);
+    return __builtin_convertvector(reinterpret_cast<const Doubles&>(kept), Floats);
+}
+
 inline void multiply_tf32(Tf32Fragments** lanes)
 {
     constexpr uint32_t tf32_bits = 0xFFFFE000;  // the unit reads no more of its inputs
-    double a[16][8], b[8][8];
+    __attribute__((uninitialized)) double a[16][8];
+    __attribute__((uninitialized)) Doubles b[8][2];
     for (int lane = 0; lane < 32; ++lane) {
         const int group = lane / 4, member = lane % 4;
-        for (int i = 0; i < 4; ++i) {
-            a[group + 8 * (i % 2)][member + 4 * (i / 2)] = as_float(lanes[lane]->a[i] & tf32_bits);
-        }
-        for (int i = 0; i < 2; ++i) b[member + 4 * i][group] = as_float(lanes[lane]->b[i] & tf32_bits);
+        const Tf32Fragments& own = *lanes[lane];
+        for (int i = 0; i < 4; ++i) a[group + 8 * (i % 2)][member + 4 * (i / 2)] = as_float(own.a[i] & tf32_bits);
+        for (int i = 0; i < 2; ++i) b[member + 4 * i][group / 4][group % 4] = as_float(own.b[i] & tf32_bits);
     }
     for (int row = 0; row < 16; ++row) {
-        double sums[8];
-        for (int column = 0; column < 8; ++column) {
-            sums[column] = lanes[row % 8 * 4 + column / 2]->d[2 * (row / 8) + column % 2];
-        }
-        for (int k = 0; k < 8; ++k) {
-            for (int column = 0; column < 8; ++column) sums[column] += a[row][k] * b[k][column];
-        }
-        for (int column = 0; column < 8; ++column) {
-            lanes[row % 8 * 4 + column / 2]->d[2 * (row / 8) + column % 2] = truncated(sums[column]);
+        for (int half = 0; half < 2; ++half) {
+            float* left = lanes[row % 8 * 4 + 2 * half]->d + row / 8 * 2;
+            float* right = lanes[row % 8 * 4 + 2 * half + 1]->d + row / 8 * 2;
+            Doubles sums = {left[0], left[1], right[0], right[1]};
+            for (int k = 0; k < 8; ++k) sums += a[row][k] * b[k][half];
+            const Floats result = truncated(sums);
+            memcpy(left, &result, 8);
+            memcpy(right, reinterpret_cast<const char*>(&result) + 8, 8);
         }
     }
 }

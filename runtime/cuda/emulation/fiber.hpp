@@ -1,15 +1,18 @@
 // A stack of its own for every thread of a block, and the switch between two stacks.
 #pragma once
 
+#include <memory>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <vector>
 
 #ifndef __x86_64__
 #error "the emulation switches stacks in x86-64 assembly"
 #endif
 
-// fiber_switch(save, resume): push the callee-saved registers, store rsp in *save, continue at the stack `resume`.
+// fiber_switch(save, resume): push the callee-saved registers, store rsp in *save, continue at the stack `resume`
+// (by a jump: the processor would expect a `ret` to go back to where this was called).
 asm(R"(
     .text
     .p2align 4
@@ -29,7 +32,8 @@ fiber_resume:
     popq %r12
     popq %rbx
     popq %rbp
-    ret
+    popq %rcx
+    jmp *%rcx
 )");
 
 extern "C" __attribute__((visibility("hidden"))) void fiber_switch(void** save, void* resume);
@@ -76,5 +80,29 @@ inline void* prepare_stack(char* lowest, void (*entry)())
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
     return top;
 }
+
+// Stacks of threads that all run `entry`, kept from launch to launch.
+class Stacks {
+public:
+    // n stacks; anew: those left in the middle of a kernel start over.
+    void prepare(size_t n, void (*entry)(), bool anew)
+    {
+        if (n > saved_.size()) {
+            memory_ = std::make_unique<GuardedMemory>(n * stack_bytes, page_bytes);
+            saved_.resize(n);
+            for (size_t i = 0; i < n; ++i) mprotect(lowest(i), page_bytes, PROT_NONE);
+            anew = true;
+        }
+        for (size_t i = 0; anew && i < saved_.size(); ++i) saved_[i] = prepare_stack(lowest(i), entry);
+    }
+    void** saved(size_t i) { return &saved_[i]; }
+    bool surround(const void* address) const { return memory_->surrounds(address); }
+
+private:
+    char* lowest(size_t i) const { return memory_->begin() + i * stack_bytes; }
+
+    std::unique_ptr<GuardedMemory> memory_;
+    std::vector<void*> saved_;
+};
 
 }  // namespace emulation

@@ -34,7 +34,7 @@ inline void on_signal(int number, siginfo_t* info, void* context)
     const bool has_address = number == SIGSEGV || number == SIGBUS;
     grid.launch->fault_address = has_address ? reinterpret_cast<uint64_t>(info->si_addr) : 0;
     const char* text = signal_text(number);
-    if (has_address && grid.stacks->surrounds(info->si_addr)) text = "needs more stack than the emulation has";
+    if (has_address && grid.stacks.surround(info->si_addr)) text = "needs more stack than the emulation has";
     for (const Block& block : grid.blocks) {
         if (has_address && block.shared->surrounds(info->si_addr)) text = "touches shared memory outside the launch's bytes";
     }
@@ -83,11 +83,12 @@ inline const char* run_grid(Launch& launch)
     if (launch.block < 32 || launch.block > 1024 || launch.block % 32) return "a block must have 32, 64, ... 1024 threads";
     if (launch.cluster < 1 || launch.grid[0] % launch.cluster) return "the grid is no multiple of the cluster";
     grid.launch = &launch;
+    const bool after_failure = grid.failed;
     grid.failed = false;
     grid.random_state = 0x9E3779B97F4A7C15ull * (launch.seed + 1);
     blockDim = {launch.block, 1, 1};
     gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
-    prepare_blocks(launch);
+    prepare_blocks(launch, after_failure);
     const int columns = launch.grid[0] / launch.cluster;
     std::vector<int> order(static_cast<size_t>(columns) * launch.grid[1] * launch.grid[2]);
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
