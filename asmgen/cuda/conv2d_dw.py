@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asmgen.cuda.gemm import Adding, Strides, check_size, misses
+from asmgen.cuda.gemm import Adding, misses
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing
+from asmgen.cuda.strides import Strides, check_size
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile, part_k_blocks
 from asmgen.plan.specs import Conv2dBackwardWeights, dtype_tag
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asmgen.cuda.gemm import Strides, check_size, misses
+from asmgen.cuda.gemm import misses
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing, literal
+from asmgen.cuda.strides import Strides, check_size
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile
 from asmgen.plan.specs import Conv2dForward, dtype_tag
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from asmgen.cuda.gemm import check_size
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing
+from asmgen.cuda.strides import check_size
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile
 from asmgen.plan.specs import DenseBackwardWeights, dtype_tag
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from asmgen.cuda.gemm import Adding, check_size
+from asmgen.cuda.gemm import Adding
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing, literal
+from asmgen.cuda.strides import check_size
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile, part_k_blocks
 from asmgen.plan.specs import DenseForward, dtype_tag
 

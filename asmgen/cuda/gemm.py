@@ -1,42 +1,11 @@
-"""What the emitters of matrix products share: strides in elements, and limits of 32-bit indexing."""
+"""What the emitters of matrix products share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from asmgen.cuda.listing import Launch
-from asmgen.plan.layout import Image
 from asmgen.plan.specs import Conv
-
-_MAX_INDEX = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Strides:
-    """Of an image, in elements; origin: of pixel (0, 0) behind the halo."""
-
-    pixel: int
-    row: int
-    plane: int
-    sample: int
-    origin: int
-
-    @staticmethod
-    def of(image: Image) -> Strides:
-        size = image.element_bytes
-        check_size(image.size_bytes // size)
-        bytes_ = image.pixel_bytes, image.row_bytes, image.plane_bytes, image.sample_bytes, image.offset_bytes()
-        return Strides(*(value // size for value in bytes_))
-
-    def at(self, row: int, column: int) -> int:
-        """Element offset of an interior pixel, or one in the halo."""
-        return self.origin + row * self.row + column * self.pixel
-
-
-def check_size(elements: int) -> None:
-    """Raises ValueError where an index would not fit 32 bits."""
-    if elements > _MAX_INDEX:
-        raise ValueError(f"a tensor of {elements} elements: kernels index with 32 bits")
 
 
 def misses(conv: Conv) -> float:

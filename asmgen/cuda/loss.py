@@ -63,7 +63,7 @@ def _facts(spec: Loss, blocks: int, warps: int) -> Facts:
         formula=_FORMULAS[spec.kind],
         arguments=(
             Argument("a0", "z", f"{ctype} {z}", "in", "padding zero"),
-            Argument("a1", "labels", f"u32 [{z.n}]", "in", "read where n < present; 4-byte aligned"),
+            Argument("a1", "labels", f"u32 [{z.n}]", "in", "of samples n < present"),
             Argument("a2", "dz", f"{ctype} {z}", "out", "overwritten, padding zero"),
             Argument("a3", "block", f"loss block: {block}", "in/out"),
         ),

@@ -46,6 +46,9 @@ _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.DenseBackwardWeights: dense_dw.emit,
 }
 
+#: What a plan for CUDA may hold.
+OPS = frozenset((*_STREAMING, *_PRODUCTS))
+
 
 def emit(spec: KernelSpec, precision: str = "float32") -> CudaListing:
     """The listing of a spec; checks the spec first. precision matters to float32 products only."""

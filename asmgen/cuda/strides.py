@@ -26,6 +26,10 @@ class Strides:
         bytes_ = image.pixel_bytes, image.row_bytes, image.plane_bytes, image.sample_bytes, image.offset_bytes()
         return Strides(*(value // size for value in bytes_))
 
+    def at(self, row: int, column: int) -> int:
+        """Element offset of an interior pixel, or one in the halo."""
+        return self.origin + row * self.row + column * self.pixel
+
 
 def check_size(elements: int) -> None:
     """Raises ValueError where an index would not fit 32 bits."""

@@ -12,12 +12,12 @@ import numpy as np
 
 from asmgen.cuda.listing import CudaListing, Launch
 from asmgen.harness.buffers import GuardedBuffer
-from asmgen.harness.case import Array, Case
+from asmgen.harness.case import Array, Case, Operand
 from asmgen.harness.compare import same_bits
 from asmgen.harness.cuda_library import entry, source_line
 
 _SECONDS = 120
-_ALIGN = 16  # of every tensor but those of 4-byte elements that begin anywhere: indices, labels
+_ALIGN = 16
 _NOT_GIVEN = 0xBAD0_BAD0_BAD0_BAD0
 
 
@@ -36,12 +36,17 @@ class Buffer(Protocol):
 MakeBuffer = Callable[[Array, int, str], Buffer]  # contents, alignment, flush
 
 
+def _align(operand: Operand) -> int:
+    """Indices and labels begin where the batch does, inside the epoch's order; all else as the device allocates."""
+    return 4 if operand.before.dtype == np.uint32 else max(operand.align, _ALIGN)
+
+
 class CudaFault(Exception):
     """A kernel was stopped; nothing else of the case can be judged."""
 
 
 class LaunchRequest(ctypes.Structure):
-    """`struct Launch` of runtime/cuda/emulation/scheduler.hpp."""
+    """`struct Launch` of runtime/cuda/emulation/grid.hpp."""
 
     _fields_ = (
         ("grid", ctypes.c_int32 * 3),
@@ -87,11 +92,7 @@ class CudaKernel:
     def run(self, case: Case, variant: Variant) -> tuple[list[Array], list[str]]:
         """Fresh memory, all launches -> memory after them, broken rules. Raises CudaFault."""
         buffers = [
-            self.make_buffer(
-                operand.before, max(operand.align, 4 if "u32" in str(operand.before.dtype) else _ALIGN), variant.flush
-            )
-            if operand
-            else None
+            self.make_buffer(operand.before, _align(operand), variant.flush) if operand else None
             for operand in case.operands
         ]
         if variant.in_place and case.in_place:

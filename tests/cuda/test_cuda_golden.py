@@ -1,0 +1,38 @@
+"""The text of one tiny kernel per op: what changes in it is seen before it is measured.
+
+`pytest tests/cuda/test_cuda_golden.py --update-golden` writes tests/golden/cuda/ anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import pytest
+
+from asmgen.cuda import registry
+from asmgen.cuda.target import CUDA
+from asmgen.plan import specs
+from tests.kernels.test_golden import F32, GOLDEN, MAX_LINES, tiny
+
+FOLDER = GOLDEN / "cuda"
+TOO_LONG = {specs.Conv2dForward, specs.Conv2dBackwardInput, specs.Conv2dBackwardWeights}
+OPS = registry.OPS - TOO_LONG
+SPECS = {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
+
+
+@pytest.mark.parametrize("op", SPECS)
+def test_text(op: str, request: pytest.FixtureRequest) -> None:
+    text, golden = registry.emit(SPECS[op]).text, FOLDER / f"{op}.cu"
+    if request.config.getoption("--update-golden"):
+        FOLDER.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text.count("\n") < MAX_LINES
+    assert golden.exists(), f"{golden} is missing: run this test with --update-golden and read the new file"
+    difference = difflib.unified_diff(golden.read_text().splitlines(), text.splitlines(), "golden", "now", lineterm="")
+    changed = "\n".join(difference)
+    assert not changed, f"{golden} differs; if that is meant, run with --update-golden:\n{changed}"
+
+
+def test_every_op_has_a_golden_and_every_golden_an_op() -> None:
+    assert {type(spec) for spec in SPECS.values()} == OPS
+    assert {path.stem for path in FOLDER.glob("*.cu")} == set(SPECS)
