@@ -47,8 +47,9 @@ def test_every_kernel_of_the_shipped_models(path: Path) -> None:
 
 def test_plans_hold_nothing_else() -> None:
     """Whatever the plans of the CPU fuse or leave out, those for CUDA keep to the ops that have kernels here."""
-    models = [*map(load_model, MODELS), *NETWORKS]
-    assert {type(spec) for spec in _specs(models)} == registry.OPS
+    plans = [plan_for(model, CUDA) for model in (*map(load_model, MODELS), *NETWORKS)]
+    assert {type(spec) for plan in plans for spec in plan.specs()} == registry.OPS
+    assert {plan.entries[0].text for plan in plans} == {"load_input"}
 
 
 @pytest.mark.parametrize(("arch", "precision"), COMPILED, ids=["-".join(pair) for pair in COMPILED])
