@@ -223,6 +223,18 @@ class Vec:
     def sqrt(self, dst: Any, a: Any) -> None:
         self._op(f"SQRT{self._suffix}")(dst, a)
 
+    def has_estimates(self) -> bool:
+        """Whether `reciprocal_estimate` and `rsqrt_estimate` exist: of 14 bits, the same bits on every CPU."""
+        return self._isa.has_mask
+
+    def reciprocal_estimate(self, dst: Any, a: Any) -> None:
+        """dst = 1 / a, relative error at most 2^-14."""
+        getattr(x86, f"VRCP14{self._suffix}")(dst, a)
+
+    def rsqrt_estimate(self, dst: Any, a: Any) -> None:
+        """dst = 1 / sqrt(a), relative error at most 2^-14."""
+        getattr(x86, f"VRSQRT14{self._suffix}")(dst, a)
+
     def fma(self, acc: Any, a: Any, b: Any) -> None:
         """acc += a * b; one rounding with FMA, two without (then through the scratch vector)."""
         if self._isa.has_fma:
@@ -254,6 +266,10 @@ class Vec:
             return
         self.mul(acc, acc, a)
         self.add(acc, acc, b)
+
+    def mul_sub_from(self, acc: Any, a: Any, b: Any) -> None:
+        """acc = b - acc * a; FMA only, with one rounding."""
+        getattr(x86, f"VFNMADD213{self._suffix}")(acc, a, b)
 
     # shuffles ------------------------------------------------------------------------------------------------------
 

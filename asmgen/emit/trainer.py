@@ -114,8 +114,8 @@ def _arena(model: TrainerModel) -> list[tuple[str, int]]:
 def _steps(model: TrainerModel) -> list[tuple[str, str, list[str]]]:
     lists = (
         ("model_forward", "images -> losses, predictions", model.forward),
-        ("model_backward", "losses -> gradients", model.backward),
-        ("model_update", "gradients -> parameters", model.update),
+        ("model_backward", "losses -> gradients of convolutions, parameters of dense layers", model.backward),
+        ("model_update", "gradients -> parameters of convolutions", model.update),
         ("model_derive", "parameters -> what is derived from them", model.derive),
     )
     calls = [call for _, _, step in lists for call in step]

@@ -98,5 +98,5 @@ class TrainerModel:
     params: tuple[ParamTensor, ...]
     derive: tuple[Call, ...]  # after init, load and every update
     forward: tuple[Call, ...]  # load_input .. loss (loss and predictions; dz too)
-    backward: tuple[Call, ...]  # gradients
-    update: tuple[Call, ...]  # optimizer, then derive runs
+    backward: tuple[Call, ...]  # gradients; dense layers: the optimizer, too
+    update: tuple[Call, ...]  # optimizer of the convolutions, then derive runs

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.harness import conv_cases, loss_cases, sparse_cases, winograd_cases
+from asmgen.harness import conv_cases, loss_cases, sparse_cases, update_cases, winograd_cases
 from asmgen.harness.case import (
     Array,
     Case,
@@ -217,9 +217,10 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.DenseForward: dense_forward,
     specs.DenseBackwardInput: dense_dx,
     specs.DenseBackwardWeights: dense_dw,
+    specs.DenseUpdate: update_cases.dense_update,
     specs.WinogradWeights: winograd_cases.weights,
     specs.Conv2dForwardWinograd: winograd_cases.forward,
     specs.Conv2dBackwardInputWinograd: winograd_cases.backward_input,
     specs.Loss: loss_cases.loss,
-    specs.Update: loss_cases.update,
+    specs.Update: update_cases.update,
 }

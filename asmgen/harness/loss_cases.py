@@ -1,17 +1,14 @@
-"""Cases of the losses and the optimizers."""
+"""Cases of the losses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from asmgen.harness.case import Array, Case, Draw, Expected, Operand, padding_check, unwritten
 from asmgen.plan import specs
 from asmgen.reference import ops
-
-_STEP = 3  # optimizer step whose bias corrections the hyper block holds
 
 
 def loss(spec: specs.Loss, draw: Draw) -> Iterable[Case]:
@@ -85,51 +82,3 @@ def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present:
         return dz / present + 8 * draw.tiny, losses
     distance = np.abs(z) + target
     return eps * 8 * distance / outputs / present + 8 * draw.tiny, eps * (outputs + 6) * (distance**2).mean(1)
-
-
-def update(spec: specs.Update, draw: Draw) -> Iterable[Case]:
-    """Each state is a short chain of products and sums; adam's quotient inherits m's error over its denominator."""
-    size = spec.n_vectors * spec.block
-    params, grads = draw(size), draw(size) * 0.5
-    states = np.stack([draw(size), np.abs(draw(size)) + draw.round(1e-3)])[: spec.n_states]
-    for values in (params, grads, *states):
-        values[size // 2 : size // 2 + max(1, spec.block // 2)] = 0  # padding must stay zero
-    lr = 0.01
-    hyper = draw.round([lr, lr / (1 - spec.beta1**_STEP), 1 / np.sqrt(1 - max(spec.beta2, 0.5) ** _STEP)])
-    new_params, new_states = ops.run(spec, params, grads, states, hyper)
-    param_bound, state_bound = _update_bounds(spec, draw, params, grads, states, hyper)
-
-    def flat(values: Array) -> Array:
-        return np.asarray(values, spec.dtype).reshape(-1)
-
-    operands = [
-        Operand("params", flat(params), is_output=True),
-        Operand("grads", flat(grads)),
-        None,
-        Operand("hyper", flat(hyper)),
-    ]
-    expected = [Expected("params", 0, lambda m: m, new_params, param_bound)]
-    if spec.n_states:
-        operands[2] = Operand("states", flat(states), is_output=True)
-        expected.append(Expected("states", 2, lambda m: m, new_states.reshape(-1), state_bound.reshape(-1)))
-    yield Case("", tuple(operands), tuple(expected))
-
-
-def _update_bounds(spec: specs.Update, draw: Draw, params: Array, grads: Array, states: Array, hyper: Any) -> Any:
-    p, g, s = np.abs(params), np.abs(grads), np.abs(states)
-    lr, step, inv_sqrt_bc2 = hyper
-    decayed = g + spec.weight_decay * p
-    still = (p + g + s.sum(0)) == 0
-    if spec.kind == "sgd":
-        magnitude, state_magnitude = p + lr * decayed, s
-    elif spec.kind in ("momentum", "nesterov"):
-        velocity = spec.momentum * s[0] + decayed
-        magnitude, state_magnitude = p + lr * (velocity + decayed), velocity[None]
-    else:
-        m = spec.beta1 * s[0] + (1 - spec.beta1) * decayed
-        v = spec.beta2 * s[1] + (1 - spec.beta2) * decayed**2
-        _, (_, v_exact) = ops.run(spec, params, grads, states, hyper)
-        magnitude = 2 * p + step * m / (np.sqrt(v_exact) * inv_sqrt_bc2 + spec.eps)
-        state_magnitude = np.stack([m, v])
-    bounds = draw.bound(10, magnitude), draw.bound(8, state_magnitude)
-    return tuple(np.where(still, 0.0, bound) for bound in bounds)

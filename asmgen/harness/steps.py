@@ -21,6 +21,7 @@ from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.interpret import Interpreter
 
 Array = np.ndarray[Any, Any]
+_Sides = tuple[Array, Array]  # the machine's value, the reference's
 
 #: Largest accepted norm of the error over the norm of the value, for one tensor of one step. Sums of n products err by
 #: about sqrt(n) roundings; a step chains some twenty such sums, and later steps start from the errors of earlier ones.
@@ -93,10 +94,10 @@ def compare_steps(
         machine.poison()
         machine.begin_step(images, indices, chosen, present, hyper)
         for entry in plan.entries:
+            before = _weights(entry, machine, reference)
             machine.execute(entry)
             reference.execute(entry)
-            floor = _loss_floor(machine, present) if isinstance(entry.spec, specs.Loss) else 0.0
-            for difference in _differences(step, entry, machine, reference, floor):
+            for difference in _differences(step, entry, machine, reference, present, before):
                 yield difference
                 if not difference.relative <= limit:
                     raise StepError(
@@ -119,16 +120,38 @@ def _loss_floor(machine: PlanMemory, present: int) -> float:
 
 
 def _differences(
-    step: int, entry: Entry, machine: PlanMemory, reference: Interpreter, floor: float
+    step: int, entry: Entry, machine: PlanMemory, reference: Interpreter, present: int, before: _Sides | None
 ) -> Iterator[Difference]:
+    floor = _loss_floor(machine, present) if isinstance(entry.spec, specs.Loss) else 0.0
     for name, got, expected in _pairs(entry, machine, reference):
-        got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64).reshape(np.shape(got))
-        norm = float(np.linalg.norm(expected))
-        error = max(0.0, float(np.linalg.norm(got - expected)) - floor * np.sqrt(expected.size))
-        unit = float(np.finfo(machine.dtype).eps) * float(np.abs(expected).max(initial=0.0))
-        farthest = float(np.abs(got - expected).max(initial=0.0))
-        ulps = farthest / unit if unit else 0.0 if farthest == 0 else float("inf")
-        yield Difference(step, entry, name, error / norm if norm else error, ulps)
+        yield _difference(step, entry, machine, name, got, expected, floor)
+    after = _weights(entry, machine, reference)
+    if before and after:
+        # The subtraction w - lr * g is rounded to the spacing of w.
+        floor = float(np.finfo(machine.dtype).eps) * float(np.abs(after[1]).max())
+        got, expected = (new - old for new, old in zip(after, before, strict=True))
+        yield _difference(step, entry, machine, f"{entry.outputs[0]} change", got, expected, floor)
+
+
+def _weights(entry: Entry, machine: PlanMemory, reference: Interpreter) -> _Sides | None:
+    """The weights that an update without states works on: only their change shows its gradient, which is not stored."""
+    if not isinstance(entry.spec, specs.DenseUpdate) or entry.spec.update.n_states:
+        return None
+    name = entry.outputs[0]
+    return np.asarray(machine.read(name)[0], np.float64), reference.values[name][0]
+
+
+def _difference(
+    step: int, entry: Entry, machine: PlanMemory, name: str, got: Array, expected: Array, floor: float
+) -> Difference:
+    """floor: what each element may err by, beside its share of the norm."""
+    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64).reshape(np.shape(got))
+    norm = float(np.linalg.norm(expected))
+    error = max(0.0, float(np.linalg.norm(got - expected)) - floor * np.sqrt(expected.size))
+    unit = float(np.finfo(machine.dtype).eps) * float(np.abs(expected).max(initial=0.0))
+    farthest = float(np.abs(got - expected).max(initial=0.0))
+    ulps = farthest / unit if unit else 0.0 if farthest == 0 else float("inf")
+    return Difference(step, entry, name, error / norm if norm else error, ulps)
 
 
 def _as_laid_out(machine: PlanMemory, name: str, value: Any) -> Any:

@@ -12,13 +12,18 @@ from asmgen.plan.schedule import Spans, Stage
 
 @dataclass(frozen=True)
 class Region:
-    """A tensor made of others lying one after the other (all parameters, all gradients)."""
+    """Tensors lying one after the other, and `gap_bytes` free behind them.
+
+    Its name is that of a tensor where kernels work on all of it at once (parameters and gradients of convolutions).
+    """
 
     name: str
     parts: tuple[Tensor, ...]
+    gap_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
+        """Of the parts."""
         return sum(round_up(part.size_bytes, LINE_BYTES) for part in self.parts)
 
 
@@ -35,6 +40,7 @@ def place(tensors: Sequence[Tensor], regions: Sequence[Region], stages: Sequence
         for part in region.parts:
             offsets[part.name] = top
             top += round_up(part.size_bytes, LINE_BYTES)
+        top += region.gap_bytes
     for tensor in tensors:
         if tensor.owned and tensor.name not in offsets:
             offsets[tensor.name] = top

@@ -37,6 +37,9 @@ _LOSS_KINDS = {SoftmaxCrossEntropy: "softmax_ce", BinaryCrossEntropy: "bce", Mea
 _UPDATE_KINDS = {SGD: "sgd", Momentum: "momentum", Nesterov: "nesterov", Adam: "adam", AdamW: "adamw"}
 _DEFAULT = Policy()
 
+#: Behind the parameters of dense layers and behind each of their states, so that equal elements lie in other L1 sets.
+_DENSE_GAP_BYTES = 21 * LINE_BYTES
+
 
 def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     """The plan of a model for vectors of `lanes` elements, checked.
@@ -68,7 +71,7 @@ class _Builder:
         self._forward()
         self._backward()
         regions = self._regions()
-        self._update(regions)
+        self._update()
         tensors = tuple(self.tensors.values())
         apart = spans_apart(tensors, regions)
         is_small = max(end for _, end in apart.values()) <= SMALL_STEP_BYTES
@@ -281,9 +284,10 @@ class _Builder:
 
     def _parameters(self, number: int, group: Group, layout: Weights) -> None:
         weight, *bias = layer_parameters(group.placed)
-        self.parameters.append(LayerParameters(number, layout, weight, bias[0] if bias else None))
-        self._add(f"w{number}", layout, owned=True)
-        self._add(f"dw{number}", layout, owned=True)
+        stored = not (self.policy.fused_update and isinstance(layout, DenseWeights))
+        self.parameters.append(LayerParameters(number, layout, weight, bias[0] if bias else None, stored))
+        for name in (f"w{number}", f"dw{number}") if stored else (f"w{number}", *self._states(number)):
+            self._add(name, layout, owned=True)
 
     # backward ------------------------------------------------------------------------------------------------------
 
@@ -333,8 +337,16 @@ class _Builder:
             self._add(dx, self._without_halo(x))
             spec = specs.DenseBackwardInput(self._as_rows(dy), weights, self._as_rows(dx))
             self._entry("backward", spec, (dy, w, dx), (dx,), label, "dense_dx")
-        dw = specs.DenseBackwardWeights(self._as_rows(x), self._as_rows(dy), weights, layer.bias)
-        self._entry("backward", dw, (x, dy, f"d{w}"), (f"d{w}",), label, "dense_dw")
+        if not self.policy.fused_update:
+            dw = specs.DenseBackwardWeights(self._as_rows(x), self._as_rows(dy), weights, layer.bias)
+            self._entry("backward", dw, (x, dy, f"d{w}"), (f"d{w}",), label, "dense_dw")
+            return
+        # Behind dx, which needs the old weights.
+        step, outputs = self._step(weights.size_bytes), (w, *self._states(number))
+        update = specs.DenseUpdate(
+            self._as_rows(x), self._as_rows(dy), weights, layer.bias, step, self._state_bytes(step.n_states)
+        )
+        self._entry("backward", update, (x, dy, w, "hyper"), outputs, label, f"dense_dw+{step.kind}", outputs)
 
     def _parameter_index(self, number: int) -> int:
         return next(i for i, parameters in enumerate(self.parameters) if parameters.group == number)
@@ -402,32 +414,59 @@ class _Builder:
     # update --------------------------------------------------------------------------------------------------------
 
     def _regions(self) -> list[Region]:
-        weights = [self.tensors[parameters.name] for parameters in self.parameters]
-        gradients = [self.tensors[parameters.gradient] for parameters in self.parameters]
-        regions = [Region("params", tuple(weights)), Region("grads", tuple(gradients))]
-        for region in regions:
+        """Parameters and gradients for one update; those that dense layers update: with their states."""
+        found = []
+        stored = [parameters for parameters in self.parameters if parameters.stores_gradient]
+        if stored:
+            found.append(Region("params", tuple(self.tensors[parameters.name] for parameters in stored)))
+            found.append(Region("grads", tuple(self.tensors[parameters.gradient] for parameters in stored)))
+        for region in found:
             self._raw(region.name, region.size_bytes, owned=True)
-        return regions
+        fused = [parameters.group for parameters in self.parameters if not parameters.stores_gradient]
+        for name in ("w", *self._state_names()) if fused else ():
+            parts = tuple(self.tensors[f"{name}{number}"] for number in fused)
+            found.append(Region(f"dense_{name}", parts, _DENSE_GAP_BYTES))
+        return found
 
-    def _update(self, regions: list[Region]) -> None:
+    def _step(self, size_bytes: int) -> specs.Update:
+        """The optimizer's step over parameters of this size."""
         optimizer = self.model.optimizer
-        vector_bytes = self.lanes * ELEMENT_BYTES[self.dtype]
-        spec = specs.Update(
+        return specs.Update(
             kind=_UPDATE_KINDS[type(optimizer)],
             dtype=self.dtype,
             block=self.lanes,
-            n_vectors=regions[0].size_bytes // vector_bytes,
+            n_vectors=size_bytes // (self.lanes * ELEMENT_BYTES[self.dtype]),
             momentum=optimizer.momentum if isinstance(optimizer, Momentum) else 0.0,
             beta1=optimizer.beta1 if isinstance(optimizer, Adam) else 0.0,
             beta2=optimizer.beta2 if isinstance(optimizer, Adam) else 0.0,
             eps=optimizer.eps if isinstance(optimizer, Adam) else 0.0,
             weight_decay=optimizer.weight_decay,
         )
-        state = "state" if spec.n_states else None
-        if state:
-            self._raw(state, spec.n_states * regions[0].size_bytes, owned=True)
-        outputs = ("params", state) if state else ("params",)
-        self._entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind, outputs)
+
+    def _state_names(self) -> tuple[str, ...]:
+        """As the optimizer's formula calls its states."""
+        return ((), ("v",), ("m", "v"))[self._step(0).n_states]
+
+    def _states(self, number: int) -> tuple[str, ...]:
+        """The states of a dense layer's parameters."""
+        return tuple(f"{name}{number}" for name in self._state_names())
+
+    def _state_bytes(self, n_states: int) -> tuple[int, ...]:
+        """From a dense layer's parameters to each of their states."""
+        blocks = (block.layout.size_bytes for block in self.parameters if not block.stores_gradient)
+        distance = sum(round_up(size, LINE_BYTES) for size in blocks) + _DENSE_GAP_BYTES
+        return tuple(state * distance for state in range(1, n_states + 1))
+
+    def _update(self) -> None:
+        """The step of all parameters whose gradients are stored."""
+        if "params" in self.tensors:
+            params_bytes = self.tensors["params"].size_bytes
+            spec = self._step(params_bytes)
+            state = "state" if spec.n_states else None
+            if state:
+                self._raw(state, spec.n_states * params_bytes, owned=True)
+            outputs = ("params", state) if state else ("params",)
+            self._entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind, outputs)
 
 
 def _winograd_fits(pool: Pool | None) -> bool:

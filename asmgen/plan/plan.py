@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asmgen.model.params import Parameter
 from asmgen.plan.layout import LINE_BYTES, Activations, ConvWeights, ConvWeightsByInput, DenseWeights
-from asmgen.plan.specs import KernelSpec
+from asmgen.plan.specs import DenseUpdate, KernelSpec, Update
 from asmgen.plan.winograd import TransformedWeights
 
 Weights = ConvWeights | ConvWeightsByInput | DenseWeights
@@ -45,12 +45,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class LayerParameters:
-    """The parameter block of one layer: tensors `w<g>` and `dw<g>` with this layout, and its canonical parameters."""
+    """The parameter block of one layer: tensor `w<g>` with this layout, and its canonical parameters.
+
+    stores_gradient: whether `dw<g>` is a tensor; else the optimizer's step consumes it where it is made.
+    """
 
     group: int
     layout: Weights
     weight: Parameter
     bias: Parameter | None
+    stores_gradient: bool
 
     @property
     def name(self) -> str:
@@ -92,8 +96,14 @@ class Plan:
     def phase(self, name: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.phase == name]
 
+    def optimizer(self) -> Update:
+        """The optimizer's step, over whichever parameters come first."""
+        steps = (spec.update if isinstance(spec, DenseUpdate) else spec for spec in self.specs())
+        return next(step for step in steps if isinstance(step, Update))
+
     def check(self) -> None:
-        """Raise ValueError unless the plan holds together: names, sizes, aliasing, and inputs written before read."""
+        """Raise ValueError unless the plan holds together: names, sizes, aliasing, inputs written before read, states
+        where the specs say, and parameters not read behind their update."""
         names = {tensor.name for tensor in self.tensors}
         if len(names) != len(self.tensors):
             raise ValueError(f"plan of {self.model_name}: two tensors of one name")
@@ -104,9 +114,12 @@ class Plan:
                 raise ValueError(f"tensor {tensor.name} at {offset} does not fit the arena of {self.arena_bytes} bytes")
         written = {tensor.name for tensor in self.tensors if tensor.owned}
         contents: dict[str, str] = {}
+        updated: set[str] = set()
         for entry in self.entries:
             entry.spec.check()
             for name in entry.inputs:
+                if name in updated:
+                    raise ValueError(f"{entry.text}: reads {name} after its update")
                 if name not in names:
                     raise ValueError(f"{entry.text}: no tensor {name}")
                 if name not in written:
@@ -120,6 +133,11 @@ class Plan:
                     other_begin = self.offsets[other.name]
                     if other_begin < end and begin < other_begin + other.size_bytes:
                         contents[other.name] = name if not _is_part(other, self, name) else other.name
+            if isinstance(entry.spec, DenseUpdate):
+                updated.update(entry.outputs)
+                at, *states = (self.offsets[name] for name in entry.outputs)
+                if tuple(state - at for state in states) != entry.spec.state_bytes:
+                    raise ValueError(f"{entry.text}: states of {entry.outputs[0]} do not lie {entry.spec.state_bytes}")
 
     def __str__(self) -> str:
         lines = [

@@ -29,8 +29,10 @@ def stored(conv: Conv, pool: Pool | None) -> bool:
 class Policy:
     """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does. sparse:
     gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
+    fused_update: the weight gradient of a dense layer takes the optimizer's step and is never stored.
     """
 
     algorithm: Algorithm = direct
     reads_pixels: ReadsPixels = stored
     sparse: bool = True
+    fused_update: bool = True

@@ -19,7 +19,8 @@ Parameters = dict[str, Array]
 class Interpreter:
     """The state of a plan: `values` holds every tensor's logical array, parameter blocks as (weight, bias).
 
-    parameters: canonical arrays by name ("0.weight"), as PyTorch shapes them.
+    It also holds the gradients `dw<g>` that the plan never stores. parameters: canonical arrays by name ("0.weight"),
+    as PyTorch shapes them.
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, Array]) -> None:
@@ -33,8 +34,15 @@ class Interpreter:
             bias = np.asarray(parameters[block.bias.name], np.float64) if block.bias else np.zeros(weight.shape[0])
             self.values[block.name] = (weight.copy(), bias.copy())
         self._states = {
-            block.name: tuple(_no_state(plan, array) for array in self.values[block.name]) for block in plan.parameters
+            block.name: tuple(_no_state(plan, array) for array in self.values[block.name])
+            for block in plan.parameters
+            if block.stores_gradient
         }
+        for entry in plan.entries:
+            if isinstance(entry.spec, specs.DenseUpdate):
+                name, *states = entry.outputs
+                for state in states:
+                    self.values[state] = tuple(np.zeros_like(array) for array in self.values[name])
 
     def parameters(self) -> Parameters:
         """Canonical arrays by name."""
@@ -54,8 +62,7 @@ class Interpreter:
 
     def hyper(self, lr: float) -> tuple[float, float, float]:
         """The hyper block of this step (docs/architecture.md)."""
-        spec = self.plan.phase("update")[0].spec
-        assert isinstance(spec, specs.Update)
+        spec = self.plan.optimizer()
         return lr, lr / (1 - spec.beta1**self._n_steps), 1 / np.sqrt(1 - spec.beta2**self._n_steps)
 
     def run(self, *phases: str) -> None:
@@ -68,6 +75,9 @@ class Interpreter:
         """Execute one entry: read its inputs from `values`, store its outputs there."""
         if isinstance(entry.spec, specs.Update):
             self._update(entry.spec)
+            return
+        if isinstance(entry.spec, specs.DenseUpdate):
+            self._dense_update(entry, entry.spec)
             return
         outputs = ops.run(entry.spec, *self._inputs(entry))
         match entry.spec:
@@ -139,6 +149,8 @@ class Interpreter:
     def _update(self, spec: specs.Update) -> None:
         hyper = np.asarray(self.values["hyper"])
         for block in self.plan.parameters:
+            if not block.stores_gradient:
+                continue
             arrays, states = [], []
             for array, gradient, state in zip(
                 self.values[block.name], self.values[block.gradient], self._states[block.name], strict=True
@@ -147,6 +159,15 @@ class Interpreter:
                 arrays.append(new.reshape(array.shape))
                 states.append(new_state)
             self.values[block.name], self._states[block.name] = tuple(arrays), tuple(states)
+
+    def _dense_update(self, entry: Entry, spec: specs.DenseUpdate) -> None:
+        values = self.values
+        x, dy = (_rows(values[arg]) for arg in entry.args[:2] if arg)
+        name, *states = entry.outputs
+        before = [values[state] for state in states]
+        outputs = ops.run(spec, x, dy, values[name], before, np.asarray(values["hyper"]))
+        values[f"d{name}"], values[name], after = outputs
+        values.update(zip(states, after, strict=True))
 
     def _canonical(self, name_of: Any) -> Parameters:
         found: Parameters = {}
@@ -163,6 +184,4 @@ def _rows(value: Array) -> Array:
 
 
 def _no_state(plan: Plan, array: Array) -> Array:
-    spec = plan.phase("update")[0].spec
-    assert isinstance(spec, specs.Update)
-    return np.zeros((spec.n_states, array.size))
+    return np.zeros((plan.optimizer().n_states, array.size))

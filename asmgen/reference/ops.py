@@ -6,7 +6,7 @@ bias) and returns its outputs in the same order; formulas are in the docstrings 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from asmgen.plan.specs import Activation, Pool
 from asmgen.reference import conv
 
 Array = np.ndarray[Any, Any]
-PooledWeights = specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
+Parts = tuple[Array, Array]  # of a parameter block: weights, bias
 
 
 def run(spec: specs.KernelSpec, *inputs: Any) -> tuple[Any, ...]:
@@ -229,6 +229,18 @@ def dense_dw(spec: specs.DenseBackwardWeights, x: Array, dy: Array) -> tuple[Arr
     return dy.T @ x, dy.sum(0) if spec.bias else None
 
 
+def dense_update(
+    spec: specs.DenseUpdate, x: Array, dy: Array, parameters: Parts, states: Sequence[Parts], hyper: Array
+) -> tuple[Parts, Parts, tuple[Parts, ...]]:
+    """x [n, in], dy [n, out], (w, b), the states of (w, b), hyper -> the gradient of (w, b), new (w, b), new states."""
+    gradient = dy.T @ x, dy.sum(0) if spec.bias else np.zeros(dy.shape[1])
+    (w, w_states), (b, b_states) = (
+        update(spec.update, array, part, np.reshape([state[at] for state in states], (-1, *array.shape)), hyper)
+        for at, (array, part) in enumerate(zip(parameters, gradient, strict=True))
+    )
+    return gradient, (w, b), tuple(zip(w_states, b_states, strict=True))
+
+
 def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array, Array, Array]:
     """z [n, outputs], labels [n], samples present -> dz [n, outputs], losses [n], preds [n]."""
     outputs = z.shape[1]
@@ -287,6 +299,7 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.DenseForward: dense_forward,
     specs.DenseBackwardInput: dense_dx,
     specs.DenseBackwardWeights: dense_dw,
+    specs.DenseUpdate: dense_update,
     specs.WinogradWeights: winograd_weights,
     specs.Conv2dForwardWinograd: conv2d_forward,
     specs.Conv2dBackwardInputWinograd: conv2d_dx,

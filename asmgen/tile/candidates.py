@@ -36,7 +36,7 @@ _CANDIDATES: dict[type[KernelSpec], Callable[[Any, Isa], tuple[Candidate[Any], .
     specs.PoolBackward: pool.backward_candidates,
     specs.DenseForward: dense.forward_candidates,
     specs.DenseBackwardInput: dense.input_candidates,
-    specs.DenseBackwardWeights: dense.weights_candidates,
+    specs.DenseUpdate: dense.update_candidates,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import DENSE_ROW_GROUP
-from asmgen.plan.specs import DenseBackwardInput, DenseBackwardWeights, DenseForward
+from asmgen.plan.specs import DenseBackwardInput, DenseForward, DenseUpdate
 from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
 
@@ -69,13 +69,14 @@ class BackwardInputTile:
 
 
 @dataclass(frozen=True)
-class BackwardWeightsTile:
+class UpdateTile:
     """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` tiles of x in L1 meet all outputs."""
 
     vectors: int
     holds_x: bool  # input vectors in registers; else memory operands
     block_tiles: int
     unroll: int
+    prefetches: bool  # the next outputs' parameters and states, where all of them together come from beyond L2
 
     def __str__(self) -> str:
         text = f"{DENSE_ROW_GROUP} outputs x {self.vectors} vectors = {DENSE_ROW_GROUP * self.vectors} accumulators"
@@ -142,22 +143,23 @@ def input_candidates(spec: DenseBackwardInput, isa: Isa) -> tuple[Candidate[Back
     )
 
 
-def choose_weights_tile(spec: DenseBackwardWeights, isa: Isa) -> BackwardWeightsTile:
+def choose_update_tile(spec: DenseUpdate, isa: Isa) -> UpdateTile:
     """The vectors with the fewest predicted cycles over a row, and as many such tiles as keep x in L1."""
-    return weights_candidates(spec, isa)[0].tile
+    return update_candidates(spec, isa)[0].tile
 
 
-def weights_candidates(spec: DenseBackwardWeights, isa: Isa) -> tuple[Candidate[BackwardWeightsTile], ...]:
+def update_candidates(spec: DenseUpdate, isa: Isa) -> tuple[Candidate[UpdateTile], ...]:
     """Every number of vectors that the registers hold, ranked."""
     n_vectors = spec.x.n_vectors
+    prefetches = (1 + spec.update.n_states) * spec.weights.size_bytes > L2_BYTES
 
     def cycles(vectors: int) -> float:
         steps = sum(count * _step_cycles(isa, DENSE_ROW_GROUP, extent) for count, extent in parts(n_vectors, vectors))
         return spec.slice_units() * spec.x.n * steps
 
-    def tile(vectors: int) -> BackwardWeightsTile:
+    def tile(vectors: int) -> UpdateTile:
         block_tiles = max(1, X_BLOCK_BYTES // (spec.x.n * vectors * isa.vector_bytes))
-        return BackwardWeightsTile(vectors, isa.has_fma, min(block_tiles, n_vectors // vectors), unroll=2)
+        return UpdateTile(vectors, isa.has_fma, min(block_tiles, n_vectors // vectors), 2, prefetches)
 
     return ranked(
         Candidate(tile(vectors), cycles(vectors))

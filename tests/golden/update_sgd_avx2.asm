@@ -12,7 +12,7 @@
 ; tile      4 vectors in flight, then single ones
 ;   ymm0   lr
 ;   ymm1   g[0]
-;   ymm2   g[1] / w[0]
+;   ymm2   g[1] / w
 ;   ymm3   g[2]
 ;   ymm4   g[3]
 ;   ymm5   w[0]
@@ -49,16 +49,15 @@ update_sgd_v2_f32_avx2:
     test rax, rax
     jz .block_end
 .block:
-    ; g
     vmovups ymm1, [rsi]
     vmovups ymm2, [rsi + 32]
     vmovups ymm3, [rsi + 64]
     vmovups ymm4, [rsi + 96]
-    ; w -= lr * g
     vmovups ymm5, [rdi]
     vmovups ymm6, [rdi + 32]
     vmovups ymm7, [rdi + 64]
     vmovups ymm8, [rdi + 96]
+    ; w -= lr * g
     vfnmadd231ps ymm5, ymm1, ymm0
     vfnmadd231ps ymm6, ymm2, ymm0
     vfnmadd231ps ymm7, ymm3, ymm0

@@ -12,7 +12,7 @@
 ; tile      4 vectors in flight, then single ones
 ;   zmm0   lr
 ;   zmm1   g[0]
-;   zmm2   g[1] / w[0]
+;   zmm2   g[1] / w
 ;   zmm3   g[2]
 ;   zmm4   g[3]
 ;   zmm5   w[0]
@@ -49,16 +49,15 @@ update_sgd_v2_f32_avx512:
     test rax, rax
     jz .block_end
 .block:
-    ; g
     vmovups zmm1, [rsi]
     vmovups zmm2, [rsi + 64]
     vmovups zmm3, [rsi + 128]
     vmovups zmm4, [rsi + 192]
-    ; w -= lr * g
     vmovups zmm5, [rdi]
     vmovups zmm6, [rdi + 64]
     vmovups zmm7, [rdi + 128]
     vmovups zmm8, [rdi + 192]
+    ; w -= lr * g
     vfnmadd231ps zmm5, zmm1, zmm0
     vfnmadd231ps zmm6, zmm2, zmm0
     vfnmadd231ps zmm7, zmm3, zmm0

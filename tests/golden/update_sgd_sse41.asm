@@ -12,7 +12,7 @@
 ; tile      4 vectors in flight, then single ones
 ;   xmm0   lr
 ;   xmm1   g[0]
-;   xmm2   g[1] / w[0]
+;   xmm2   g[1] / w
 ;   xmm3   g[2]
 ;   xmm4   g[3]
 ;   xmm5   w[0]
@@ -51,16 +51,15 @@ update_sgd_v2_f32_sse41:
     test rax, rax
     jz .block_end
 .block:
-    ; g
     movups xmm1, [rsi]
     movups xmm2, [rsi + 16]
     movups xmm3, [rsi + 32]
     movups xmm4, [rsi + 48]
-    ; w -= lr * g
     movups xmm5, [rdi]
     movups xmm6, [rdi + 16]
     movups xmm7, [rdi + 32]
     movups xmm8, [rdi + 48]
+    ; w -= lr * g
     movaps xmm9, xmm1
     mulps xmm9, xmm0
     subps xmm5, xmm9

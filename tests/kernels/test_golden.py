@@ -49,6 +49,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     )
     inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
     dense = DenseWeights(1, inputs, lanes, F32)
+    step = specs.Update("sgd", F32, lanes, dense.size_bytes // (4 * lanes))
     return {
         "load_input": specs.LoadInput(1, 1, 3, Rows(2, 3, lanes, F32), (1 / 255,), (0.0,)),
         "conv2d_fwd": specs.Conv2dForward(conv, y, RELU, MAX2, codes=True),
@@ -67,7 +68,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "act_bwd": specs.ActBackward(inputs, inputs, inputs, RELU),
         "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
         "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
-        "dense_dw": specs.DenseBackwardWeights(inputs, outputs, dense, True),
+        "dense_update": specs.DenseUpdate(inputs, outputs, dense, False, step, ()),
         "mse": specs.Loss("mse", outputs),
         "update_sgd": specs.Update("sgd", F32, lanes, 2),
     }

@@ -67,6 +67,29 @@ def test_check_finds_a_tensor_read_before_it_is_written():
         broken.check()
 
 
+def test_check_finds_weights_read_after_their_update():
+    plan = build_plan(load_model("models/mnist_mlp.py"), 8)
+    entries = list(plan.entries)
+    at = next(at for at, entry in enumerate(entries) if entry.text == "dense_dx")
+    entries[at], entries[at + 1] = entries[at + 1], entries[at]
+    with pytest.raises(ValueError, match=r"dense_dx: reads w\d after its update"):
+        dataclasses.replace(plan, entries=tuple(entries)).check()
+
+
+def test_check_finds_a_state_that_is_elsewhere():
+    plan = build_plan(load_model("models/mnist_mlp.py"), 8)
+    broken = dataclasses.replace(plan, offsets=plan.offsets | {"m1": plan.offsets["m1"] + 64})
+    with pytest.raises(ValueError, match=r"states of w1 do not lie"):
+        broken.check()
+
+
+def test_gradients_are_stored_for_convolutions_only():
+    plan = build_plan(load_model("models/catdog.py"), 16)
+    assert [tensor.name for tensor in plan.tensors if tensor.name.startswith("dw")] == ["dw1", "dw2", "dw3"]
+    assert len(plan.phase("update")) == 1
+    assert not build_plan(load_model("models/mnist_mlp.py"), 16).phase("update")
+
+
 def test_catdog_is_the_documented_plan():
     texts = [entry.text for entry in build_plan(load_model("models/catdog.py"), 16).phase("forward")]
     fused = "conv2d+bias+relu+maxpool2"

@@ -24,7 +24,7 @@ from asmgen.plan.specs.conv import (
     Conv2dUnpool,
     Pixels,
 )
-from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward
+from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward, DenseUpdate
 from asmgen.plan.specs.ends import LoadInput, Loss, Update
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
 from asmgen.plan.specs.sparse import (
@@ -55,6 +55,7 @@ __all__ = [
     "DenseBackwardInput",
     "DenseBackwardWeights",
     "DenseForward",
+    "DenseUpdate",
     "KernelSpec",
     "LiveEntries",
     "LoadInput",

@@ -1,11 +1,13 @@
-"""Specs of the dense layer: forward and both gradients."""
+"""Specs of the dense layer: forward, both gradients, and the weight gradient with the optimizer's step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
-from asmgen.plan.layout import DenseWeights, Rows
+from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, Rows
 from asmgen.plan.specs.base import Activation, KernelSpec, activation_tag, activations_tag, dtype_tag, require
+from asmgen.plan.specs.ends import Update
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,40 @@ class DenseBackwardWeights(KernelSpec):
 
     def flops(self) -> int:
         return 2 * self.x.n * self.x.features * self.weights.out
+
+
+@dataclass(frozen=True)
+class DenseUpdate(KernelSpec):
+    """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], and the optimizer's step with them; g is never stored.
+
+    w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
+    states has the block's layout and lies `state_bytes` behind w. Without bias, that part is neither read nor written.
+    """
+
+    x: Rows
+    dy: Rows
+    weights: DenseWeights
+    bias: bool
+    update: Update
+    state_bytes: tuple[int, ...]
+
+    def slice_units(self) -> int:
+        return self.weights.n_rows // DENSE_ROW_GROUP
+
+    def stem(self) -> str:
+        bias = "_bias" if self.bias else ""
+        shape = f"{activations_tag(self.x)}_k{self.weights.out}"
+        return f"dense_dw_{self.update.kind}_{shape}{bias}_{dtype_tag(self.x.dtype)}"
+
+    def flops(self) -> int:
+        """Of the product, as all products count; the step adds a few for each weight."""
+        return 2 * self.x.n * self.x.features * self.weights.out
+
+    def check(self) -> None:
+        require(len(self.state_bytes) == self.update.n_states, self, "one distance for each state")
+        block_bytes = self.update.n_vectors * self.update.block * self.weights.element_bytes
+        require(block_bytes == self.weights.size_bytes, self, "the step is not over the parameter block")
+        distances = (0, *self.state_bytes)
+        apart = all(after - before >= block_bytes for before, after in pairwise(distances))
+        require(apart, self, "states overlap the weights or each other")
+        require(distances[-1] + block_bytes < 1 << 31, self, "a state lies out of an instruction's reach")

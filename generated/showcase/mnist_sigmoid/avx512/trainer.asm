@@ -6,55 +6,50 @@
 %include "cpu.inc"
 
 ; Arena: name, offset in bytes.
-a.params  equ 0
+a.dense_w equ 0
 a.w1      equ 0
 a.w3      equ 200960
-a.dw1     equ 204160
-a.grads   equ 204160
-a.dw3     equ 405120
-a.indices equ 408320
-a.pixels  equ 408448
-a.labels  equ 408704
-a.loss    equ 408832
-a.hyper   equ 409280
-a.x0      equ 409344
-a.y1      equ 610048
-a.y2      equ 618240
-a.y3      equ 626432
-a.dy3     equ 630528
-a.dy2     equ 634624
-a.dy1     equ 642816
+a.indices equ 205504
+a.pixels  equ 205632
+a.labels  equ 205888
+a.loss    equ 206016
+a.hyper   equ 206464
+a.x0      equ 206528
+a.y1      equ 407232
+a.y2      equ 415424
+a.y3      equ 423616
+a.dy3     equ 427712
+a.dy2     equ 431808
+a.dy1     equ 440000
 
 ; A call:  KERNEL symbol, rdi, rsi, rdx, rcx, units of the slice        ("-": not used)
 ; Every thread runs its share of the units; behind a BARRIER all shares are done (runtime/kernel.inc).
 section .text
 
 STEP model_forward    ; images -> losses, predictions
-    KERNEL          load_input_n32c1h28w28_rows_f64_avx512, images, indices, x0, -, 32    ; input: load_input
+    KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, x0, -, 32 ; input: load_input
     BARRIER
-    KERNEL          dense_fwd_n32f784_k32_bias_f64_avx512,  x0, w1, y1, -, 8              ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    x0, w1, y1, -, 8           ; dense1: dense+bias
     BARRIER
-    KERNEL          act_fwd_n32f32_sigmoid_f64_avx512,      y1, y2, -, -, 32              ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        y1, y2, -, -, 32           ; sigmoid1: sigmoid
     BARRIER
-    KERNEL          dense_fwd_n32f32_k10_bias_f64_avx512,   y2, w3, y3, -, 3              ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     y2, w3, y3, -, 3           ; dense2: dense+bias
     BARRIER
-    KERNEL          softmax_ce_n32f10_f64_avx512,           y3, labels, dy3, loss, 32     ; loss: softmax_ce
-    BARRIER
-END_STEP
-
-STEP model_backward    ; losses -> gradients
-    KERNEL          dense_dx_n32f32_k10_f64_avx512,         dy3, w3, dy2, -, 4            ; dense2: dense_dx
-    KERNEL_REVERSED dense_dw_n32f32_k10_bias_f64_avx512,    y2, dy3, dw3, -, 3            ; dense2: dense_dw
-    BARRIER
-    KERNEL          act_bwd_n32f32_sigmoid_f64_avx512,      dy2, y2, dy1, -, 32           ; sigmoid1: dsigmoid
-    BARRIER
-    KERNEL          dense_dw_n32f784_k32_bias_f64_avx512,   x0, dy1, dw1, -, 8            ; dense1: dense_dw
+    KERNEL softmax_ce_n32f10_f64_avx512,             y3, labels, dy3, loss, 32  ; loss: softmax_ce
     BARRIER
 END_STEP
 
-STEP model_update    ; gradients -> parameters
-    KERNEL          update_sgd_v3190_f64_avx512,            params, grads, -, hyper, 3190 ; optimizer: sgd
+STEP model_backward    ; losses -> gradients of convolutions, parameters of dense layers
+    KERNEL dense_dx_n32f32_k10_f64_avx512,           dy3, w3, dy2, -, 4         ; dense2: dense_dx
     BARRIER
+    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  y2, dy3, w3, hyper, 3      ; dense2: dense_dw+sgd
+    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        dy2, y2, dy1, -, 32        ; sigmoid1: dsigmoid
+    BARRIER
+    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, x0, dy1, w1, hyper, 8      ; dense1: dense_dw+sgd
+    BARRIER
+END_STEP
+
+STEP model_update    ; gradients -> parameters of convolutions
 END_STEP
 
 STEP model_derive    ; parameters -> what is derived from them
@@ -78,14 +73,14 @@ section .rodata
     FACT model_validation_source, VALIDATION_NONE
     FACT model_validation_begin,  0
     FACT model_validation_end,    0
-    FACT model_arena_bytes,       651008
+    FACT model_arena_bytes,       448192
     FACT model_indices,           a.indices
     FACT model_pixels,            a.pixels
     FACT model_labels,            a.labels
     FACT model_loss,              a.loss
     FACT model_hyper,             a.hyper
-    FACT model_losses,            408896
-    FACT model_preds,             409152
+    FACT model_losses,            206080
+    FACT model_preds,             206336
     FACT model_cpu_feature_count, 7
     FACT model_tensor_count,      4
     FACT model_header_bytes,      328

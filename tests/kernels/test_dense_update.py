@@ -1,0 +1,50 @@
+"""The dense layer's gradient with the optimizer's step: tile edges, every optimizer, several blocks of inputs."""
+
+from __future__ import annotations
+
+import pytest
+
+from asmgen.asm.isa import ISAS
+from asmgen.harness.check import check_kernel
+from asmgen.plan.layout import round_up
+from asmgen.plan.specs import DenseUpdate, Update
+from asmgen.tile.dense import choose_update_tile
+from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
+
+KINDS = ["sgd", "momentum", "nesterov", "adam", "adamw"]
+
+
+def make_spec(
+    shape: Shape, isa: str, dtype: str, kind: str = "sgd", weight_decay: float = 0.0, bias: bool = True
+) -> DenseUpdate:
+    x, w, y = shape.layouts(isa, dtype)
+    lanes = ISAS[isa].lanes(dtype)
+    step = Update(kind, dtype, lanes, w.size_bytes // ISAS[isa].vector_bytes, 0.9, 0.9, 0.999, 1e-8, weight_decay)
+    distance = round_up(w.size_bytes, 64) + 192
+    return DenseUpdate(x, y, w, bias, step, tuple(distance * (1 + at) for at in range(step.n_states)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes(shape: Shape, isa: str, dtype: str) -> None:
+    kind = KINDS[SHAPES.index(shape) % len(KINDS)]
+    check_kernel(make_spec(shape, isa, dtype, kind, bias=shape.out != 9), isa)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+@pytest.mark.parametrize("kind", KINDS)
+def test_optimizers(kind: str, weight_decay: float, isa: str, dtype: str) -> None:
+    for shape in (Shape(5, 7, 1, 6), Shape(64, 3, 0, 4)):
+        check_kernel(make_spec(shape, isa, dtype, kind, weight_decay), isa)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_of_inputs(isa: str, dtype: str) -> None:
+    """Full blocks, then tiles that do not fill one, then a narrower tile."""
+    shape = Shape(40, 2500 // ISAS[isa].vector_bytes, 1, 9)
+    spec = make_spec(shape, isa, dtype, "momentum")
+    tile = choose_update_tile(spec, ISAS[isa])
+    assert spec.x.n_vectors > tile.block_tiles * tile.vectors
+    assert spec.x.n_vectors % tile.vectors
+    check_kernel(spec, isa)
