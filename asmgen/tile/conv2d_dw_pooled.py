@@ -12,6 +12,7 @@ from asmgen.tile.pixel_strip import band_rows
 from asmgen.tile.split import parts
 
 BAND_BYTES = 16 * 1024  # of dy: near for the next tile, and loading and storing the sums hardly counts
+STRIP_BYTES = 56 * 1024  # of pixels as numbers: bands of dy decide, since x from L2 is as fast
 N_MASKS = 7
 CODE_BYTES = 14 * 1024
 
@@ -69,7 +70,7 @@ def _register_tiles(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Iterator[Til
     n_positions = spec.pool.ph * spec.pool.pw
     rows = max(1, min(dy.h, BAND_BYTES // (dy.w * dy.pixel_bytes)))
     if spec.conv.pixels:
-        rows = min(rows, band_rows(spec.conv, dy.h, spec.pool.ph))
+        rows = min(rows, band_rows(spec.conv, dy.h, spec.pool.ph, STRIP_BYTES))
     rows = -(-dy.h // -(-dy.h // rows))
     spare = isa.n_vregs - (2 if isa.has_fma else 3)  # dy and the codes, where x is broadcast later; a scratch product
     for positions in range(1, min(n_positions, N_MASKS if isa.has_mask else spare - 1) + 1):

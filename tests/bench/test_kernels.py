@@ -60,7 +60,7 @@ def test_measuring_leaves_the_step_as_it_was(isa):
     rows = kernel_rows(model, plan, level, listings, Peak.of(level, model.dtype), 1, machine=measured)
     assert len(list(rows)) == len(listings)
     for tensor in plan.tensors:
-        if tensor.name != "loss":
+        if tensor.name not in ("loss", "pixels"):  # pixels: addresses, and each machine has images of its own
             np.testing.assert_array_equal(machines[0].bytes(tensor.name), measured.bytes(tensor.name), tensor.name)
 
 
