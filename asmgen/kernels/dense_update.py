@@ -41,6 +41,8 @@ class _DenseUpdate:
         self.v = self.asm.v
         self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of dy and the bias
         self.group_w_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
+        block_bytes = tile.block_tiles * tile.vectors * isa.vector_bytes
+        self.x_bytes = block_bytes if tile.packs_x else spec.x.sample_bytes  # from a sample's inputs to the next's
         self.explained = False  # the step's comments stand where it occurs first
 
     def emit(self) -> Listing:
@@ -55,6 +57,7 @@ class _DenseUpdate:
             x86.JAE(done)
             self.step = OptimizerStep(asm, spec.update, self._scalars(hyper))
             asm.gp.free(hyper)
+            self.packed_x = asm.scratch(spec.x.n * self.x_bytes) if self.tile.packs_x else None
             asm.comment(f"move dy, w{' and the bias' if spec.bias else ''} to the first group of the slice")
             x86.SUB(self.n_groups, begin)
             offset = asm.gp.alloc("offset")
@@ -140,6 +143,8 @@ class _DenseUpdate:
     def _groups(self, tiles: list[tuple[int, int]]) -> None:
         """Every group of 4 outputs against one block of inputs, given as (tiles, their vectors)."""
         asm = self.asm
+        if self.packed_x is not None:
+            self._pack(tiles)
         group, x_tile, dy, w_group, w_tile = (
             asm.gp.alloc(name) for name in ("groups left", "x tile", "dy group", "w group", "w tile")
         )
@@ -147,7 +152,10 @@ class _DenseUpdate:
         x86.MOV(dy, self.dy)
         x86.MOV(w_group, self.w)
         with asm.loop("g", "groups in the slice", group):
-            x86.MOV(x_tile, self.x)
+            if self.packed_x is None:
+                x86.MOV(x_tile, self.x)
+            else:
+                x86.LEA(x_tile, [self.packed_x])
             x86.MOV(w_tile, w_group)
             for count, vectors in tiles:
                 with asm.loop("k", count):
@@ -157,6 +165,30 @@ class _DenseUpdate:
             x86.ADD(dy, self.group_bytes)
             x86.ADD(w_group, self.group_w_bytes)
         asm.gp.free(group, x_tile, dy, w_group, w_tile)
+
+    def _pack(self, tiles: list[tuple[int, int]]) -> None:
+        """The block's inputs of all samples, side by side on the frame: in x, they fall on a few sets of L1."""
+        asm, v = self.asm, self.asm.v
+        asm.comment("the block of x, without what lies between its rows")
+        x, packed = asm.gp.alloc("x at n"), asm.gp.alloc("packed x")
+        x86.MOV(x, self.x)
+        x86.LEA(packed, [self.packed_x])
+        with asm.loop("pack", self.spec.x.n):
+            for count, vectors in tiles:
+                registers = [asm.vec.alloc(f"x[{k}]") for k in range(vectors)]
+                with asm.loop("k", count):
+                    for k, register in enumerate(registers):
+                        v.load(register, [x + k * asm.isa.vector_bytes])
+                    for k, register in enumerate(registers):
+                        v.store([packed + k * asm.isa.vector_bytes], register)
+                    x86.ADD(x, vectors * asm.isa.vector_bytes)
+                    x86.ADD(packed, vectors * asm.isa.vector_bytes)
+                asm.vec.free(*registers)
+            width = sum(count * vectors for count, vectors in tiles) * asm.isa.vector_bytes
+            x86.ADD(x, self.spec.x.sample_bytes - width)
+            if width < self.x_bytes:
+                x86.ADD(packed, self.x_bytes - width)
+        asm.gp.free(x, packed)
 
     def _tile(self, vectors: int, x_tile: Any, dy_group: Any, w_tile: Any) -> None:
         """The whole sum over the samples for [4 outputs][vectors], and the step."""
@@ -180,7 +212,7 @@ class _DenseUpdate:
                 with asm.loop("n", trips):
                     for u in range(unroll):
                         self._multiply(acc, x_vec, broadcast, x, dy, u)
-                    x86.ADD(x, unroll * spec.x.sample_bytes)
+                    x86.ADD(x, unroll * self.x_bytes)
                     x86.ADD(dy, unroll * spec.dy.sample_bytes)
         asm.vec.free(broadcast, *x_vec)
         asm.gp.free(x, dy)
@@ -215,7 +247,7 @@ class _DenseUpdate:
     def _multiply(self, acc: list[list[Any]], x_vec: list[Any], broadcast: Any, x: Any, dy: Any, n: int) -> None:
         """One sample: acc[o][k] += dy[n][o] * x[n][k]."""
         asm, spec, v = self.asm, self.spec, self.asm.v
-        operands: list[Any] = [[x + n * spec.x.sample_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
+        operands: list[Any] = [[x + n * self.x_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
         for k, register in enumerate(x_vec):
             v.load(register, operands[k])
             asm.note(f"x[n+{n}], vector {k}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.layout import DENSE_ROW_GROUP
+from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
 from asmgen.plan.specs import DenseBackwardInput, DenseForward, DenseUpdate
 from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
@@ -14,6 +15,9 @@ UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
 BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
 X_BLOCK_BYTES = 24 * 1024  # inputs of all samples that the weight gradient keeps in L1
 MAX_SAMPLES, MAX_VECTORS = 8, 8
+L1_SETS, L1_WAYS = 64, 8  # what any core has at least
+LEAST_PACKED_GROUPS = 8  # of outputs that share a packed block
+MOST_PACKED_BYTES = 64 * 1024
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
 SUM_CYCLES = 10  # of the horizontal sums of a sample and four outputs
 
@@ -77,6 +81,7 @@ class UpdateTile:
     block_tiles: int
     unroll: int
     prefetches: bool  # the next outputs' parameters and states, where all of them together come from beyond L2
+    packs_x: bool  # blocks of x are copied to the frame, where rows fall on too few sets of L1 to stay there
 
     def __str__(self) -> str:
         text = f"{DENSE_ROW_GROUP} outputs x {self.vectors} vectors = {DENSE_ROW_GROUP * self.vectors} accumulators"
@@ -159,13 +164,23 @@ def update_candidates(spec: DenseUpdate, isa: Isa) -> tuple[Candidate[UpdateTile
 
     def tile(vectors: int) -> UpdateTile:
         block_tiles = max(1, X_BLOCK_BYTES // (spec.x.n * vectors * isa.vector_bytes))
-        return UpdateTile(vectors, isa.has_fma, min(block_tiles, n_vectors // vectors), 2, prefetches)
+        block_tiles = min(block_tiles, n_vectors // vectors)
+        width_bytes = block_tiles * vectors * isa.vector_bytes
+        is_reused = spec.slice_units() >= LEAST_PACKED_GROUPS and spec.x.n * width_bytes <= MOST_PACKED_BYTES
+        packs = is_reused and _collide(spec.x.n, spec.x.sample_bytes, width_bytes)
+        return UpdateTile(vectors, isa.has_fma, block_tiles, 2, prefetches, packs)
 
     return ranked(
         Candidate(tile(vectors), cycles(vectors))
         for vectors in range(1, min(MAX_VECTORS, n_vectors) + 1)
         if _n_registers(DENSE_ROW_GROUP, vectors, isa) <= isa.n_vregs
     )
+
+
+def _collide(rows: int, pitch_bytes: int, width_bytes: int) -> bool:
+    """Whether more lines of a block fall on one set of L1 than it has ways."""
+    step = gcd(pitch_bytes, L1_SETS * LINE_BYTES) // LINE_BYTES  # rows begin at sets that are multiples of it
+    return width_bytes < step * LINE_BYTES and rows * step > L1_WAYS * L1_SETS
 
 
 def _n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:

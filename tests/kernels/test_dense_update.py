@@ -1,11 +1,14 @@
-"""The dense layer's gradient with the optimizer's step: tile edges, every optimizer, several blocks of inputs."""
+"""The dense layer's gradient and the optimizer's step in one: tile edges, every optimizer, packed blocks."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
+from asmgen.kernels import dense_update
 from asmgen.plan.layout import round_up
 from asmgen.plan.specs import DenseUpdate, Update
 from asmgen.tile.dense import choose_update_tile
@@ -48,3 +51,29 @@ def test_blocks_of_inputs(isa: str, dtype: str) -> None:
     assert spec.x.n_vectors > tile.block_tiles * tile.vectors
     assert spec.x.n_vectors % tile.vectors
     check_kernel(spec, isa)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 7, 16, 21])
+def test_prefetching_and_packing(n: int, isa: str, dtype: str) -> None:
+    """What large layers get, whatever their rows: the sum in pieces with a remainder, narrow tiles at the end."""
+    for vectors in (1, 3, 50):
+        spec = make_spec(Shape(n, vectors, 0, 9), isa, dtype, "adam")
+        tile = replace(choose_update_tile(spec, ISAS[isa]), prefetches=True, packs_x=True)
+        check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_update.emit(spec, isa, tile))
+
+
+def test_rows_that_collide_are_packed(isa: str) -> None:
+    """Rows of 4 KB and 128 KB, but not where few outputs share them, nor a batch that is too large for the frame."""
+    lanes = ISAS[isa].lanes("float32")
+
+    def packs(n: int, inputs: int, out: int) -> bool:
+        return choose_update_tile(make_spec(Shape(n, inputs // lanes, 0, out), isa, "float32"), ISAS[isa]).packs_x
+
+    assert packs(16, 1024, 128)
+    assert packs(16, 32768, 128)
+    assert packs(64, 768, 256)
+    assert not packs(64, 784, 256)
+    assert not packs(16, 32768, 10)
+    assert not packs(4096, 1024, 128)
+    assert not packs(64, lanes, 128)
