@@ -12,6 +12,7 @@ from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Conv
 from asmgen.plan.winograd import SIZES
 from asmgen.tile.pixel_strip import reads_pixels
+from asmgen.tile.sample_groups import sample_groups
 
 PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
 
@@ -32,4 +33,7 @@ def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -
     def algorithm(conv: Conv, backward: bool) -> int | None:
         return tuning.algorithm(conv, target, winograd_sizes(model), backward=backward)
 
-    return build_plan(model, target.lanes(model.dtype), Policy(algorithm, reads_pixels))
+    def groups(conv: Conv) -> int:
+        return sample_groups(conv, target)
+
+    return build_plan(model, target.lanes(model.dtype), Policy(algorithm, reads_pixels, groups=groups))

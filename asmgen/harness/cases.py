@@ -198,6 +198,20 @@ def dense_dw(spec: specs.DenseBackwardWeights, draw: Draw) -> Iterable[Case]:
     yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, weights),))
 
 
+def sum_parts(spec: specs.SumParts, draw: Draw) -> Iterable[Case]:
+    """Bound: a sum of `groups` terms. What lies between the parts is not read."""
+    n, stride = spec.n_vectors * spec.block, spec.stride_bytes // spec.element_bytes
+    parts = draw(spec.groups, n)
+    packed = np.full((spec.groups, stride), np.nan, spec.dtype)
+    packed[:, :n] = parts
+    bound = draw.bound(spec.groups, np.abs(parts).sum(0), exact=True)
+    operands = (
+        Operand("parts", packed.reshape(-1)[: (spec.groups - 1) * stride + n]),
+        Operand("dw", np.full(n, np.nan, spec.dtype), is_output=True),
+    )
+    yield Case("", operands, (Expected("dw", 1, lambda flat: flat, ops.run(spec, parts)[0], bound),))
+
+
 _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.LoadInput: load_input,
     specs.Conv2dForward: conv_cases.forward,
@@ -210,6 +224,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dBackwardInputSparse: sparse_cases.backward_input,
     specs.Conv2dPackInputGradient: conv_cases.pack_dx,
     specs.Conv2dPackForward: conv_cases.pack_fwd,
+    specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,
     specs.PoolBackward: pool_backward,
     specs.ActForward: act_forward,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -199,14 +199,17 @@ def backward_weights_pooled(spec: _PooledWeights, draw: Draw) -> Iterable[Case]:
 
 
 def _weights_case(
-    spec: specs.Conv2dBackwardWeights | _PooledWeights,
+    spec: specs.ConvWeightGradient,
     draw: Draw,
     title: str,
     gradient: tuple[Array | None, ...],
     gradient_operands: tuple[Operand | None, ...],
     layout: ConvWeights | ConvWeightsByInput,
 ) -> Case:
-    """dw and db from x and a gradient, of which the first array has values and the others name positions."""
+    """dw and db from x and a gradient, of which the first array has values and the others name positions.
+
+    In parts: their sum is compared.
+    """
     c = spec.conv
     values, *positions = gradient
     assert values is not None
@@ -215,14 +218,29 @@ def _weights_case(
     of_numbers = replace(spec, conv=replace(c, pixels=None))
     dw_magnitude, db_magnitude = ops.run(of_numbers, x.magnitude, np.abs(values), *positions)
     length, at = c.x.n * c.oh * c.ow, 1 + len(gradient)
-    target = Operand("dw", unwritten_weights(layout, bias=c.bias), is_output=True)
+    one = unwritten_weights(layout, bias=c.bias)
+    stride = specs.part_stride_bytes(layout) // layout.element_bytes if spec.groups > 1 else one.size
+    whole = np.zeros((spec.groups, stride), one.dtype)
+    whole[:, : one.size] = one
+    target = Operand("dw", whole.reshape(-1), is_output=True)
+
+    def parts(flat: Array) -> list[Array]:
+        return list(flat.reshape(spec.groups, stride)[:, : one.size])
+
+    def total(which: int) -> Callable[[Array], Array]:
+        return lambda flat: np.asarray(np.sum([layout.unpack(part)[which] for part in parts(flat)], 0, np.float64))
+
+    def padding(memory: list[Array]) -> Iterable[str]:
+        for part in parts(memory[at]):
+            yield from weights_padding_check("dw", 0, layout)([part])
+
     bound = draw.bound(length + x.n_roundings, dw_magnitude, exact=x.is_exact)
-    expected = [Expected("dw", at, lambda flat: layout.unpack(flat)[0], dw, bound)]
+    expected = [Expected("dw", at, total(0), dw, bound)]
     if c.bias:
         bound = draw.bound(length, db_magnitude, exact=True)
-        expected.append(Expected("db", at, lambda flat: layout.unpack(flat)[1], db, bound))
+        expected.append(Expected("db", at, total(1), db, bound))
     operands = (x.operand, *gradient_operands, target)
-    return Case(title, operands, tuple(expected), (weights_padding_check("dw", at, layout),))
+    return Case(title, operands, tuple(expected), (padding,))
 
 
 def pack_dx(spec: specs.Conv2dPackInputGradient, draw: Draw) -> Iterable[Case]:

@@ -17,7 +17,8 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.conv2d_dw_tile import Pointers, TileSums
-from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
+from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_sample_bytes
+from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeights
@@ -27,18 +28,20 @@ from asmgen.tile.split import parts
 
 def emit(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x or pixels, rsi dz, rdx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
 
 
 class _Kernel:
     """Registers and loops of one kernel. Pointers advance and rewind by immediates; what must survive is held."""
 
-    def __init__(self, spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> None:
+    def __init__(self, whole: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> None:
+        spec = whole.of_group()
         self.spec, self.tile = spec, tile
         self.conv, self.dz, self.weights = spec.conv, spec.dz, spec.conv.weights
-        self.asm = Assembler(isa, spec.dz.dtype, spec.symbol(isa.name))
+        self.asm = Assembler(isa, spec.dz.dtype, whole.symbol(isa.name))
         self.strip = PixelStrip(self.asm, spec.conv, tile.band_rows, tile.samples) if spec.conv.pixels else None
         self.x = self.strip.layout if self.strip else spec.conv.x
+        self.groups = SampleGroups(self.asm, whole, (x_sample_bytes(spec.conv), self.dz.sample_bytes))
         self.n_bands = -(-self.conv.oh // tile.band_rows)
         self.n_sample_groups = -(-self.conv.x.n // tile.samples)
 
@@ -46,6 +49,7 @@ class _Kernel:
         asm = self.asm
         with asm:
             done = asm.label("done")
+            self.groups.open()
             self._take_registers()
             x86.SUB(self.n_blocks, self.begin)
             x86.JZ(done)
@@ -53,7 +57,8 @@ class _Kernel:
             self._clear_slice()
             self._sum_all_parts()
             asm.place(done)
-        return asm.finish(self._facts())
+            self.groups.close()
+        return asm.finish(self.groups.facts(self._facts()))
 
     # set-up --------------------------------------------------------------------------------------------------------
 

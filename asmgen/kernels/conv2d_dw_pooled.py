@@ -16,7 +16,8 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.kernels.conv2d_dw_strips import Strips
-from asmgen.kernels.pixel_strip import PixelStrip
+from asmgen.kernels.pixel_strip import PixelStrip, x_sample_bytes
+from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
@@ -31,28 +32,33 @@ def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | None = None) 
     """The kernel of one shape: rdi x or pixels, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output
     channels.
     """
-    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
 
 
 class _Kernel:
-    def __init__(self, spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile) -> None:
+    def __init__(self, whole: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile) -> None:
+        spec = whole.of_group()
         self.spec, self.tile, self.conv, self.dy = spec, tile, spec.conv, spec.dy
         self.weights = spec.conv.weights
-        self.asm = Assembler(isa, spec.dy.dtype, spec.symbol(isa.name))
+        self.asm = Assembler(isa, spec.dy.dtype, whole.symbol(isa.name))
         self.pixels = PixelStrip(self.asm, spec.conv, tile.rows * spec.pool.ph) if spec.conv.pixels else None
         self.x = self.pixels.layout if self.pixels else spec.conv.x
+        sample_bytes = x_sample_bytes(spec.conv), self.dy.sample_bytes, self.dy.code_sample_bytes
+        self.groups = SampleGroups(self.asm, whole, sample_bytes)
 
     def emit(self) -> Listing:
         asm = self.asm
         with asm:
             done = asm.label("done")
             weights = self.weights
+            self.groups.open()
             self.strips = Strips(asm, self.spec, weights.oc_block_bytes, weights.bias_offset_bytes, self.pixels)
             asm.gp.free(self.strips.seek(done))
             self._clear_slice()
             self.strips.visit(self.tile.rows, self.dy.w, self._sum_block)
             asm.place(done)
-        return asm.finish(self._facts())
+            self.groups.close()
+        return asm.finish(self.groups.facts(self._facts()))
 
     def _clear_slice(self) -> None:
         asm, weights = self.asm, self.weights

@@ -17,6 +17,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.kernels.conv2d_dw_strips import Strips
 from asmgen.kernels.live_lists import LiveLists
+from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
@@ -26,21 +27,25 @@ from asmgen.tile.split import parts
 
 def emit(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, tile or choose_tile(spec, isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
 
 
 class _Kernel:
-    def __init__(self, spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile) -> None:
+    def __init__(self, whole: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile) -> None:
+        spec = whole.of_group()
         self.spec, self.tile, self.x, self.dy = spec, tile, spec.conv.x, spec.dy
         self.weights = spec.conv.weights.by_input()
         self.oc_block_bytes = self.weights.block * self.weights.oc_bytes
-        self.asm = Assembler(isa, spec.dy.dtype, spec.symbol(isa.name))
+        self.asm = Assembler(isa, spec.dy.dtype, whole.symbol(isa.name))
+        sample_bytes = self.x.sample_bytes, self.dy.sample_bytes, self.dy.code_sample_bytes
+        self.groups = SampleGroups(self.asm, whole, sample_bytes)
 
     def emit(self) -> Listing:
         asm = self.asm
         with asm:
             done = asm.label("done")
             self.lists = LiveLists(asm, self.spec, self.tile)
+            self.groups.open()
             self.strips = Strips(asm, self.spec, self.oc_block_bytes, self.weights.bias_offset_bytes)
             self.oc_end = asm.stack_slot()
             dw = self.strips.seek(done)
@@ -50,7 +55,8 @@ class _Kernel:
             self._clear_slice()
             self.strips.visit(self.tile.rows, self.tile.cols, self._sum_block)
             asm.place(done)
-        return asm.finish(self._facts())
+            self.groups.close()
+        return asm.finish(self.groups.facts(self._facts()))
 
     def _clear_slice(self) -> None:
         asm, weights = self.asm, self.weights

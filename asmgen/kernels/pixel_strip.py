@@ -134,6 +134,11 @@ def x_argument(conv: Conv) -> Argument:
     return Argument("rdi", "pixels", "u64", f"[{x.n}]", "in", f"addresses of u8 [{x.c}][{x.h}][{x.w}]")
 
 
+def x_sample_bytes(conv: Conv) -> int:
+    """From what the argument holds of a sample to the next."""
+    return _ADDRESS_BYTES if conv.pixels else conv.x.sample_bytes
+
+
 def x_formula(conv: Conv) -> tuple[str, ...]:
     """What x is, where it is made of pixels."""
     if conv.pixels is None:

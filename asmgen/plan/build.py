@@ -65,6 +65,7 @@ class _Builder:
         self.parameters: list[LayerParameters] = []
         self.convs: dict[int, Conv] = {}
         self.input = "x0"
+        self.partial: dict[int, specs.ConvWeightGradient] = {}
 
     def build(self) -> Plan:
         self._io_tensors()
@@ -314,6 +315,7 @@ class _Builder:
                     assert dx is not None
                     self._add(dx, self._without_halo(x))
                     self._act_backward(number, group, dx)
+        self._sum_parts()
 
     def _without_halo(self, name: str) -> Activations:
         layout = self._layout(name)
@@ -364,18 +366,18 @@ class _Builder:
         dy, codes, w, label = f"dy{number}", f"code{number}", f"w{number}", group.placed.label
         if group.act:
             self._act_backward(number, group, dy)
-        images = self._images(dy)
+        images, groups = self._images(dy), self.policy.groups(conv)
         if dx is not None:
             live = specs.LiveEntries(conv, images, pool)
             entries = f"live{number}"
             self._raw(entries, conv.x.n * live.list_bytes)
             self._entry("backward", live, (dy, codes, entries), (entries,), label, "live_entries")
-        dw: KernelSpec
+        dw: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
         if _has_sparse_dw(group, conv.x):
-            dw, text = specs.Conv2dBackwardWeightsSparse(conv, images, pool), "conv2d_dw_sparse"
+            dw, text = specs.Conv2dBackwardWeightsSparse(conv, images, pool, groups), "conv2d_dw_sparse"
         else:
-            dw, text = specs.Conv2dBackwardWeightsPooled(conv, images, pool), "conv2d_dw_pooled"
-        self._entry("backward", dw, (x, dy, codes, f"d{w}"), (f"d{w}",), label, text)
+            dw, text = specs.Conv2dBackwardWeightsPooled(conv, images, pool, groups), "conv2d_dw_pooled"
+        self._weight_gradient(number, dw, (x, dy, codes), label, text)
         if dx is not None:  # the last: the next layer goes on with its samples
             self._add(dx, self._without_halo(x))
             spec = specs.Conv2dBackwardInputSparse(conv, images, self._images(dx), pool)
@@ -408,8 +410,26 @@ class _Builder:
                 spec, op = specs.Conv2dBackwardInputWinograd(*what, m), f"conv2d_dx_winograd{m}"
                 w = self._winograd_weights(number, group, w, m, mirrored=True)
             self._entry("backward", spec, (dz, w, dx), (dx,), label, op)
-        dw = specs.Conv2dBackwardWeights(conv, self._images(dz))
-        self._entry("backward", dw, (x, dz, f"dw{number}"), (f"dw{number}",), label, "conv2d_dw")
+        dw = specs.Conv2dBackwardWeights(conv, self._images(dz), self.policy.groups(conv))
+        self._weight_gradient(number, dw, (x, dz), label, "conv2d_dw")
+
+    def _weight_gradient(
+        self, number: int, dw: specs.ConvWeightGradient, args: tuple[str, ...], label: str, text: str
+    ) -> None:
+        """dw, or parts of it that `_sum_parts` adds."""
+        target = f"dw{number}"
+        if dw.groups > 1:
+            target = f"part{number}"
+            self._raw(target, dw.groups * specs.part_stride_bytes(dw.dw))
+            self.partial[number] = dw
+        self._entry("backward", dw, (*args, target), (target,), label, text)
+
+    def _sum_parts(self) -> None:
+        """What is summed in parts is added at the end, so that no other entry waits for it."""
+        for number, dw in self.partial.items():
+            spec = specs.SumParts.of(dw.dw, dw.groups, bias=dw.conv.bias)
+            label = self.groups[number - 1].placed.label
+            self._entry("backward", spec, (f"part{number}", f"dw{number}"), (f"dw{number}",), label, "sum_parts")
 
     # update --------------------------------------------------------------------------------------------------------
 

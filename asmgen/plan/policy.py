@@ -25,14 +25,25 @@ def stored(conv: Conv, pool: Pool | None) -> bool:
     return False
 
 
+#: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/parts.py).
+Groups = Callable[[Conv], int]
+
+
+def one_group(conv: Conv) -> int:
+    """The Groups that sums over all samples at once."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Policy:
     """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does. sparse:
     gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
-    fused_update: the weight gradient of a dense layer takes the optimizer's step and is never stored.
+    fused_update: the weight gradient of a dense layer takes the optimizer's step and is never stored. groups: where
+    those of convolutions are summed in parts.
     """
 
     algorithm: Algorithm = direct
     reads_pixels: ReadsPixels = stored
     sparse: bool = True
     fused_update: bool = True
+    groups: Groups = one_group

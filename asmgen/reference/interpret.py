@@ -79,6 +79,9 @@ class Interpreter:
         if isinstance(entry.spec, specs.DenseUpdate):
             self._dense_update(entry, entry.spec)
             return
+        if isinstance(entry.spec, specs.SumParts):  # the parts' value is their sum
+            self.values[entry.outputs[0]] = self.values[entry.inputs[0]]
+            return
         outputs = ops.run(entry.spec, *self._inputs(entry))
         match entry.spec:
             case specs.Loss():

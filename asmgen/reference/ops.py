@@ -159,6 +159,11 @@ def conv2d_dw_pooled(
     return dw, dy.sum((0, 2, 3)) if spec.conv.bias else None
 
 
+def sum_parts(spec: specs.SumParts, parts: Array) -> tuple[Array]:
+    """parts [groups, elements] -> their sum."""
+    return (parts.sum(0),)
+
+
 def live_entries(spec: specs.LiveEntries, dy: Array, codes: Array | None) -> tuple[Array]:
     """dy, codes (None without a pool) -> the list, seen as the dz [n, oc, oh, ow] that it stands for."""
     return (_unpooled(dy, codes, spec.pool, spec.conv.oh, spec.conv.ow),)
@@ -292,6 +297,7 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.Conv2dBackwardInputSparse: conv2d_dx_sparse,
     specs.Conv2dPackInputGradient: conv2d_pack_dx,
     specs.Conv2dPackForward: conv2d_pack_fwd,
+    specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,
     specs.PoolBackward: pool_backward,
     specs.ActForward: act_forward,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from asmgen.asm.isa import Isa
@@ -42,6 +43,8 @@ _CANDIDATES: dict[type[KernelSpec], Callable[[Any, Isa], tuple[Candidate[Any], .
 
 def candidates(spec: KernelSpec, isa: Isa) -> tuple[Candidate[Any], ...]:
     """The legal tiles of a kernel, ranked, each with a text of its own; none where there is nothing to choose."""
+    if isinstance(spec, specs.ConvWeightGradient) and spec.groups > 1:
+        return tuple(replace(each, cycles=spec.groups * each.cycles) for each in candidates(spec.of_group(), isa))
     find = _CANDIDATES.get(type(spec))
     return find(spec, isa) if find else ()
 

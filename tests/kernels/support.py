@@ -114,6 +114,9 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
             found.append(specs.WinogradWeights(conv.weights.by_input(), m, mirrored=True))
     elif isinstance(spec, specs.Conv2dBackwardInput):
         found = [specs.Conv2dBackwardInputWinograd(spec.conv, spec.dz, spec.dx, m) for m in SIZES]
+    elif isinstance(spec, specs.Conv2dBackwardWeights):
+        n = spec.conv.x.n
+        found = [replace(spec, groups=n), specs.SumParts.of(spec.dw, n, bias=spec.conv.bias)]
     return [beside for beside in found if type(beside) in registry._EMITTERS and _fits(beside)]
 
 

@@ -51,6 +51,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     dense = DenseWeights(1, inputs, lanes, F32)
     step = specs.Update("sgd", F32, lanes, dense.size_bytes // (4 * lanes))
     return {
+        "sum_parts": specs.SumParts.of(weights, 3, bias=False),
         "load_input": specs.LoadInput(1, 1, 3, Rows(2, 3, lanes, F32), (1 / 255,), (0.0,)),
         "conv2d_fwd": specs.Conv2dForward(conv, y, RELU, MAX2, codes=True),
         "conv2d_fwd_pixels": specs.Conv2dForward(

@@ -26,6 +26,7 @@ from asmgen.plan.specs.conv import (
 )
 from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward, DenseUpdate
 from asmgen.plan.specs.ends import LoadInput, Loss, Update
+from asmgen.plan.specs.parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
 from asmgen.plan.specs.sparse import (
     Conv2dBackwardInputSparse,
@@ -35,6 +36,8 @@ from asmgen.plan.specs.sparse import (
     LiveEntries,
 )
 from asmgen.plan.specs.winograd import Conv2dBackwardInputWinograd, Conv2dForwardWinograd, WinogradWeights
+
+ConvWeightGradient = Conv2dBackwardWeights | Conv2dBackwardWeightsSparse | Conv2dBackwardWeightsPooled
 
 __all__ = [
     "ActBackward",
@@ -52,6 +55,7 @@ __all__ = [
     "Conv2dPackForward",
     "Conv2dPackInputGradient",
     "Conv2dUnpool",
+    "ConvWeightGradient",
     "DenseBackwardInput",
     "DenseBackwardWeights",
     "DenseForward",
@@ -64,6 +68,7 @@ __all__ = [
     "Pool",
     "PoolBackward",
     "PoolForward",
+    "SumParts",
     "Update",
     "WinogradWeights",
     "activation_tag",
@@ -71,5 +76,6 @@ __all__ = [
     "dtype_tag",
     "halo_tag",
     "image_tag",
+    "part_stride_bytes",
     "pool_tag",
 ]

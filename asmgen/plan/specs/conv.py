@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs.base import (
@@ -17,6 +17,7 @@ from asmgen.plan.specs.base import (
     pool_tag,
     require,
 )
+from asmgen.plan.specs.parts import groups_tag
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Conv:
         right = max(0, (self.ow - 1) * self.sw + weights.kw - self.pl - x.w)
         rows = (n_rows - 1) * self.sh + weights.kh
         return Image(samples, x.c, rows, x.w, 1, x.dtype, Halo(0, 0, self.pl, right))
+
+    def of_samples(self, n: int) -> Conv:
+        """The same for another number of samples."""
+        return replace(self, x=replace(self.x, n=n))
 
     @property
     def macs(self) -> int:
@@ -184,22 +189,36 @@ class Conv2dBackwardInput(KernelSpec):
 class Conv2dBackwardWeights(KernelSpec):
     """dw[oc,c,i,j] = sum_{n,oh,ow} dz[n,oc,oh,ow] * x[n,c,oh*sh+i-pt,ow*sw+j-pl]; db[oc] = sum dz. Overwritten.
 
-    Without bias the bias part of dw is not written.
+    Without bias the bias part of dw is not written. groups: sums in parts (asmgen/plan/specs/parts.py).
     """
 
     conv: Conv
     dz: Image
+    groups: int = 1
+
+    def of_group(self) -> Conv2dBackwardWeights:
+        """What is computed for each group of samples."""
+        n = self.dz.n // self.groups
+        return replace(self, conv=self.conv.of_samples(n), dz=replace(self.dz, n=n), groups=1)
+
+    @property
+    def dw(self) -> ConvWeights:
+        return self.conv.weights
 
     def slice_units(self) -> int:
-        return self.conv.weights.n_oc_blocks
+        return self.groups * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
         op, shape = self.conv.tag()
         z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
-        return f"{op}_dw_{shape}{z}{'_bias' if self.conv.bias else ''}_{dtype_tag(self.dz.dtype)}"
+        bias = "_bias" if self.conv.bias else ""
+        return f"{op}_dw_{shape}{z}{bias}{groups_tag(self.groups)}_{dtype_tag(self.dz.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
+
+    def check(self) -> None:
+        require(self.dz.n % self.groups == 0, self, "the groups must be equal")
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,19 @@
 Behind conv + activation + max pool all but one position of every window have a gradient of exactly zero, and a ReLU
 takes more. Walking the entries that are left computes the same sums as the dense kernels, without ever storing the
 gradient of the convolution's output. All specs here read dy after the activation's gradient was applied to it
-(`act_bwd` in place on the pooled tensor), so that an entry is live where dy != 0.
+(`act_bwd` in place on the pooled tensor), so that an entry is live where dy != 0. groups: sums in parts
+(asmgen/plan/specs/parts.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from asmgen.plan.layout import ConvWeightsByInput, Image
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.live_list import LiveList
 from asmgen.plan.specs.base import KernelSpec, Pool, SliceKind, dtype_tag, halo_tag, pool_tag, require
 from asmgen.plan.specs.conv import Conv
+from asmgen.plan.specs.parts import groups_tag
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,33 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
     conv: Conv
     dy: Image
     pool: Pool | None
+    groups: int = 1
+
+    def of_group(self) -> Conv2dBackwardWeightsSparse:
+        """What is computed for each group of samples."""
+        n = self.dy.n // self.groups
+        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), groups=1)
+
+    @property
+    def dw(self) -> ConvWeightsByInput:
+        return self.conv.weights.by_input()
 
     def slice_units(self) -> int:
-        return self.conv.weights.n_oc_blocks
+        return self.groups * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
         op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
         bias = "_bias" if self.conv.bias else ""
-        return f"{op}_dw_sparse_{shape}{d}{bias}{pool_tag(self.pool)}_{dtype_tag(self.dy.dtype)}"
+        sums = bias + pool_tag(self.pool) + groups_tag(self.groups)
+        return f"{op}_dw_sparse_{shape}{d}{sums}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         """Of the dense computation it replaces."""
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        require(self.dy.n % self.groups == 0, self, "the groups must be equal")
         require(self.pool is None or (self.pool.kind == "max" and self.pool.is_tiling), self, "needs a tiling max pool")
         require(self.conv.x.block == self.conv.weights.block, self, "x must have its channels in lanes")
 
@@ -58,20 +72,32 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
     conv: Conv
     dy: Image
     pool: Pool
+    groups: int = 1
+
+    def of_group(self) -> Conv2dBackwardWeightsPooled:
+        """What is computed for each group of samples."""
+        n = self.dy.n // self.groups
+        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), groups=1)
+
+    @property
+    def dw(self) -> ConvWeights:
+        return self.conv.weights
 
     def slice_units(self) -> int:
-        return self.conv.weights.n_oc_blocks
+        return self.groups * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
         op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
         bias = "_bias" if self.conv.bias else ""
-        return f"{op}_dw_pooled_{shape}{d}{bias}{pool_tag(self.pool)}_{dtype_tag(self.dy.dtype)}"
+        sums = bias + pool_tag(self.pool) + groups_tag(self.groups)
+        return f"{op}_dw_pooled_{shape}{d}{sums}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        require(self.dy.n % self.groups == 0, self, "the groups must be equal")
         require(self.pool.kind == "max" and self.pool.is_tiling, self, "needs a tiling max pool")
         require(self.conv.x.block == 1, self, "x must be planar")
 

@@ -1,0 +1,57 @@
+"""Sums in parts: weight gradients with few blocks of outputs are summed over groups of samples, then added.
+
+A gradient whose outputs are too few to go around gives the threads nothing to share. Its samples are then dealt to
+groups, as many as the plan says and whatever the number of threads: the slice counts (group, block) pairs, each group
+has a block of sums of its own, and SumParts adds these in the order of the groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, ConvWeights, ConvWeightsByInput, round_up
+from asmgen.plan.specs.base import KernelSpec, dtype_tag, require
+
+
+def groups_tag(groups: int) -> str:
+    return f"_g{groups}" if groups > 1 else ""
+
+
+def part_stride_bytes(weights: ConvWeights | ConvWeightsByInput) -> int:
+    """From the sums of a group to those of the next."""
+    return round_up(weights.size_bytes, LINE_BYTES)
+
+
+@dataclass(frozen=True)
+class SumParts(KernelSpec):
+    """dw[i] = parts[0][i] + parts[1][i] + ..., in this order; parts lie `stride_bytes` apart. Arguments: parts, dw."""
+
+    groups: int
+    n_vectors: int
+    block: int
+    stride_bytes: int
+    dtype: str
+
+    @staticmethod
+    def of(weights: ConvWeights | ConvWeightsByInput, groups: int, *, bias: bool) -> SumParts:
+        """Of weight gradients; without a bias its place is neither read nor written."""
+        summed = weights.size_bytes if bias else weights.bias_offset_bytes
+        vectors = summed // (weights.block * weights.element_bytes)
+        return SumParts(groups, vectors, weights.block, part_stride_bytes(weights), weights.dtype)
+
+    @property
+    def element_bytes(self) -> int:
+        return ELEMENT_BYTES[self.dtype]
+
+    def slice_units(self) -> int:
+        return self.n_vectors
+
+    def stem(self) -> str:
+        return f"sum_parts_g{self.groups}v{self.n_vectors}_{dtype_tag(self.dtype)}"
+
+    def flops(self) -> int:
+        return (self.groups - 1) * self.n_vectors * self.block
+
+    def check(self) -> None:
+        require(self.groups > 1, self, "one part is the sum")
+        require(self.n_vectors * self.block * self.element_bytes <= self.stride_bytes, self, "parts overlap")
