@@ -17,7 +17,18 @@ from tests.kernels.test_golden import F32, GOLDEN, MAX_LINES, tiny
 FOLDER = GOLDEN / "cuda"
 TOO_LONG = {specs.Conv2dForward, specs.Conv2dBackwardInput, specs.Conv2dBackwardWeights}
 OPS = registry.OPS - TOO_LONG
-SPECS = {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
+
+
+def specs_by_name() -> dict[str, specs.KernelSpec]:
+    """The CPU's tiny specs of the ops that CUDA has, and those that only CUDA has."""
+    shared = tiny(CUDA.lanes(F32))
+    dense = shared["dense_fwd"]
+    assert isinstance(dense, specs.DenseForward)
+    own = {"dense_dw": specs.DenseBackwardWeights(dense.x, dense.y, dense.weights, True)}
+    return {name: spec for name, spec in (shared | own).items() if type(spec) in OPS}
+
+
+SPECS = specs_by_name()
 
 
 @pytest.mark.parametrize("op", SPECS)
