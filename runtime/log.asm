@@ -5,7 +5,7 @@
 %include "model.inc"
 %include "score.inc"
 
-extern opt_log, training, evaluation, epoch, epoch_nanoseconds, learning_rate
+extern opt_log, training, evaluation, epoch, epoch_nanoseconds, learning_rate, machine_log_columns, machine_log
 
 global log_open, log_epoch, log_failed
 
@@ -34,7 +34,9 @@ log_open:
     test    rax, rax
     js      .failed
     mov     [log_fd], rax
-    FORMAT  `epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s\n`
+    FORMAT  "epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s"
+    call    machine_log_columns
+    FORMAT  `\n`
     mov     edi, [log_fd]
     call    print_flush
     test    rax, rax
@@ -70,7 +72,9 @@ log_epoch:
     cvtsi2sd xmm1, qword [epoch_nanoseconds]
     divsd   xmm0, xmm1
     movq    rax, xmm0
-    FORMAT  `%g\n`, rax
+    FORMAT  "%g", rax
+    call    machine_log
+    FORMAT  `\n`
     mov     edi, [log_fd]
     call    print_flush
     mov     [log_failed], rax

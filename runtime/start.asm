@@ -2,6 +2,7 @@
 ; GPU) has one name and two files, in cpu/ and cuda/:
 ;   the entry point, which ends in `start`           machine_open machine_describe machine_help
 ;   step_derive parameters_fetch machine_exit        epoch_run evaluate
+;   machine_log_columns machine_log
 
 %include "common.inc"
 %include "print.inc"

@@ -1,7 +1,8 @@
 """Times a model's training step in PyTorch on a GPU: `python -m asmgen.bench.torch_gpu MODEL`, one line of JSON a row.
 
 Needs PyTorch, NumPy and click only, so that it runs on machines without PeachPy. Every row trains on one fixed batch
-that lies on the device; a time is the median over rounds of `--steps` steps, by CUDA events and by the wall clock.
+that lies on the device as floats; a time is the median over rounds of `--steps` steps, by CUDA events and by the wall
+clock.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import inspect
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import click
 import numpy as np
 import torch
 
+from asmgen.bench.gpu_speed import TORCH_ROWS, TORCH_STEPS, SpeedRow
 from asmgen.bench.torch_peer import TorchPeer
 from asmgen.model.layers import Conv2D
 from asmgen.model.load import load_model
@@ -28,19 +31,9 @@ from asmgen.reference.initial import initial_parameters
 WARM_UP_STEPS = 20
 
 
-@dataclass(frozen=True)
-class GpuRow:
-    """Microseconds a training step of one way to run PyTorch."""
-
-    model: str
-    name: str
-    tf32: bool
-    event_us: float
-    wall_us: float
-
-
 def rows_of(model: Model, on_gpu: bool) -> list[str]:
-    """ "eager", "channels_last" where there are images, "graph" (a whole step captured, fused optimizer), "compile"."""
+    """ "eager", "channels_last" where there are images, "graph" (a whole step captured, fused optimizer), "compile"
+    (network and loss, max-autotune; fused optimizer)."""
     has_images = any(isinstance(layer, Conv2D) for layer in model.layers)
     return ["eager", *(["channels_last"] if has_images else []), *(["graph", "compile"] if on_gpu else [])]
 
@@ -58,7 +51,7 @@ def make_step(model: Model, name: str, device: str) -> Callable[[], object]:
     if name in ("graph", "compile"):
         peer.optimizer = _fused(peer)
     if name == "compile":
-        peer.network = torch.compile(peer.network, mode="max-autotune")  # type: ignore[assignment]
+        peer.loss = torch.compile(peer.loss, mode="max-autotune")  # type: ignore[method-assign]
 
     def step() -> object:
         return peer.step(x, labels)
@@ -94,7 +87,7 @@ def _event() -> Any:
 
 
 def measure(step: Callable[[], object], steps: int, rounds: int, on_gpu: bool) -> tuple[float, float]:
-    """(by events, by the wall clock) microseconds a step, medians over the rounds."""
+    """(by events, by the wall clock) seconds a step, medians over the rounds."""
     for _ in range(WARM_UP_STEPS):
         step()
     by_event, by_wall = [], []
@@ -109,29 +102,56 @@ def measure(step: Callable[[], object], steps: int, rounds: int, on_gpu: bool) -
         if on_gpu:
             end.record()
             torch.cuda.synchronize()
-        wall = (time.perf_counter() - started) * 1e6
+        wall = time.perf_counter() - started
         by_wall.append(wall / steps)
-        by_event.append((begin.elapsed_time(end) * 1e3 if on_gpu else wall) / steps)
+        by_event.append((begin.elapsed_time(end) / 1e3 if on_gpu else wall) / steps)
     return statistics.median(by_event), statistics.median(by_wall)
+
+
+def measured(model: Model, name: str, products: str, device: str, steps: int, rounds: int) -> SpeedRow:
+    """One row. products "tf32": in convolutions and dense layers; otherwise neither uses it, as is not the default."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = products == "tf32"
+    if name == "compile":
+        torch.compiler.reset()
+    times = measure(make_step(model, name, device), steps, rounds, device != "cpu")
+    return SpeedRow(model.name, products, name, *times)
 
 
 @click.command()
 @click.argument("model_path", metavar="MODEL")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set an option of the model's function.")
-@click.option("--tf32", is_flag=True, help="TF32 in convolutions and products; without it neither uses TF32.")
-@click.option("--steps", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--products", multiple=True, help="float32, tf32 or float64.  Repeatable.  [default: the model's dtype]")
+@click.option("--rows", default=",".join(TORCH_ROWS), show_default=True, help="Which of these.")
+@click.option("--steps", type=click.IntRange(1), default=TORCH_STEPS, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--device", default="cuda", show_default=True, help="cpu: only to see that this program works.")
-def main(model_path: str, settings: tuple[str, ...], tf32: bool, steps: int, rounds: int, device: str) -> None:
-    """Time MODEL's training step in PyTorch on a GPU."""
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
+def main(
+    model_path: str,
+    settings: tuple[str, ...],
+    products: tuple[str, ...],
+    rows: str,
+    steps: int,
+    rounds: int,
+    device: str,
+) -> None:
+    """Time MODEL's training step in PyTorch on a GPU. Exit code 1 where a row could not be measured."""
     torch.backends.cudnn.benchmark = True
     model = load_model(model_path, dict(setting.split("=", 1) for setting in settings))
-    on_gpu = device != "cpu"
-    for name in rows_of(model, on_gpu):
-        event_us, wall_us = measure(make_step(model, name, device), steps, rounds, on_gpu)
-        click.echo(json.dumps(asdict(GpuRow(model.name, f"torch {name}", tf32, event_us, wall_us))))
+    failed = False
+    for name in (name for name in rows_of(model, device != "cpu") if name in rows.split(",")):
+        for product in products or (model.dtype,):
+            try:
+                row = measured(model, name, product, device, steps, rounds)
+            except Exception as error:  # the next row may still tell something
+                failed = True
+                click.echo(f"{name} in {product}: {type(error).__name__}: {_first_line(error)}", err=True)
+            else:
+                click.echo(json.dumps(asdict(row)))
+    sys.exit(failed)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ import click
 from asmgen.asm.isa import Isa
 from asmgen.bench.suite import WORKS, measure_all
 from asmgen.bench.tables import tables
+from asmgen.cli.bench_cuda import bench_cuda, check_options
 from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import say
-from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.cuda import cuda_choice, precision_option
+from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.errors import IsaError, UsageError
 from asmgen.model.network import DTYPES, Model
@@ -71,7 +73,8 @@ class Request:
 
 @click.command()
 @MODEL
-@isa_option(multiple=True)
+@isa_option(multiple=True, cuda=True)
+@precision_option
 @OUT
 @SET
 @tune_options
@@ -83,15 +86,25 @@ class Request:
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of A B A B.")
 @click.option("--seconds", type=float, default=1.0, show_default=True, help="Measured time of each a round.")
 @click.option("--json", "as_json", is_flag=True, help="The tables as JSON.")
-def bench(out: Path | None, as_json: bool, **asked: Any) -> None:
+@click.pass_context
+def bench(ctx: click.Context, /, out: Path | None, as_json: bool, precision: str | None, **asked: Any) -> None:
     """Time MODEL: the trainer of each ISA beside the same model in PyTorch, in NumPy and as loops in C and Python.
 
     --work is any of step (a training step), inference (a batch), latency (batches of one sample) and loops (one
     product, where C or Python take part). Every round measures each once, in turn. The tables have medians over the
     rounds; "asmgen is faster by" compares with our fastest row of as many threads: median (least-largest) of the
     rounds' ratios.
+
+    With --isa cuda: the CUDA trainer on this machine's GPU beside PyTorch there, eager, channels_last, as a CUDA graph
+    and compiled, by the device's clock and by the wall's.
     """
     request = Request(**asked)
+    options = cuda_choice(request.isa_names, precision=precision)
+    if CUDA_NAME in request.isa_names:
+        check_options(ctx, request.isa_names, request.against)
+        measured = request.model_path, request.settings, options.precision, request.against, request.rounds
+        click.echo(bench_cuda(*measured, resolve_out(out), as_json))
+        return
     result = run(request, resolve_out(out))
     click.echo(json.dumps(result, indent=1) if as_json else "\n\n".join(table.text() for table in tables(result)))
 

@@ -20,13 +20,26 @@ ISA_NAMES = (*ISAS, "native")
 CUDA_NAME = "cuda"
 
 
-def isa_option(*, cuda: bool = False, **kwargs: Any) -> Callable[[Any], Any]:
-    """--isa, repeatable where multiple=True; cuda: the command knows what to do for a GPU, too."""
+class IsaChoice(click.Choice):  # type: ignore[type-arg]  # generic only since click 8.2
+    """Names of levels; instead_of_cuda: what to do for a GPU where this command has no `cuda`."""
+
+    def __init__(self, names: tuple[str, ...], instead_of_cuda: str | None) -> None:
+        super().__init__(names)
+        self._instead = instead_of_cuda
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == CUDA_NAME and self._instead:
+            raise UsageError(f"--isa {CUDA_NAME}: {self._instead}")
+        return str(super().convert(value, param, ctx))
+
+
+def isa_option(*, cuda: bool = False, instead_of_cuda: str | None = None, **kwargs: Any) -> Callable[[Any], Any]:
+    """--isa, repeatable where multiple=True; cuda: the command knows what to do for a GPU, too, or says what does."""
     kwargs.setdefault("default", ("native",) if kwargs.get("multiple") else "native")
     return click.option(
         "--isa",
         "isa_names" if kwargs.get("multiple") else "isa_name",
-        type=click.Choice((*ISA_NAMES, CUDA_NAME) if cuda else ISA_NAMES),
+        type=IsaChoice((*ISA_NAMES, CUDA_NAME) if cuda else ISA_NAMES, instead_of_cuda),
         show_default="native, the best this CPU has",
         help=f"Instruction set level{', or cuda' * cuda}." + (" Repeatable." if kwargs.get("multiple") else ""),
         **kwargs,

@@ -26,7 +26,10 @@ _RANDOM_BATCHES = 32
 
 @click.command()
 @MODEL
-@isa_option()
+@isa_option(
+    instead_of_cuda="this profile is of CPU kernels; NVIDIA's profilers name those of a CUDA trainer: "
+    "`nsys profile --stats=true TRAINER --data DIR --epochs 2`, or `ncu TRAINER ...` for what happens inside one"
+)
 @OUT
 @SET
 @tune_options

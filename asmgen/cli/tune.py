@@ -17,7 +17,11 @@ from asmgen.cli.tuning import beside_model
 
 @click.command()
 @MODEL
-@isa_option(multiple=True)
+@isa_option(
+    multiple=True,
+    instead_of_cuda="tiles are timed on CPUs only; those of CUDA kernels are chosen by estimated cycles "
+    "(`asmgen show MODEL --isa cuda` lists them)",
+)
 @SET
 @click.option("--top", type=click.IntRange(2), default=4, show_default=True, help="Tiles of each kernel that compete.")
 @click.option("--rounds", type=click.IntRange(2), default=7, show_default=True, help="Rounds of A B A B.")

@@ -78,6 +78,19 @@ def _peachpy() -> str | None:
 
 
 def _nvidia_driver() -> str | None:
+    """Its version, with the GPUs that it sees: "580.95 (NVIDIA H200, compute capability 9.0)"."""
+    query = ["nvidia-smi", "--query-gpu=driver_version,name,compute_cap", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return _loaded_driver()
+    gpus = [fields for line in said.splitlines() if len(fields := line.split(", ")) == 3]
+    seen = ", ".join(f"{name}, compute capability {capability}" for _, name, capability in gpus)
+    return f"{gpus[0][0]} ({seen})" if gpus else _loaded_driver()
+
+
+def _loaded_driver() -> str | None:
+    """The version of the kernel's module."""
     try:
         said = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

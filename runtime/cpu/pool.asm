@@ -9,7 +9,7 @@
 extern opt_threads, arena, cpus_allowed
 extern thread_barrier, barrier_wait, barrier_release, barrier_looks
 
-global machine_open, machine_describe, machine_help, threads_run
+global machine_open, machine_describe, machine_help, machine_log_columns, machine_log, threads_run
 
 CLONE_VM            equ 0x100
 CLONE_FS            equ 0x200
@@ -104,6 +104,11 @@ machine_describe:
 machine_help:
     call    cpus_allowed
     SAY     `  --threads N        1 to %u; more than this process may use CPUs is slow (default: those CPUs, %u)\n`, MAX_THREADS, rax
+    ret
+
+; machine_log_columns, machine_log: the log has nothing of the threads
+machine_log_columns:
+machine_log:
     ret
 
 ; start_worker: r12 = its number  ->  or CF, rax = -errno

@@ -1,6 +1,7 @@
 // The part of the CUDA runtime's interface that the trainer uses, for a CPU: memory of the device is the host's, a stream
 // does everything at once, a graph is a list of launches. It can be told to fail, so that tests see the trainer's answer:
-//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, no_kernel or broken_step
+//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, busy_device, no_kernel, old_ptx, full_memory,
+//                            refused_launch or broken_kernel; the last two @N: from launch N on
 //   ASMGEN_EMULATION_MEMORY  bytes of device memory
 //   ASMGEN_EMULATION_SEED    another order of blocks and threads
 #pragma once
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <vector>
 
 #include "device.cuh"
@@ -24,6 +26,9 @@ enum cudaError_t {
     cudaErrorNoDevice,
     cudaErrorNoKernelImageForDevice,
     cudaErrorInvalidDeviceFunction,
+    cudaErrorUnsupportedPtxVersion,
+    cudaErrorDevicesUnavailable,
+    cudaErrorInvalidClusterSize,
     cudaErrorLaunchFailure,
     cudaErrorStreamCaptureInvalidated
 };
@@ -31,7 +36,7 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
-constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+constexpr unsigned cudaStreamNonBlocking = 1;
 
 struct dim3 {
     unsigned x, y, z;
@@ -56,12 +61,16 @@ using Graph = std::vector<Work>;
 inline Graph* recording;  // between cudaStreamBeginCapture and cudaStreamEndCapture
 inline size_t allocated;
 inline cudaError_t last_error = cudaSuccess;
+inline uint64_t n_launches;
 inline char launch_message[1200];
 
+// Whether the wanted fault is this one, and its time has come.
 inline bool fails(const char* fault)
 {
     const char* wanted = getenv("ASMGEN_EMULATION_FAULT");
-    return wanted && !strcmp(wanted, fault);
+    const size_t length = strlen(fault);
+    if (!wanted || strncmp(wanted, fault, length)) return false;
+    return !wanted[length] || (wanted[length] == '@' && n_launches >= strtoull(wanted + length + 1, nullptr, 10));
 }
 
 inline size_t memory_bytes()
@@ -88,11 +97,13 @@ inline void enqueue(Work work)
 
 // Runs or records a kernel. What goes wrong in it is the stream's error from then on, as on a device.
 template <class... Parameters>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 grid_size, int cluster, int block, int shared_bytes,
+cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid_size, int cluster, int block, int shared_bytes,
             Parameters... arguments)
 {
+    if (fails("refused_launch")) return cudaErrorInvalidClusterSize;
     enqueue([=] {
         if (last_error != cudaSuccess) return;
+        ++n_launches;
         Launch launch = {};
         launch.grid[0] = static_cast<int>(grid_size.x);
         launch.grid[1] = static_cast<int>(grid_size.y);
@@ -105,17 +116,18 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid_size, int
         auto job = [=] { kernel(arguments...); };
         grid.job = [](void* data) { (*static_cast<decltype(job)*>(data))(); };
         grid.job_data = &job;
-        const char* wrong = fails("broken_step") ? "asked to fail" : run_grid(launch);
+        const char* wrong = fails("broken_kernel") ? "asked to fail" : run_grid(launch);
         if (!wrong) return;
         snprintf(launch_message, sizeof launch_message, "kernel %s, %s", name, wrong);
         last_error = cudaErrorLaunchFailure;
     });
+    return last_error;
 }
 
 }  // namespace emulation
 
 using cudaStream_t = int;
-using cudaEvent_t = int;
+using cudaEvent_t = timespec*;  // when it came
 using cudaGraph_t = emulation::Graph*;
 using cudaGraphExec_t = emulation::Graph*;
 
@@ -128,6 +140,9 @@ inline const char* cudaGetErrorName(cudaError_t error)
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
     case cudaErrorNoKernelImageForDevice: return "cudaErrorNoKernelImageForDevice";
     case cudaErrorInvalidDeviceFunction: return "cudaErrorInvalidDeviceFunction";
+    case cudaErrorUnsupportedPtxVersion: return "cudaErrorUnsupportedPtxVersion";
+    case cudaErrorDevicesUnavailable: return "cudaErrorDevicesUnavailable";
+    case cudaErrorInvalidClusterSize: return "cudaErrorInvalidClusterSize";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
     case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
     }
@@ -158,7 +173,10 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int)
     return cudaSuccess;
 }
 
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaSetDevice(int)
+{
+    return emulation::fails("busy_device") ? cudaErrorDevicesUnavailable : cudaSuccess;
+}
 
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int)
 {
@@ -176,6 +194,7 @@ inline cudaError_t cudaMemGetInfo(size_t* available, size_t* whole)
 // Device memory starts as NaN.
 inline cudaError_t cudaMalloc(void** memory, size_t bytes)
 {
+    if (emulation::fails("full_memory")) return cudaErrorMemoryAllocation;
     if (emulation::allocated + bytes > emulation::memory_bytes()) return cudaErrorMemoryAllocation;
     emulation::allocated += bytes;
     *memory = (new emulation::GuardedMemory(bytes))->begin();
@@ -209,19 +228,31 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned)
 
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return emulation::last_error; }
 
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned)
+inline cudaError_t cudaEventCreate(cudaEvent_t* event)
 {
-    *event = 0;
+    *event = new timespec();
     return cudaSuccess;
 }
 
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
+{
+    clock_gettime(CLOCK_MONOTONIC, event);
+    return emulation::last_error;
+}
+
+inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end)
+{
+    const double seconds = static_cast<double>(end->tv_sec - begin->tv_sec);
+    *milliseconds = static_cast<float>(seconds * 1e3 + static_cast<double>(end->tv_nsec - begin->tv_nsec) / 1e6);
+    return emulation::last_error;
+}
 
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return emulation::last_error; }
 
 inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*)
 {
     *attributes = {0, 1024};
+    if (emulation::fails("old_ptx")) return cudaErrorUnsupportedPtxVersion;
     return emulation::fails("no_kernel") ? cudaErrorNoKernelImageForDevice : cudaSuccess;
 }
 

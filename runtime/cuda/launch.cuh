@@ -48,7 +48,8 @@ inline void prepare(const char* name, const void* kernel, int block, int shared_
 {
     cudaFuncAttributes needs;
     const cudaError_t loaded = cudaFuncGetAttributes(&needs, kernel);
-    if (loaded == cudaErrorNoKernelImageForDevice || loaded == cudaErrorInvalidDeviceFunction) {
+    for (const cudaError_t unfit : {cudaErrorNoKernelImageForDevice, cudaErrorInvalidDeviceFunction, cudaErrorUnsupportedPtxVersion}) {
+        if (loaded != unfit) continue;
         fail(exit_machine, "kernel %s was not compiled for this device; build again, with its architecture in --arch", name);
     }
     check(loaded, name);
@@ -75,7 +76,7 @@ void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int bloc
 {
     if (device.prepares) return prepare(name, reinterpret_cast<const void*>(kernel), block, shared_bytes);
 #ifdef ASMGEN_EMULATION
-    emulation::launch(name, kernel, grid.size, grid.cluster, block, shared_bytes, static_cast<Parameters>(arguments)...);
+    check(emulation::launch(name, kernel, grid.size, grid.cluster, block, shared_bytes, static_cast<Parameters>(arguments)...), name);
 #else
     cudaLaunchAttribute cluster;
     cluster.id = cudaLaunchAttributeClusterDimension;

@@ -1,11 +1,12 @@
-; machine.asm: what is said of the device. machine_open, step_derive and parameters_fetch are in machine.cuh.
+; machine.asm: what is said of the device and logged. machine_open, step_derive and parameters_fetch are in machine.cuh.
 
 %include "common.inc"
 %include "print.inc"
 
 extern machine_name                     ; text, in machine.cuh
+extern training_device_seconds          ; float64, in steps.cuh
 
-global machine_describe, machine_help
+global machine_describe, machine_help, machine_log_columns, machine_log
 
 section .text
 
@@ -17,4 +18,13 @@ machine_describe:
 ; machine_help: the help on --threads
 machine_help:
     SAY     `  --threads N        not used: the work is the device's\n`
+    ret
+
+; machine_log_columns, machine_log: what the log of an epoch has besides: its training by the device's clock
+machine_log_columns:
+    FORMAT  ",device_seconds"
+    ret
+
+machine_log:
+    FORMAT  ",%g", [training_device_seconds]
     ret

@@ -138,8 +138,8 @@ void machine_open()
     memcpy(machine_name, properties.name, sizeof properties.name);
     check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "starting the GPU");
     allocate_all(properties.name);
-    for (Chunk& chunk : steps.chunks) {
-        check(cudaEventCreateWithFlags(&chunk.finished, cudaEventDisableTiming), "starting the GPU");
+    for (cudaEvent_t* event : {&steps.began, &steps.chunks[0].finished, &steps.chunks[1].finished}) {
+        check(cudaEventCreate(event), "starting the GPU");
     }
     steps.chunk_steps = 1;
     device.prepares = true;

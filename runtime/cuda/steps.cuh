@@ -90,6 +90,7 @@ struct Steps {
     uint64_t most_steps;               // of a phase
     StepGraphs graphs[2];              // without and with learning
     Chunk chunks[2];                   // oldest first
+    cudaEvent_t began;                 // the phase, with the copies before its first step
     int under_way;
     bool learns;
     uint64_t n_steps, n_launched, n_finished, chunk_steps, since;
@@ -140,6 +141,13 @@ inline void make_graphs(bool learns)
     graphs.several = graphs.n_several > 1 ? capture(learns, graphs.n_several, &n_nodes) : graphs.one;
 }
 
+inline double seconds_between(cudaEvent_t began, cudaEvent_t finished)
+{
+    float milliseconds;
+    check(cudaEventElapsedTime(&milliseconds, began, finished), "reading the device's clock");
+    return milliseconds / 1e3;
+}
+
 }  // namespace host
 
 extern "C" {
@@ -147,6 +155,7 @@ extern "C" {
 StepRow* step_rows;
 uint8_t* step_results;
 uint64_t result_bytes;
+double training_device_seconds;  // of the last phase that learned, by the device's clock: for the log
 
 // Puts `n_steps` steps before the device, whose rows are written. The samples of step i are number first + i * batch and
 // so on of the order, or, without one, of the split.
@@ -159,6 +168,7 @@ void phase_start(const runtime::Split* split, const uint32_t* order, uint64_t fi
     for (uint64_t i = 0; i < samples; ++i) {
         steps.host_order[i] = static_cast<uint32_t>(base + (order ? order[first + i] : first + i));
     }
+    check(cudaEventRecord(steps.began, device.stream), "copying the steps' numbers");
     const auto copy = [](void* target, const void* source, size_t bytes) {
         check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, device.stream), "copying the steps' numbers");
     };
@@ -197,6 +207,7 @@ uint64_t phase_advance()
     if (steps.under_way == 0) return steps.n_finished;
     const Chunk oldest = steps.chunks[0];
     check(cudaEventSynchronize(oldest.finished), steps.learns ? "training" : "testing");
+    if (steps.learns) training_device_seconds = seconds_between(steps.began, oldest.finished);
     steps.chunks[0] = steps.chunks[1];
     steps.chunks[1] = oldest;
     --steps.under_way;

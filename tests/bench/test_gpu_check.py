@@ -40,15 +40,41 @@ def test_a_dry_run_compares_and_prints_a_table(models: Path, tmp_path: Path) -> 
         assert built.exit_code == 0, built.output
     done = CliRunner().invoke(gpu_check.main, [str(tmp_path), "--models", str(models), "--dry-run"])
     assert done.exit_code == 0, done.output
-    assert "tiny: 3 losses within " in done.output
-    assert "same first weights, same bits again" in done.output
-    table = done.output.splitlines()[-3:]
-    assert [line.split()[:2] for line in table] == [["model", "products"], ["tiny", "float32"], ["tiny", "tf32"]]
-    if importlib.util.find_spec("torch"):
-        assert "x)" in table[1]
+    has_torch = importlib.util.find_spec("torch")
+    assert "tiny: 20 losses within " in done.output
+    assert "same first weights; the same bits again" in done.output
+    assert ("of PyTorch's" if has_torch else "PyTorch is not here") in done.output
+    _, table = done.output.split("\nSpeed\n")
+    rows = [line.split()[:3] for line in table.splitlines() if "tiny" in line]
+    peers = [[["tiny", name, "PyTorch"]] if has_torch else [] for name in ("float32", "tf32")]
+    assert rows == [["tiny", "float32", "asmgen"], *peers[0], ["tiny", "tf32", "asmgen"], *peers[1]]
 
 
 def test_what_fails_is_said_and_ends_with_1(models: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(gpu_check.main, [str(tmp_path), "--models", str(models), "--dry-run"])
     assert done.exit_code == 1
-    assert "FAILED parity, tiny" in done.output
+    assert "FAILED tiny: " in done.output
+    assert "build it with scripts/gpu_prepare.sh" in done.output
+
+
+def test_stages_are_chosen_and_each_runs_although_one_fails(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setitem(gpu_check.WORK, "machine", breaks)
+    options = ["--models", str(models), "--dry-run", "--stage", "machine", "--stage", "parity"]
+    done = CliRunner().invoke(gpu_check.main, [str(tmp_path), *options])
+    assert done.exit_code == 1
+    assert "FAILED machine: ValueError: no" in done.output
+    assert "== parity" in done.output
+    assert "== speed" not in done.output
+
+
+def test_every_stage_ends_in_time() -> None:
+    ends = list(gpu_check.STAGES.values())
+    assert ends == sorted(ends)
+    assert ends[-1] < 9 * 60
+    script = (Path(__file__).parents[2] / "scripts" / "gpu_check.sh").read_text()
+    assert ends[-1] < int(script.split("--kill-after=5 ")[1].split()[0]) < 9 * 60

@@ -19,5 +19,5 @@ def test_rows_of_an_image_model():
         [*command, "--steps", "1", "--rounds", "1"], capture_output=True, text=True, check=True, env=environment
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["name"] for row in rows] == ["torch eager", "torch channels_last"]
-    assert all(row["wall_us"] > 0 for row in rows)
+    assert [(row["name"], row["products"]) for row in rows] == [("eager", "float32"), ("channels_last", "float32")]
+    assert all(row["wall"] > 0 for row in rows)

@@ -42,7 +42,11 @@ def rows(path: Path) -> list[dict[str, float]]:
     """The log without what is measured."""
     with path.open() as file:
         return [
-            {key: float(value) for key, value in row.items() if key not in ("seconds", "samples_per_s")}
+            {
+                key: float(value)
+                for key, value in row.items()
+                if key not in ("seconds", "samples_per_s", "device_seconds")
+            }
             for row in csv.DictReader(file)
         ]
 
@@ -152,8 +156,12 @@ def test_divergence_is_reported_as_on_the_cpu(lr: str, pairs) -> None:
             3,
             "emulated GPU has compute capability 7.0, this trainer needs 8.0; build it with --arch sm_70",
         ),
+        ("busy_device", 1, r"CUDA: starting the GPU: .* \(cudaErrorDevicesUnavailable\)"),
         ("no_kernel", 3, "was not compiled for this device"),
-        ("broken_step", 1, r"CUDA: .*: kernel step_begin, asked to fail \(cudaErrorLaunchFailure\)"),
+        ("old_ptx", 3, "was not compiled for this device; build again, with its architecture in --arch"),
+        ("full_memory", 1, r"perceptron needs 0\.\d MB .* has \S+ MB free"),
+        ("refused_launch", 1, r"CUDA: \w+: .* \(cudaErrorInvalidClusterSize\)"),
+        ("broken_kernel", 1, r"CUDA: .*: kernel \w+, asked to fail \(cudaErrorLaunchFailure\)"),
     ],
 )
 def test_failures_of_the_device_are_one_line(fault: str, code: int, words: str, pair: Pair, tmp_path: Path) -> None:
@@ -169,6 +177,26 @@ def test_too_little_memory_says_what_was_needed(pair: Pair) -> None:
     assert done.returncode == 1
     message = r"trainer: perceptron needs 0\.\d MB of the device's memory, .* images, but emulated GPU has .* free.*\n"
     assert re.fullmatch(message, done.stderr), done.stderr
+
+
+def test_a_kernel_that_fails_in_the_middle_ends_the_training(pair: Pair, tmp_path: Path) -> None:
+    """All calls fail from then on. Epochs that were reported stay; an older checkpoint is not replaced."""
+    saved, log = tmp_path / "w", tmp_path / "log.csv"
+    saved.write_bytes(b"older")
+    options = ["--epochs", 1000, "--save", saved, "--log", log]
+    done = run(pair.cuda, pair.data, *options, ASMGEN_EMULATION_FAULT="broken_kernel@300")
+    assert done.returncode == 1
+    assert re.fullmatch(r"trainer: CUDA: .*: kernel \w+, asked to fail \(cudaErrorLaunchFailure\)\n", done.stderr)
+    assert saved.read_bytes() == b"older"
+    assert 1 <= len(rows(log)) == done.stdout.count("\nepoch ") < 1000
+
+
+def test_the_log_has_the_devices_time(pair: Pair, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    assert run(pair.cuda, pair.data, "--log", log).returncode == 0
+    with log.open() as file:
+        for row in csv.DictReader(file):
+            assert 0 < float(row["device_seconds"]) <= float(row["seconds"])
 
 
 def test_help_and_wrong_usage_need_no_device(pair: Pair) -> None:
