@@ -12,9 +12,9 @@ from asmgen.cuda import (
     conv2d_fwd,
     conv2d_pack,
     conv2d_unpool,
-    dense_dw,
     dense_dx,
     dense_fwd,
+    dense_update,
     load_input,
     loss,
     pool,
@@ -43,7 +43,7 @@ _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.Conv2dBackwardWeights: conv2d_dw.emit,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseBackwardInput: dense_dx.emit,
-    specs.DenseBackwardWeights: dense_dw.emit,
+    specs.DenseUpdate: dense_update.emit,
 }
 
 #: What a plan for CUDA may hold.

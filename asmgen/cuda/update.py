@@ -11,6 +11,7 @@ from asmgen.cuda.strides import check_size
 from asmgen.plan.layout import ELEMENT_BYTES
 from asmgen.plan.specs import Update, dtype_tag
 
+_FAMILIES = {"nesterov": "momentum", "adamw": "adam"}
 _FORMULAS = {
     "sgd": ("w -= lr * g",),
     "momentum": ("v = mu * v + g", "w -= lr * v"),
@@ -29,30 +30,36 @@ def emit(spec: Update) -> CudaListing:
     check_size(elements * max(1, spec.n_states))
     grid = spread(elements // vec_lanes(spec.dtype))
     args = ("a0", "a1", "a2", "a3") if spec.n_states else ("a0", "a1", "a3")
-    family = {"nesterov": "momentum", "adamw": "adam"}.get(spec.kind, spec.kind)
-    names = "mu", "beta1", "beta2", "eps", "weight_decay"
-    values = spec.momentum, spec.beta1, spec.beta2, spec.eps, spec.weight_decay
-    constants: dict[str, Any] = {name: literal(value, spec.dtype) for name, value in zip(names, values, strict=True)}
     return listing(
         "update",
         symbol,
         spec.dtype,
         (grid.launch(symbol, args),),
-        _facts(spec, family, grid.loops),
+        _facts(spec, grid.loops),
         spec=spec,
-        family=family,
         grid=grid,
         elements=elements,
-        one_minus_beta1=literal(1 - spec.beta1, spec.dtype),
-        one_minus_beta2=literal(1 - spec.beta2, spec.dtype),
-        **constants,
+        **constants(spec),
     )
 
 
-def _facts(spec: Update, family: str, loops: tuple[str, ...]) -> Facts:
-    formula = _FORMULAS[spec.kind if spec.kind in _FORMULAS else family]
+def constants(spec: Update) -> dict[str, Any]:
+    """What the templates call an optimizer: its family (of states: sgd, momentum, adam) and literals of its numbers."""
+    names = "mu", "beta1", "beta2", "eps", "weight_decay", "one_minus_beta1", "one_minus_beta2"
+    values = spec.momentum, spec.beta1, spec.beta2, spec.eps, spec.weight_decay, 1 - spec.beta1, 1 - spec.beta2
+    literals = {name: literal(value, spec.dtype) for name, value in zip(names, values, strict=True)}
+    return {"family": _FAMILIES.get(spec.kind, spec.kind), **literals}
+
+
+def formula(spec: Update) -> tuple[str, ...]:
+    """The step from a gradient g."""
+    lines = _FORMULAS[spec.kind if spec.kind in _FORMULAS else _FAMILIES[spec.kind]]
     if spec.weight_decay:
-        formula = ("w -= lr * weight_decay * w" if spec.kind == "adamw" else "g += weight_decay * w", *formula)
+        lines = ("w -= lr * weight_decay * w" if spec.kind == "adamw" else "g += weight_decay * w", *lines)
+    return lines
+
+
+def _facts(spec: Update, loops: tuple[str, ...]) -> Facts:
     ctype, shape = dtype_tag(spec.dtype), f"[{spec.n_vectors}][{spec.block}]"
     state = Argument(
         "a2", "state", f"{ctype} [{spec.n_states}]{shape}", "in/out", "v" if spec.n_states == 1 else "m, then v"
@@ -61,7 +68,7 @@ def _facts(spec: Update, family: str, loops: tuple[str, ...]) -> Facts:
     return Facts(
         title=f"update_{spec.kind}  {spec.n_vectors * spec.block} parameters",
         source="asmgen/cuda/update.py",
-        formula=formula,
+        formula=formula(spec),
         arguments=(
             Argument("a0", "params", f"{ctype} {shape}", "in/out"),
             Argument("a1", "grads", f"{ctype} {shape}", "in"),

@@ -19,6 +19,7 @@ from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
 from asmgen.model.network import Model
 from asmgen.paths import TEMPLATES_DIR
+from asmgen.plan.layout import LINE_BYTES, round_up
 from asmgen.plan.plan import Entry, Plan
 
 TRAINER = "trainer.cu"
@@ -85,11 +86,21 @@ def render_cuda_trainer(plan: Plan, listings: dict[str, CudaListing], precision:
         plan=plan,
         precision=precision,
         arena=sorted(plan.offsets.items(), key=lambda item: (item[1], item[0])),
-        params_bytes=plan.tensor("params").size_bytes,
+        parameters=_parameters(plan),
         workspace_bytes=workspace_bytes(listings),
         sources=[f"{symbol}.cu" for symbol in listings],
         steps=[(name, comment, _lines(plan, phases, listings)) for name, comment, phases in _STEPS],
     )
+
+
+def _parameters(plan: Plan) -> list[tuple[int, int]]:
+    """(offset, bytes) of what holds all parameters: blocks that lie side by side are one piece."""
+    pieces: list[tuple[int, int]] = []
+    for offset, end in sorted(plan.spans[parameters.name] for parameters in plan.parameters):
+        if pieces and offset == round_up(sum(pieces[-1]), LINE_BYTES):
+            offset = pieces.pop()[0]
+        pieces.append((offset, end - offset))
+    return pieces
 
 
 def workspace_bytes(listings: dict[str, CudaListing]) -> int:

@@ -16,8 +16,8 @@ from asmgen.tile.sample_groups import sample_groups
 
 PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
 
-#: On a GPU every gradient is a tensor of its own: matrix units want whole tiles, and a block finds its input by itself.
-_CUDA = Policy(sparse=False, fused_update=False)
+#: On a GPU gradients of activations are tensors: matrix units want whole tiles, and a block finds its input by itself.
+_CUDA = Policy(sparse=False)
 
 
 def winograd_sizes(model: Model) -> tuple[int, ...]:

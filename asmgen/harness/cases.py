@@ -19,8 +19,6 @@ from asmgen.harness.case import (
     pack_codes,
     padding_check,
     unwritten,
-    unwritten_weights,
-    weights_padding_check,
 )
 from asmgen.harness.conv_cases import codes_check
 from asmgen.plan import specs
@@ -180,24 +178,6 @@ def dense_dx(spec: specs.DenseBackwardInput, draw: Draw) -> Iterable[Case]:
     yield Case("", operands, (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
 
 
-def dense_dw(spec: specs.DenseBackwardWeights, draw: Draw) -> Iterable[Case]:
-    """A sum of n products."""
-    weights = spec.weights
-    x, dy = draw(*_shape(spec.x)), draw(*_shape(spec.dy))
-    dw, db = ops.run(spec, x, dy)
-    dw_bound = draw.bound(spec.x.n, np.abs(dy).T @ np.abs(x), exact=True)
-    operands = (
-        Operand("x", spec.x.pack(x)),
-        Operand("dy", spec.dy.pack(dy)),
-        Operand("dw", unwritten_weights(weights, bias=spec.bias), is_output=True),
-    )
-    expected = [Expected("dw", 2, lambda flat: weights.unpack(flat)[0], dw, dw_bound)]
-    if spec.bias:
-        db_bound = draw.bound(spec.x.n, np.abs(dy).sum(0), exact=True)
-        expected.append(Expected("db", 2, lambda flat: weights.unpack(flat)[1], db, db_bound))
-    yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, weights),))
-
-
 def sum_parts(spec: specs.SumParts, draw: Draw) -> Iterable[Case]:
     """Bound: a sum of `groups` terms. What lies between the parts is not read."""
     n, stride = spec.n_vectors * spec.block, spec.stride_bytes // spec.element_bytes
@@ -231,7 +211,6 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.ActBackward: act_backward,
     specs.DenseForward: dense_forward,
     specs.DenseBackwardInput: dense_dx,
-    specs.DenseBackwardWeights: dense_dw,
     specs.DenseUpdate: update_cases.dense_update,
     specs.WinogradWeights: winograd_cases.weights,
     specs.Conv2dForwardWinograd: winograd_cases.forward,

@@ -285,7 +285,7 @@ class _Builder:
 
     def _parameters(self, number: int, group: Group, layout: Weights) -> None:
         weight, *bias = layer_parameters(group.placed)
-        stored = not (self.policy.fused_update and isinstance(layout, DenseWeights))
+        stored = not isinstance(layout, DenseWeights)
         self.parameters.append(LayerParameters(number, layout, weight, bias[0] if bias else None, stored))
         for name in (f"w{number}", f"dw{number}") if stored else (f"w{number}", *self._states(number)):
             self._add(name, layout, owned=True)
@@ -339,10 +339,6 @@ class _Builder:
             self._add(dx, self._without_halo(x))
             spec = specs.DenseBackwardInput(self._as_rows(dy), weights, self._as_rows(dx))
             self._entry("backward", spec, (dy, w, dx), (dx,), label, "dense_dx")
-        if not self.policy.fused_update:
-            dw = specs.DenseBackwardWeights(self._as_rows(x), self._as_rows(dy), weights, layer.bias)
-            self._entry("backward", dw, (x, dy, f"d{w}"), (f"d{w}",), label, "dense_dw")
-            return
         # Behind dx, which needs the old weights.
         step, outputs = self._step(weights.size_bytes), (w, *self._states(number))
         update = specs.DenseUpdate(

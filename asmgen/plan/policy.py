@@ -38,12 +38,10 @@ def one_group(conv: Conv) -> int:
 class Policy:
     """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does. sparse:
     gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
-    fused_update: the weight gradient of a dense layer takes the optimizer's step and is never stored. groups: where
-    those of convolutions are summed in parts.
+    groups: where the weight gradients of convolutions are summed in parts.
     """
 
     algorithm: Algorithm = direct
     reads_pixels: ReadsPixels = stored
     sparse: bool = True
-    fused_update: bool = True
     groups: Groups = one_group

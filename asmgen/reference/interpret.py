@@ -92,7 +92,6 @@ class Interpreter:
                 specs.Conv2dBackwardWeights()
                 | specs.Conv2dBackwardWeightsSparse()
                 | specs.Conv2dBackwardWeightsPooled()
-                | specs.DenseBackwardWeights()
             ):
                 dw, db = outputs
                 self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
@@ -119,8 +118,6 @@ class Interpreter:
                 return [_rows(values[first]), *values[second]]
             case specs.DenseBackwardInput():
                 return [_rows(values[first]), values[second][0]]
-            case specs.DenseBackwardWeights():
-                return [_rows(values[first]), _rows(values[second])]
             case specs.Conv2dBackwardInput() | specs.Conv2dBackwardWeights():
                 return [values[first], values[second]]
             case specs.Conv2dPackInputGradient():

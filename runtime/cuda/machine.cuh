@@ -154,7 +154,9 @@ void machine_open()
 void step_derive()
 {
     using namespace host;
-    upload(at(arena::params).byte, runtime::arena + arena::params, arena::params_bytes, "copying the parameters");
+    for (const arena::Piece& piece : arena::parameters) {
+        upload(at(piece.offset).byte, runtime::arena + piece.offset, piece.bytes, "copying the parameters");
+    }
     step_derive_list();
     check(cudaStreamSynchronize(device.stream), "deriving from the parameters");
 }
@@ -163,9 +165,11 @@ void step_derive()
 void parameters_fetch()
 {
     using namespace host;
-    check(cudaMemcpyAsync(runtime::arena + arena::params, at(arena::params).byte, arena::params_bytes, cudaMemcpyDeviceToHost,
-                          device.stream),
-          "copying the parameters back");
+    for (const arena::Piece& piece : arena::parameters) {
+        check(cudaMemcpyAsync(runtime::arena + piece.offset, at(piece.offset).byte, piece.bytes, cudaMemcpyDeviceToHost,
+                              device.stream),
+              "copying the parameters back");
+    }
     check(cudaStreamSynchronize(device.stream), "copying the parameters back");
 }
 

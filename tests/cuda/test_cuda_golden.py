@@ -20,12 +20,8 @@ OPS = registry.OPS - TOO_LONG
 
 
 def specs_by_name() -> dict[str, specs.KernelSpec]:
-    """The CPU's tiny specs of the ops that CUDA has, and those that only CUDA has."""
-    shared = tiny(CUDA.lanes(F32))
-    dense = shared["dense_fwd"]
-    assert isinstance(dense, specs.DenseForward)
-    own = {"dense_dw": specs.DenseBackwardWeights(dense.x, dense.y, dense.weights, True)}
-    return {name: spec for name, spec in (shared | own).items() if type(spec) in OPS}
+    """The CPU's tiny specs of the ops that CUDA has."""
+    return {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
 
 
 SPECS = specs_by_name()

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from asmgen.cuda import conv2d_dw, conv2d_dx, conv2d_fwd, dense_dw, dense_dx, dense_fwd
+from asmgen.cuda import conv2d_dw, conv2d_dx, conv2d_fwd, dense_dx, dense_fwd, dense_update
 from asmgen.cuda.listing import CudaListing
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile, replace_split
 from asmgen.harness.cuda_check import check_cuda_kernel, check_cuda_kernels
-from asmgen.plan.specs import Activation, DenseBackwardInput, DenseBackwardWeights, DenseForward, KernelSpec
+from asmgen.plan.specs import Activation, DenseBackwardInput, DenseForward, KernelSpec
 from tests.kernels import test_conv2d_dw, test_conv2d_dx, test_conv2d_fwd
 from tests.kernels.dense_shapes import Shape
+from tests.kernels.test_dense_update import KINDS
+from tests.kernels.test_dense_update import make_spec as update_of
 
 ISA = "avx512"  # a level whose vectors are as long as CUDA's blocks of channels: 64 bytes
 MODES = [("float32", "float32"), ("float32", "tf32"), ("float64", "float32")]
@@ -74,14 +76,24 @@ def _dense(shape: Shape, dtype: str) -> Iterator[KernelSpec]:
     yield DenseForward(x, w, y, True, Activation("relu"))
     yield DenseForward(x, w, y, False, Activation("leaky_relu", 0.25))
     yield DenseBackwardInput(y, w, x)
-    yield DenseBackwardWeights(x, y, w, True)
-    yield DenseBackwardWeights(x, y, w, False)
+    kind, other = (KINDS[(DENSE.index(shape) + step) % len(KINDS)] for step in (0, 3))
+    yield update_of(shape, ISA, dtype, kind)
+    yield update_of(shape, ISA, dtype, other, weight_decay=0.01, bias=False)
 
 
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
 def test_dense_layers(mode: tuple[str, str]) -> None:
     shapes = DENSE if mode == MODES[0] else DENSE[2:]
     check_cuda_kernels([spec for shape in shapes for spec in _dense(shape, mode[0])], precision=mode[1])
+
+
+@pytest.mark.parametrize("mode", MODES, ids="-".join)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_optimizers(weight_decay: float, mode: tuple[str, str]) -> None:
+    """All of them, behind sums by FMA and by matrix units."""
+    shapes = (Shape(5, 7, 1, 6), Shape(40, 3, 0, 5))
+    cases = [update_of(shape, ISA, mode[0], kind, weight_decay) for kind in KINDS for shape in shapes]
+    check_cuda_kernels(cases, precision=mode[1])
 
 
 # tiles ---------------------------------------------------------------------------------------------------------------
@@ -134,12 +146,13 @@ def test_tiles_of_taps(tile: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("tile", [_COLUMNS | {"split": 7}, _ROWS | {"arithmetic": "fma"}], ids=_name)
 def test_tiles_of_dense_layers(tile: dict[str, Any]) -> None:
-    x, w, y = Shape(35, 30, 1, 70).layouts(ISA, "float32")
+    shape = Shape(35, 30, 1, 70)
+    x, w, y = shape.layouts(ISA, "float32")
     check_cuda_kernel(DenseForward(x, w, y, True, Activation("relu")), emit=_emitted(dense_fwd, **tile))
     tile = {name: value for name, value in tile.items() if name != "split"}
     check_cuda_kernel(DenseBackwardInput(y, w, x), emit=_emitted(dense_dx, **tile))
     tile["a_unit"] = 4
-    check_cuda_kernel(DenseBackwardWeights(x, y, w, True), emit=_emitted(dense_dw, **tile))
+    check_cuda_kernel(update_of(shape, ISA, "float32", "momentum"), emit=_emitted(dense_update, **tile))
 
 
 def _tile(**facts: Any) -> tuple[Product, Tile]:

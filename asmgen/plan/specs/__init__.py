@@ -24,7 +24,7 @@ from asmgen.plan.specs.conv import (
     Conv2dUnpool,
     Pixels,
 )
-from asmgen.plan.specs.dense import DenseBackwardInput, DenseBackwardWeights, DenseForward, DenseUpdate
+from asmgen.plan.specs.dense import DenseBackwardInput, DenseForward, DenseUpdate
 from asmgen.plan.specs.ends import LoadInput, Loss, Update
 from asmgen.plan.specs.parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
@@ -57,7 +57,6 @@ __all__ = [
     "Conv2dUnpool",
     "ConvWeightGradient",
     "DenseBackwardInput",
-    "DenseBackwardWeights",
     "DenseForward",
     "DenseUpdate",
     "KernelSpec",

@@ -54,26 +54,6 @@ class DenseBackwardInput(KernelSpec):
 
 
 @dataclass(frozen=True)
-class DenseBackwardWeights(KernelSpec):
-    """dw[o,k] = sum_n dy[n,o] x[n,k]; db[o] = sum_n dy[n,o] (behind dw, as the bias lies); overwritten."""
-
-    x: Rows
-    dy: Rows
-    weights: DenseWeights
-    bias: bool
-
-    def slice_units(self) -> int:
-        return self.weights.n_rows // 4
-
-    def stem(self) -> str:
-        bias = "_bias" if self.bias else ""
-        return f"dense_dw_{activations_tag(self.x)}_k{self.weights.out}{bias}_{dtype_tag(self.x.dtype)}"
-
-    def flops(self) -> int:
-        return 2 * self.x.n * self.x.features * self.weights.out
-
-
-@dataclass(frozen=True)
 class DenseUpdate(KernelSpec):
     """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], and the optimizer's step with them; g is never stored.
 
