@@ -17,7 +17,7 @@ from typing import Any
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
-from asmgen.plan.layout import ConvWeights, Image
+from asmgen.plan.layout import LINE_BYTES, ConvWeights, Image
 from asmgen.tile.conv2d import RegisterTile
 
 Accumulators = list[list[list[Any]]]  # [row][column][vector]
@@ -42,12 +42,16 @@ class Taps:
 
 @dataclass(frozen=True)
 class Reduction:
-    """One convolution's reduction: the layouts, and how far it is unrolled (`channels` per iteration)."""
+    """One convolution's reduction: the layouts, and how far it is unrolled (`channels` per iteration).
+
+    next_rows: source rows, counted from a tile's first one, that are prefetched for the next row of tiles.
+    """
 
     source: Image
     weights: ConvWeights
     unroll_rows: bool
     channels: int
+    next_rows: range
 
 
 def alloc_accumulators(asm: Assembler, tile: RegisterTile) -> Accumulators:
@@ -80,7 +84,7 @@ def accumulate(
     x86.MOV(src_at, src)
     x86.MOV(w_at, w)
     body = _Body(asm, reduction, taps, tile, acc)
-    with _channels(asm, reduction, src_at):
+    with _channels(asm, reduction, src_at, tile.cols * taps.step):
         if reduction.unroll_rows:
             assert taps.n_rows is not None
             for u in range(reduction.channels):
@@ -107,8 +111,11 @@ def accumulate(
 
 
 @contextmanager
-def _channels(asm: Assembler, reduction: Reduction, src_at: Any) -> Iterator[None]:
-    """Loops over channel blocks and channels of a block that move src_at; the last block has its own trip count."""
+def _channels(asm: Assembler, reduction: Reduction, src_at: Any, cols: int) -> Iterator[None]:
+    """Loops over channel blocks and channels of a block that move src_at; the last block has its own trip count.
+
+    cols: source columns from this tile to the next.
+    """
     source, unroll = reduction.source, reduction.channels
     assert gcd(source.block, source.c_tail) % unroll == 0
     full, tail, n_blocks = source.block // unroll, source.c_tail // unroll, source.n_c_blocks
@@ -120,6 +127,7 @@ def _channels(asm: Assembler, reduction: Reduction, src_at: Any) -> Iterator[Non
         return
     ragged = n_blocks > 1 and tail != full
     with asm.loop("cb", n_blocks) as blocks_left:
+        _prefetch_next_rows(asm, reduction, src_at, cols)
         trips: int | str = tail if n_blocks == 1 else full
         left = asm.gp.alloc("channels left")
         if ragged:
@@ -136,6 +144,16 @@ def _channels(asm: Assembler, reduction: Reduction, src_at: Any) -> Iterator[Non
         asm.gp.free(left)
         if n_blocks > 1:
             x86.ADD(src_at, source.plane_bytes - source.block * source.element_bytes)
+
+
+def _prefetch_next_rows(asm: Assembler, reduction: Reduction, src_at: Any, cols: int) -> None:
+    """What the tile below is the first to read, while this one computes: hardware sees many short streams there."""
+    source = reduction.source
+    if reduction.next_rows:
+        asm.comment("fetch what the tile below is the first to read")
+    for row in reduction.next_rows:
+        for at in range(0, cols * source.pixel_bytes, LINE_BYTES):
+            x86.PREFETCHT0([src_at + (row * source.row_bytes + at)])
 
 
 #: Explains the notes beside the instructions of a tile.

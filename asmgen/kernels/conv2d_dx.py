@@ -36,7 +36,8 @@ class _Kernel:
         self.spec, self.tile, self.conv = spec, tile, spec.conv
         self.dz_layout, self.dx_layout, self.weights = spec.dz, spec.dx, spec.conv.weights.input_gradient()
         self.asm = Assembler(isa, spec.dx.dtype, spec.symbol(isa.name))
-        self.reduction = Reduction(self.dz_layout, self.weights, tile.unroll_rows, tile.channels)
+        next_rows = range(1, 1 + tile.prefetches)
+        self.reduction = Reduction(self.dz_layout, self.weights, tile.unroll_rows, tile.channels, next_rows)
 
     def emit(self) -> Listing:
         asm, dz, dx, conv = self.asm, self.dz_layout, self.dx_layout, self.conv

@@ -54,7 +54,9 @@ class _Kernel:
         self.strip = PixelStrip(self.asm, spec.conv, tile.band_rows * self.ph) if spec.conv.pixels else None
         self.x_layout = self.strip.layout if self.strip else spec.conv.x
         self.y_layout, self.weights = spec.y, spec.conv.weights
-        self.reduction = Reduction(self.x_layout, spec.conv.weights, tile.unroll_rows, tile.channels)
+        below = (self.ph - 1) * self.conv.sh + self.weights.kh
+        next_rows = range(below, below + self.ph * self.conv.sh * tile.prefetches)
+        self.reduction = Reduction(self.x_layout, spec.conv.weights, tile.unroll_rows, tile.channels, next_rows)
         cols = tuple((j, j) for j in range(self.weights.kw))
         self.taps = Taps(self.weights.kh, 1, 1, self.conv.sh, self.conv.sw, cols)
         self.epilogue = Epilogue(self.asm, spec.y, spec.act, spec.pool, spec.codes)

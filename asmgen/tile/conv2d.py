@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import Image
-from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
+from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, arithmetic_cycles, ranked
 
 T = TypeVar("T")
 
@@ -65,10 +65,11 @@ class Run:
     count: int
 
 
-def describe(runs: Iterable[tuple[int, Run]], unroll_rows: bool, channels: int) -> str:
+def describe(runs: Iterable[tuple[int, Run]], unroll_rows: bool, channels: int, prefetches: bool) -> str:
     """The tiles of a row for a header; runs: (how often, run)."""
     tiles = "; ".join(f"{times * run.count} of {run.tile}" for times, run in runs)
-    return f"a row: {tiles}; unrolled: {'all' if unroll_rows else 'column'} taps x {channels} channels"
+    ahead = "; the row below is prefetched" if prefetches else ""
+    return f"a row: {tiles}; unrolled: {'all' if unroll_rows else 'column'} taps x {channels} channels{ahead}"
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,12 @@ def fits_unrolled(isa: Isa, tiles: list[RegisterTile], n_taps: int) -> bool:
 def trips_divisor(source: Image) -> int:
     """What a number of channels per iteration must divide: every channel block's count, the last one's too."""
     return gcd(source.block, source.c_tail)
+
+
+def prefetches_rows(source: Image, channels: int) -> bool:
+    """Whether a tile fetches the source rows of the tile below: they come from beyond L2, and a block of channels, at
+    whose beginning it does so, takes several iterations."""
+    return source.size_bytes > L2_BYTES and source.block > channels
 
 
 def channel_unroll(isa: Isa, tiles: list[RegisterTile], n_taps: int, trips: int) -> int:

@@ -19,6 +19,7 @@ from asmgen.tile.conv2d import (
     channel_unroll,
     describe,
     fits_unrolled,
+    prefetches_rows,
     ranks,
     splits,
     trips_divisor,
@@ -51,15 +52,19 @@ class Group:
 
 @dataclass(frozen=True)
 class BackwardInputTile:
-    """Groups of input channels with their tiles; whether the row taps and how many channels of dz are unrolled."""
+    """Groups of input channels with their tiles; whether the row taps and how many channels of dz are unrolled.
+
+    prefetches: whether a tile asks for the row of dz that the tile below is the first to read.
+    """
 
     groups: tuple[Group, ...]
     unroll_rows: bool
     channels: int
+    prefetches: bool
 
     def __str__(self) -> str:
         runs = ((group.count, run) for group in self.groups for _, phase_runs in group.phases for run in phase_runs)
-        return describe(runs, self.unroll_rows, self.channels)
+        return describe(runs, self.unroll_rows, self.channels, self.prefetches)
 
 
 def column_phases(conv: Conv) -> tuple[Phase, ...]:
@@ -105,4 +110,4 @@ def _unrolled(spec: Conv2dBackwardInput, isa: Isa, groups: tuple[Group, ...]) ->
     n_taps = conv.weights.kh * max(len(phase.taps) for phase, _ in groups[0].phases)
     unroll_rows = conv.sh == 1 and fits_unrolled(isa, tiles, n_taps)
     channels = channel_unroll(isa, tiles, n_taps, trips_divisor(spec.dz)) if unroll_rows else 1
-    return BackwardInputTile(groups, unroll_rows, channels)
+    return BackwardInputTile(groups, unroll_rows, channels, prefetches_rows(spec.dz, channels))

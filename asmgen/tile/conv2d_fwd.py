@@ -15,6 +15,7 @@ from asmgen.tile.conv2d import (
     channel_unroll,
     describe,
     fits_unrolled,
+    prefetches_rows,
     ranks,
     splits,
     trips_divisor,
@@ -36,18 +37,20 @@ class Group:
 class ForwardTile:
     """Groups of output channels with their tiles; whether the row taps and how many channels are unrolled.
 
-    band_rows: rows of y that are computed from one strip of pixels; 0 where x is stored.
+    band_rows: rows of y that are computed from one strip of pixels; 0 where x is stored. prefetches: whether a tile
+    asks for the rows of x that the tile below is the first to read.
     """
 
     groups: tuple[Group, ...]
     unroll_rows: bool
     channels: int
     band_rows: int
+    prefetches: bool
 
     def __str__(self) -> str:
         runs = ((group.count, run) for group in self.groups for run in group.runs)
         strips = f"; {self.band_rows} rows of y from a strip of pixels" if self.band_rows else ""
-        return describe(runs, self.unroll_rows, self.channels) + strips
+        return describe(runs, self.unroll_rows, self.channels, self.prefetches) + strips
 
 
 def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
@@ -87,4 +90,6 @@ def _unrolled(spec: Conv2dForward, isa: Isa, groups: tuple[Group, ...]) -> Forwa
     unroll_rows = fits_unrolled(isa, tiles, n_taps)
     channels = channel_unroll(isa, tiles, n_taps, trips_divisor(spec.conv.x)) if unroll_rows else 1
     conv, (rows, _) = spec.conv, _window(spec)
-    return ForwardTile(groups, unroll_rows, channels, band_rows(conv, spec.y.h, rows) if conv.pixels else 0)
+    if conv.pixels:
+        return ForwardTile(groups, unroll_rows, channels, band_rows(conv, spec.y.h, rows), False)
+    return ForwardTile(groups, unroll_rows, channels, 0, prefetches_rows(conv.x, channels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,14 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_forward(isa: str, dtype: str, name: str) -> None:
     check_kernel(make_spec(isa, dtype, **CASES[name]), isa, emit=conv2d_fwd.emit)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fetching_the_rows_below(isa: str, name: str) -> None:
+    """Beyond the last row and the last sample there is no memory."""
+    spec = make_spec(isa, "float32", **CASES[name])
+    tile = replace(choose_tile(spec, ISAS[isa]), prefetches=True)
+    check_kernel(spec, isa, emit=lambda spec, isa: conv2d_fwd.emit(spec, isa, tile))
 
 
 @pytest.mark.parametrize("width", range(1, 33))
