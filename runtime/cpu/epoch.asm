@@ -9,6 +9,7 @@
 extern signal_number, clock_now, train_split, train_count
 extern order, order_shuffle, batch_fill, batch_score, score_clear
 extern step_forward, step_learn, optimizer_step, report_progress, report_progress_start
+extern prefetch_order, prefetch_count
 extern training, epoch, steps, epoch_steps, epoch_nanoseconds
 
 global epoch_run
@@ -47,8 +48,10 @@ epoch_run:
     call    batch_score
     jc      .not_finite
     call    optimizer_step
-    call    step_learn
     add     rbx, rbp
+    call    prefetch_next
+    lea     rdi, [train_split]
+    call    step_learn
     cmp     dword [signal_number], 0
     jne     .done
     mov     rax, [steps]
@@ -69,3 +72,15 @@ epoch_run:
     inc     rax
     FAIL    EXIT_FAILED, "the loss is %g in epoch %u, step %u: training diverged; use a smaller --lr", \
             [training + score.loss], rax, [steps]
+
+; prefetch_next: rbx = the first sample of the next batch. Says which they are.
+prefetch_next:
+    mov     rax, [order]
+    lea     rax, [rax + rbx * 4]
+    mov     [prefetch_order], rax
+    mov     rax, [train_count]
+    sub     rax, rbx
+    cmp     rax, [model_batch]
+    cmova   rax, [model_batch]
+    mov     [prefetch_count], rax
+    ret

@@ -4,14 +4,14 @@
 %include "model.inc"
 %include "split.inc"
 
-extern threads_run, thread_barrier
+extern threads_run, thread_barrier, prefetch_images
 
 global step_forward, step_learn, step_derive, parameters_fetch
 
 section .rodata
 align 8
 forward_lists:      dq model_forward, 0
-learn_lists:        dq model_backward, model_update, model_derive, 0
+learn_lists:        dq prefetch_images, model_backward, model_update, model_derive, 0
 derive_lists:       dq model_derive, thread_barrier, 0      ; the list may be empty, and a job needs a barrier
 
 section .text
@@ -22,8 +22,9 @@ step_forward:
     lea     rdi, [forward_lists]
     jmp     threads_run
 
-; step_learn: losses become gradients, gradients become new parameters, and those what is derived from them
+; step_learn: rdi -> split. Losses become gradients, gradients become new parameters, and those what is derived from them.
 step_learn:
+    mov     rsi, [rdi + split.images]
     lea     rdi, [learn_lists]
     jmp     threads_run
 
