@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from asmgen.bench.deadline import Clock, Runner
-from asmgen.bench.gpu_parity import CheckError, Trainers, check_accuracy, check_losses
+from asmgen.bench.gpu_parity import BY_LAUNCHES, CheckError, Trainers, check_accuracy, check_losses, is_resident
 from asmgen.bench.gpu_speed import (
     TORCH_ROWS,
     TORCH_STEPS,
@@ -31,6 +31,7 @@ from asmgen.bench.gpu_speed import (
     torch_rows,
     trainer_row,
 )
+from asmgen.bench.trainer import write_random
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
 from asmgen.toolchain.cpu import cpu_model
@@ -40,6 +41,7 @@ STAGES = {"machine": 20, "kernels": 200, "sanitizer": 270, "parity": 340, "accur
 PROGRAM_SECONDS = {"kernels": 150, "sanitizer": 60, "parity": 60, "accuracy": 45, "speed": 75}
 DRY_STAGES = ("machine", "parity", "speed")
 SANITIZED = ("mnist_sigmoid", "lenet")
+SANITIZED_TRAINERS = ("mnist_sigmoid",)  # three steps, which one kernel trains
 SANITIZER_TOOLS = ("memcheck", "racecheck")
 ACCURACY_EPOCHS = {"mnist": 5, "catdog": 4}
 
@@ -138,17 +140,27 @@ def sanitize(paths: list[Path], machine: Machine, runner: Runner, found: Finding
     if shutil.which("compute-sanitizer") is None:
         return say("compute-sanitizer is not here: memory and races are not checked")
 
-    def check(path: Path, tool: str) -> str:
-        command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", sys.executable, "-m"]
-        done = runner.run([*command, "asmgen.harness.cuda_device", path, "--steps", "1"], PROGRAM_SECONDS["sanitizer"])
+    def check(command: Callable[[str], list[object]], tool: str) -> str:
+        sanitizer = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+        done = runner.run([*sanitizer, *command(tool)], PROGRAM_SECONDS["sanitizer"])
         if "not supported" in done.stdout + done.stderr:
             return "not checked, compute-sanitizer does not know this device"
         if done.code:
             raise CheckError(done.last_line)
         return "nothing found"
 
-    chosen = [path for path in paths if path.stem in SANITIZED]
-    jobs = [(f"{path.stem} {tool}", partial(check, path, tool)) for path in chosen for tool in SANITIZER_TOOLS]
+    def kernels(path: Path, tool: str) -> list[object]:
+        return [sys.executable, "-m", "asmgen.harness.cuda_device", path, "--steps", "1"]
+
+    def training(path: Path, tool: str) -> list[object]:
+        trainers, folder = machine.trainers(path), machine.scratch / f"sanitizer-{tool}" / path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        write_random(trainers.model, folder, 3 * trainers.model.batch_size, trainers.model.batch_size)
+        return [trainers.cuda["float32"], "--data", folder, "--epochs", 1, "--quiet"]
+
+    programs = [(path.stem, partial(kernels, path)) for path in paths if path.stem in SANITIZED]
+    programs += [(f"{path.stem} trainer", partial(training, path)) for path in paths if path.stem in SANITIZED_TRAINERS]
+    jobs = [(f"{name} {tool}", partial(check, command, tool)) for name, command in programs for tool in SANITIZER_TOOLS]
     return do_all(jobs, found, workers())
 
 
@@ -179,9 +191,14 @@ def benchmark(paths: list[Path], machine: Machine, runner: Runner, found: Findin
         trainers = machine.trainers(path)
         steps = 4 if machine.is_dry else steps_of(trainers.model)
         folder = machine.scratch / "speed" / path.stem
-        row = trainer_row(trainers.model, products, trainers.cuda[precision], folder, runner, steps)
+        measured = partial(trainer_row, trainers.model, products, trainers.cuda[precision], folder, runner, steps)
+        row = measured()
         found.rows.append(row)
-        return f"{row.device * 1e6:.1f} us a step by the device's clock, {row.wall * 1e6:.1f} by the wall's"
+        text = f"{row.device * 1e6:.1f} us a step by the device's clock, {row.wall * 1e6:.1f} by the wall's"
+        if not is_resident(trainers.cuda[precision], folder, runner):
+            return text
+        other = measured(prefix=BY_LAUNCHES)
+        return f"{text}; by launches instead of resident {other.device * 1e6:.1f}, {other.wall * 1e6:.1f}"
 
     def theirs(path: Path, products: list[str], rows: tuple[str, ...]) -> str:
         counts = (4, 1) if machine.is_dry else (TORCH_STEPS, 3)

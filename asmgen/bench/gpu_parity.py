@@ -18,6 +18,7 @@ from asmgen.model.network import Model
 
 AGAIN_EPOCHS = 3  # of the runs whose bits are compared
 CPU_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+BY_LAUNCHES = ("env", "ASMGEN_RESIDENT=0")  # in front of a trainer that could train in one kernel
 ACCURACY_POINTS = 3.0  # of 100, that other roundings may cost or win in a few epochs
 
 
@@ -37,21 +38,40 @@ class Trainers:
 
 
 def check_losses(trainers: Trainers, folder: Path, runner: Runner) -> str:
+    """Those of the trainer; where one kernel trains (docs/cuda.md), by launches too, beside the CPU's alone.
+
+    Raises CheckError.
+    """
+    has_torch = find_spec("torch") is not None
+    found = _check_losses(trainers, folder, runner, has_torch) + ("" if has_torch else "; PyTorch is not here")
+    if not is_resident(trainers.cuda["float32"], folder, runner):
+        return found
+    return f"resident, {found}; by launches, {_check_losses(trainers, folder, runner, False, BY_LAUNCHES)}"
+
+
+def is_resident(trainer: Path, data: Path, runner: Runner) -> bool:
+    """Whether the trainer says that one kernel trains on this device. Raises CheckError."""
+    return "resident training" in _run(runner, "gpu", [trainer, "--data", data, "--epochs", 0]).stdout
+
+
+def _check_losses(
+    trainers: Trainers, folder: Path, runner: Runner, with_torch: bool, prefix: tuple[str, ...] = ()
+) -> str:
     """20 losses, first weights, and two runs' bits -> what was found. Raises CheckError where something differs."""
     model = trainers.model
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = draw(model, 2 * STEPS * model.batch_size)
     write_split(model, folder, "train", images, labels)
     write_split(model, folder, "test", images, labels) if model.data.validation else _small_test(model, folder)
-    ours = trainers.cuda["float32"]
+    ours = (*prefix, trainers.cuda["float32"])
     rate = GENTLE_RATES.get(model.name)
     options = ["--data", folder, *(["--lr", rate] if rate else [])]
 
     weights, curves = [], []
-    for kind, trainer in (("cpu", trainers.cpu), ("gpu", ours)):
+    for kind, trainer in (("cpu", (trainers.cpu,)), ("gpu", ours)):
         first, log = folder / f"{kind}.safetensors", folder / f"{kind}.csv"
-        _run(runner, kind, [trainer, *options, "--quiet", "--epochs", 0, "--save", first])
-        _run(runner, kind, [trainer, *options, "--quiet", "--epochs", STEPS, "--batch-limit", 1, "--log", log])
+        _run(runner, kind, [*trainer, *options, "--quiet", "--epochs", 0, "--save", first])
+        _run(runner, kind, [*trainer, *options, "--quiet", "--epochs", STEPS, "--batch-limit", 1, "--log", log])
         weights.append(first.read_bytes())
         curves.append(_losses(log))
     if weights[0] != weights[1]:
@@ -61,9 +81,7 @@ def check_losses(trainers: Trainers, folder: Path, runner: Runner) -> str:
     if not by_cpu <= CPU_TOLERANCE[model.dtype]:
         raise CheckError(f"{found}, limit {CPU_TOLERANCE[model.dtype]:.0e}")
 
-    if find_spec("torch") is None:
-        found += ", PyTorch is not here"
-    else:
+    if with_torch:
         command = [sys.executable, "-m", "asmgen.bench.torch_parity", trainers.path, "--device", trainers.device]
         command += ["--weights", folder / "gpu.safetensors", "--data", folder, *(["--lr", rate] if rate else [])]
         done = _run(runner, "PyTorch", command)
@@ -75,7 +93,7 @@ def check_losses(trainers: Trainers, folder: Path, runner: Runner) -> str:
     saved = []
     for name in ("one", "two"):
         limits = ["--epochs", AGAIN_EPOCHS, "--batch-limit", STEPS]
-        _run(runner, "gpu", [ours, *options, "--quiet", *limits, "--save", folder / name])
+        _run(runner, "gpu", [*ours, *options, "--quiet", *limits, "--save", folder / name])
         saved.append((folder / name).read_bytes())
     if saved[0] != saved[1]:
         raise CheckError(f"{found}, but two runs gave different bits")

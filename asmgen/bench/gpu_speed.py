@@ -70,12 +70,19 @@ def steps_of(model: Model) -> int:
 
 
 def trainer_row(
-    model: Model, products: str, trainer: Path, folder: Path, runner: Runner, steps: int, rounds: int = 5
+    model: Model,
+    products: str,
+    trainer: Path,
+    folder: Path,
+    runner: Runner,
+    steps: int,
+    rounds: int = 5,
+    prefix: tuple[str, ...] = (),
 ) -> SpeedRow:
     """Medians over `rounds` epochs of the trainer's own log, after warm-up.
 
     Gathering shuffled images, bytes to numbers, scores and the start of the epoch are included. folder: for random
-    images of `steps` steps. Raises ToolError.
+    images of `steps` steps. prefix: words of the command in front of the trainer. Raises ToolError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.csv"
@@ -84,7 +91,7 @@ def trainer_row(
     write_random(model, folder, steps * model.batch_size, test)
     # A vanishing learning rate keeps random labels from driving the weights to infinity; the work is the same.
     options = ["--epochs", _WARM_EPOCHS + rounds, "--lr", "1e-30", "--quiet", "--log", log]
-    done = runner.run([trainer, "--data", folder, *options])
+    done = runner.run([*prefix, trainer, "--data", folder, *options])
     if done.code:
         raise ToolError(f"{trainer} failed: {done.last_line}")
     with log.open(newline="") as file:

@@ -65,7 +65,7 @@ def _build_cuda(
         return str(build_cuda_if_stale(model, model_path, settings, options, out))
     from asmgen.emit.cuda import generate_cuda
 
-    generated = generate_cuda(model, options.precision, out)
+    generated = generate_cuda(model, options.precision, out, options.arches)
     return f"{generated.folder}: {len(generated.listings)} kernels, trainer.cu, trainer.asm, manifest.json"
 
 

@@ -37,15 +37,20 @@ def cuda_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--emulate", is_flag=True, help="cuda: trainer-emulated, for a CPU; for tests, it is very slow."),
         precision_option,
-        click.option(
-            "--arch",
-            "arch",
-            metavar="LIST",
-            help=f"cuda: GPUs to compile for; later ones compile PTX at start.  [default: {','.join(DEFAULT_ARCHES)}]",
-        ),
+        arch_option,
     ):
         command = option(command)
     return command
+
+
+def arch_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--arch."""
+    return click.option(
+        "--arch",
+        "arch",
+        metavar="LIST",
+        help=f"cuda: GPUs to compile for; later ones compile PTX at start.  [default: {','.join(DEFAULT_ARCHES)}]",
+    )(command)
 
 
 def precision_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +91,7 @@ def build_cuda_if_stale(
 
     started = time.perf_counter()
     stamp_file(trainer).unlink(missing_ok=True)
-    generated = generate_cuda(model, options.precision, out)
+    generated = generate_cuda(model, options.precision, out, options.arches)
     if options.emulated:
         build_emulated_trainer(folder)
     else:

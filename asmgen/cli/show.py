@@ -12,11 +12,11 @@ import click
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.cli.cuda import cuda_choice, precision_option
+from asmgen.cli.cuda import arch_option, cuda_choice, precision_option
 from asmgen.cli.options import CUDA_NAME, MODEL, SET, isa_option, load, resolve_isa
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.cuda.target import CUDA
-from asmgen.emit.cuda import cuda_manifest, emit_cuda_plan, workspace_bytes
+from asmgen.emit.cuda import cuda_manifest, emit_cuda, workspace_bytes
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.manifest import manifest
 from asmgen.emit.planning import plan_for
@@ -33,6 +33,7 @@ from asmgen.tile.candidates import predicted_cycles
 @click.argument("kernel", required=False)
 @isa_option(cuda=True)
 @precision_option
+@arch_option
 @SET
 @tune_options
 @click.option("--plan", "show_plan", is_flag=True, help="Print the plan, its stages and the memory map instead.")
@@ -42,13 +43,14 @@ def show(
     kernel: str | None,
     isa_name: str,
     precision: str | None,
+    arch: str | None,
     settings: tuple[str, ...],
     tune: TuneFile,
     show_plan: bool,
     as_json: bool,
 ) -> None:
     """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one)."""
-    options = cuda_choice((isa_name,), precision=precision)
+    options = cuda_choice((isa_name,), arch, precision)
     model = load(model_path, settings)
     isa = None if isa_name == CUDA_NAME else resolve_isa(isa_name)
     tuning = tune.read(model, model_path, isa) if isa else UNTUNED
@@ -63,9 +65,10 @@ def show(
         kernels = manifest(plan, isa, listings)["kernels"]
         rows = [_row(facts, spec, listings, isa) for facts, spec in zip(kernels, plan.specs(), strict=True)]
     else:
-        cuda_listings = emit_cuda_plan(plan, options.precision)
+        cuda_kernels = emit_cuda(plan, options.precision, options.arches)
+        cuda_listings = cuda_kernels.listings
         texts = {symbol: listing.text for symbol, listing in cuda_listings.items()}
-        rows = [_cuda_row(facts) for facts in cuda_manifest(plan, cuda_listings, options.precision)["kernels"]]
+        rows = [_cuda_row(facts) for facts in cuda_manifest(cuda_kernels)["kernels"]]
         memory += f"; workspace {workspace_bytes(cuda_listings):,} B"
     if kernel is not None:
         text = texts[_find(texts, kernel)]

@@ -9,8 +9,11 @@ from typing import Any
 
 import jinja2
 
+from asmgen.cuda import resident_kernel
 from asmgen.cuda.listing import CudaListing, Launch
 from asmgen.cuda.registry import emit
+from asmgen.cuda.resident import PARAMETERS, Refusal, Resident
+from asmgen.cuda.resident_choice import decide
 from asmgen.cuda.target import CUDA
 from asmgen.emit.facts import device_facts
 from asmgen.emit.generate import write_changed, write_initial_values
@@ -34,6 +37,27 @@ _STEPS = (
 )
 
 
+# What the resident kernel's parameters are called in step_resident.
+_RESIDENT_ARGUMENTS = {
+    "images": "IMAGES",
+    "all_labels": "feed.labels",
+    "order": "feed.order",
+    "rows": "feed.rows",
+    "results": "feed.results",
+    "params": f"AT({PARAMETERS})",
+}
+
+
+@dataclass(frozen=True)
+class CudaKernels:
+    """What a trainer is made of: `listings` by symbol, and the kernel that trains alone, or why there is none."""
+
+    plan: Plan
+    precision: str
+    listings: dict[str, CudaListing]
+    resident: Resident | Refusal
+
+
 @dataclass(frozen=True)
 class GeneratedCuda:
     """What was written where."""
@@ -41,6 +65,14 @@ class GeneratedCuda:
     plan: Plan
     listings: dict[str, CudaListing]
     folder: Path
+
+
+def emit_cuda(plan: Plan, precision: str, arches: tuple[str, ...]) -> CudaKernels:
+    """The kernels of a trainer for GPUs of `arches`, the resident one last."""
+    listings, resident = emit_cuda_plan(plan, precision), decide(plan, arches, precision)
+    if isinstance(resident, Resident):
+        listings[resident.symbol] = resident_kernel.emit(resident)
+    return CudaKernels(plan, precision, listings, resident)
 
 
 def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
@@ -54,15 +86,19 @@ def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
     return listings
 
 
-def generate_cuda(model: Model, precision: str, out: Path) -> GeneratedCuda:
-    """Emit everything of `model` under `out`/<model>/cuda; kernels of an earlier build that no longer belong go."""
+def generate_cuda(model: Model, precision: str, out: Path, arches: tuple[str, ...]) -> GeneratedCuda:
+    """Emit everything of `model` under `out`/<model>/cuda; kernels of an earlier build that no longer belong go.
+
+    arches: GPUs it will be compiled for (sm_80, ...).
+    """
     plan = plan_for(model, CUDA)
-    listings = emit_cuda_plan(plan, precision)
+    kernels = emit_cuda(plan, precision, arches)
+    listings = kernels.listings
     folder = out / model.name / CUDA.name
     files = {f"{symbol}.cu": listing.text for symbol, listing in listings.items()}
-    files[TRAINER] = render_cuda_trainer(plan, listings, precision)
+    files[TRAINER] = render_cuda_trainer(kernels)
     files["trainer.asm"] = render_trainer(device_facts(model, plan, CUDA.name))
-    files["manifest.json"] = manifest_text(cuda_manifest(plan, listings, precision))
+    files["manifest.json"] = manifest_text(cuda_manifest(kernels))
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.cu"):
         if stale.name not in files:
@@ -73,8 +109,9 @@ def generate_cuda(model: Model, precision: str, out: Path) -> GeneratedCuda:
     return GeneratedCuda(plan, listings, folder)
 
 
-def render_cuda_trainer(plan: Plan, listings: dict[str, CudaListing], precision: str) -> str:
+def render_cuda_trainer(kernels: CudaKernels) -> str:
     """The text of trainer.cu."""
+    plan, listings, resident = kernels.plan, kernels.listings, kernels.resident
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES_DIR / "cuda"),
         undefined=jinja2.StrictUndefined,
@@ -84,12 +121,14 @@ def render_cuda_trainer(plan: Plan, listings: dict[str, CudaListing], precision:
     )
     return environment.get_template("trainer.cu.j2").render(
         plan=plan,
-        precision=precision,
+        precision=kernels.precision,
         arena=sorted(plan.offsets.items(), key=lambda item: (item[1], item[0])),
         parameters=_parameters(plan),
         workspace_bytes=workspace_bytes(listings),
         sources=[f"{symbol}.cu" for symbol in listings],
         steps=[(name, comment, _lines(plan, phases, listings)) for name, comment, phases in _STEPS],
+        resident=_resident_launch(listings[resident.symbol]) if isinstance(resident, Resident) else None,
+        refusal=resident.reason if isinstance(resident, Refusal) else None,
     )
 
 
@@ -108,12 +147,13 @@ def workspace_bytes(listings: dict[str, CudaListing]) -> int:
     return max((listing.workspace_bytes for listing in listings.values()), default=0)
 
 
-def cuda_manifest(plan: Plan, listings: dict[str, CudaListing], precision: str) -> dict[str, Any]:
+def cuda_manifest(kernels: CudaKernels) -> dict[str, Any]:
     """manifest.json as a JSON value."""
+    plan, listings = kernels.plan, kernels.listings
     return {
         **plan_facts(plan, CUDA.name),
         "workspace_bytes": workspace_bytes(listings),
-        "precision": precision,
+        "precision": kernels.precision,
         "kernels": [_kernel(plan, listing) for listing in listings.values()],
     }
 
@@ -131,10 +171,20 @@ def _lines(plan: Plan, phases: tuple[str, ...], listings: dict[str, CudaListing]
 
 
 def _line(launch: Launch, entry: Entry) -> str:
+    return f"LAUNCH({', '.join([_launch(launch), *(_argument(position, entry) for position in launch.args)])});"
+
+
+def _resident_launch(listing: CudaListing) -> dict[str, str]:
+    names = [argument.name for argument in listing.facts.arguments]
+    arguments = ", ".join(_RESIDENT_ARGUMENTS.get(name, name) for name in names)
+    return {"launch": _launch(listing.launches[0]), "arguments": arguments}
+
+
+def _launch(launch: Launch) -> str:
+    """What LAUNCH and CAN_RUN take in front of the arguments."""
     grid = ", ".join(map(str, launch.grid))
     grid = f"CLUSTERS({grid}, {launch.cluster})" if launch.cluster > 1 else f"GRID({grid})"
-    arguments = [_argument(position, entry) for position in launch.args]
-    return f"LAUNCH({', '.join([launch.kernel, grid, str(launch.block), str(launch.shared_bytes), *arguments])});"
+    return f"{launch.kernel}, {grid}, {launch.block}, {launch.shared_bytes}"
 
 
 def _argument(position: str, entry: Entry) -> str:
@@ -152,9 +202,9 @@ def _kernel(plan: Plan, listing: CudaListing) -> dict[str, Any]:
     uses = [entry for entry in plan.entries if entry.spec.symbol(CUDA.name) == listing.symbol]
     return {
         "symbol": listing.symbol,
-        "layers": [entry.layer for entry in uses],
-        "phase": uses[0].phase,
-        "op": uses[0].text,
+        "layers": [entry.layer for entry in uses] or [parameters.weight.label for parameters in plan.parameters],
+        "phase": uses[0].phase if uses else "training",
+        "op": uses[0].text if uses else "resident",
         "tile": listing.facts.tile,
         "launches": [
             {

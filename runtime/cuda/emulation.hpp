@@ -19,6 +19,8 @@ using emulation::gridDim;
 using emulation::threadIdx;
 using emulation::Place;
 
+inline int renewed(int value) { return value; }
+
 template <class T>
 T min(T a, T b)
 {

@@ -1,7 +1,7 @@
 // The part of the CUDA runtime's interface that the trainer uses, for a CPU: memory of the device is the host's, a stream
 // does everything at once, a graph is a list of launches. It can be told to fail, so that tests see the trainer's answer:
-//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, busy_device, no_kernel, old_ptx, full_memory,
-//                            refused_launch or broken_kernel; the last two @N: from launch N on
+//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, no_sm_90, no_clusters, busy_device, no_kernel,
+//                            old_ptx, full_memory, refused_launch or broken_kernel; the last two @N: from launch N on
 //   ASMGEN_EMULATION_MEMORY  bytes of device memory
 //   ASMGEN_EMULATION_SEED    another order of blocks and threads
 #pragma once
@@ -34,13 +34,13 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaFuncAttributeNonPortableClusterSizeAllowed };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 constexpr unsigned cudaStreamNonBlocking = 1;
 
 struct dim3 {
     unsigned x, y, z;
-    dim3(unsigned x, unsigned y, unsigned z) : x(x), y(y), z(z) {}
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
 struct cudaDeviceProp {
@@ -51,6 +51,25 @@ struct cudaDeviceProp {
 struct cudaFuncAttributes {
     size_t sharedSizeBytes;
     int maxThreadsPerBlock;
+};
+
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension };
+
+struct cudaLaunchAttribute {
+    cudaLaunchAttributeID id;
+    struct {
+        struct {
+            unsigned x, y, z;
+        } clusterDim;
+    } val;
+};
+
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    size_t dynamicSmemBytes;
+    int stream;
+    cudaLaunchAttribute* attrs;
+    unsigned numAttrs;
 };
 
 namespace emulation {
@@ -169,7 +188,7 @@ inline cudaError_t cudaGetDeviceCount(int* count)
 
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int)
 {
-    *properties = {"emulated GPU", emulation::fails("old_device") ? 7 : 9, 0};
+    *properties = {"emulated GPU", emulation::fails("old_device") ? 7 : emulation::fails("no_sm_90") ? 8 : 9, 0};
     return cudaSuccess;
 }
 
@@ -257,6 +276,12 @@ inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const v
 }
 
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+
+inline cudaError_t cudaOccupancyMaxActiveClusters(int* n, const void*, const cudaLaunchConfig_t*)
+{
+    *n = emulation::fails("no_clusters") ? 0 : 1;
+    return cudaSuccess;
+}
 
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
 {

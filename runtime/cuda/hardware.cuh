@@ -19,6 +19,13 @@ __device__ __forceinline__ Shared& shared_memory()
     return *reinterpret_cast<Shared*>(hardware::dynamic_memory);
 }
 
+// The same value, as if it were new: what depends on it is computed from here, and not kept in registers from before.
+__device__ __forceinline__ int renewed(int value)
+{
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 // ---- barriers ------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void block_barrier() { __syncthreads(); }

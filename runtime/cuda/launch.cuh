@@ -1,4 +1,4 @@
-// How the generated trainer.cu launches its kernels: LAUNCH, and the names its arguments have.
+// How the generated trainer.cu launches its kernels: LAUNCH, CAN_RUN, and the names its arguments have.
 #pragma once
 
 #include <stddef.h>
@@ -30,12 +30,16 @@ struct Address {
 struct Device {
     cudaStream_t stream;
     Address arena, workspace, images;
+    int capability;  // 90 for sm_90
     bool prepares;  // launches load their kernel and check what it needs, and run nothing
 };
 
 inline Device device;
 
 inline Address at(size_t offset) { return {device.arena.byte + offset}; }
+
+constexpr int cluster_capability = 90;
+constexpr int portable_cluster = 8;  // blocks; more has to be asked for
 
 // Ends the trainer where a call failed; `doing` is what for.
 inline void check(cudaError_t error, const char* doing)
@@ -44,6 +48,15 @@ inline void check(cudaError_t error, const char* doing)
     fail(exit_failed, "CUDA: %s: %s (%s)", doing, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
+// Bytes of shared memory that a block of this device can have.
+inline int most_shared_bytes(const char* doing)
+{
+    int limit = 0;
+    check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), doing);
+    return limit;
+}
+
+// Loads a kernel that the trainer cannot do without.
 inline void prepare(const char* name, const void* kernel, int block, int shared_bytes)
 {
     cudaFuncAttributes needs;
@@ -53,8 +66,7 @@ inline void prepare(const char* name, const void* kernel, int block, int shared_
         fail(exit_machine, "kernel %s was not compiled for this device; build again, with its architecture in --arch", name);
     }
     check(loaded, name);
-    int limit = 0;
-    check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), name);
+    const int limit = most_shared_bytes(name);
     if (static_cast<int>(needs.sharedSizeBytes) + shared_bytes > limit) {
         fail(exit_machine, "kernel %s needs %u bytes of shared memory; a block of this device has %u", name,
              needs.sharedSizeBytes + shared_bytes, limit);
@@ -71,14 +83,9 @@ struct Grid {
     int cluster;
 };
 
-template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int block, int shared_bytes, Arguments... arguments)
+// `cluster` is part of it, and the caller's.
+inline cudaLaunchConfig_t configuration(Grid grid, int block, int shared_bytes, cudaLaunchAttribute& cluster)
 {
-    if (device.prepares) return prepare(name, reinterpret_cast<const void*>(kernel), block, shared_bytes);
-#ifdef ASMGEN_EMULATION
-    check(emulation::launch(name, kernel, grid.size, grid.cluster, block, shared_bytes, static_cast<Parameters>(arguments)...), name);
-#else
-    cudaLaunchAttribute cluster;
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim = {static_cast<unsigned>(grid.cluster), 1, 1};
     cudaLaunchConfig_t config = {};
@@ -88,14 +95,44 @@ void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int bloc
     config.stream = device.stream;
     config.attrs = &cluster;
     config.numAttrs = grid.cluster > 1;
+    return config;
+}
+
+// Loads a kernel in whose place others can run; whether this device can run it.
+inline bool can_run(const char* name, const void* kernel, Grid grid, int block, int shared_bytes)
+{
+    if (grid.cluster > 1 && device.capability < cluster_capability) return false;
+    cudaFuncAttributes needs;
+    check(cudaFuncGetAttributes(&needs, kernel), name);
+    if (static_cast<int>(needs.sharedSizeBytes) + shared_bytes > most_shared_bytes(name)) return false;
+    if (block > needs.maxThreadsPerBlock) return false;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
+    if (grid.cluster == 1) return true;
+    if (grid.cluster > portable_cluster) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), name);
+    cudaLaunchAttribute cluster;
+    const cudaLaunchConfig_t config = configuration(grid, block, shared_bytes, cluster);
+    int fit = 0;  // of such clusters at a time; an error says that this device has none so large
+    return cudaOccupancyMaxActiveClusters(&fit, kernel, &config) == cudaSuccess && fit > 0;
+}
+
+template <class... Parameters, class... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int block, int shared_bytes, Arguments... arguments)
+{
+    if (device.prepares) return prepare(name, reinterpret_cast<const void*>(kernel), block, shared_bytes);
+#ifdef ASMGEN_EMULATION
+    check(emulation::launch(name, kernel, grid.size, grid.cluster, block, shared_bytes, static_cast<Parameters>(arguments)...), name);
+#else
+    cudaLaunchAttribute cluster;
+    const cudaLaunchConfig_t config = configuration(grid, block, shared_bytes, cluster);
     check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 #endif
 }
 
 }  // namespace host
 
-// LAUNCH(kernel, GRID(x, y, z), threads a block, bytes of dynamic shared memory, arguments...)
+// LAUNCH(kernel, GRID(x, y, z), threads a block, bytes of dynamic shared memory, arguments...); CAN_RUN: without arguments
 #define LAUNCH(kernel, ...) host::launch(#kernel, kernel, __VA_ARGS__)
+#define CAN_RUN(kernel, ...) host::can_run(#kernel, reinterpret_cast<const void*>(kernel), __VA_ARGS__)
 #define GRID(x, y, z) host::Grid{dim3(x, y, z), 1}
 #define CLUSTERS(x, y, z, blocks) host::Grid{dim3(x, y, z), blocks}
 #define AT(tensor) host::at(arena::tensor)

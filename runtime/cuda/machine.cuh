@@ -2,6 +2,9 @@
 // names it uses.
 #pragma once
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "steps.cuh"
 
 void step_derive_list();
@@ -37,7 +40,8 @@ inline void choose_device(cudaDeviceProp& properties)
     check(cudaGetDeviceProperties(&properties, 0), "looking for a GPU");
     int least = built_for[0];
     for (const int built : built_for) least = built < least ? built : least;
-    if (properties.major * 100 + properties.minor * 10 < least) {
+    device.capability = properties.major * 10 + properties.minor;
+    if (device.capability * 10 < least) {
         fail(exit_machine, "%s has compute capability %u.%u, this trainer needs %u.%u; build it with --arch sm_%u%u, or %s",
              properties.name, properties.major, properties.minor, least / 100, least % 100 / 10, properties.major,
              properties.minor, cpu);
@@ -122,11 +126,18 @@ inline void allocate_all(const char* name)
     check(cudaMemsetAsync(device.arena.byte, 0, model_arena_bytes, device.stream), "clearing the arena");
 }
 
+// ASMGEN_RESIDENT=0 keeps to launches where one kernel could train, to compare the two.
+inline bool trains_resident()
+{
+    const char* wanted = getenv("ASMGEN_RESIDENT");
+    return !(wanted && !strcmp(wanted, "0")) && resident_fits();
+}
+
 }  // namespace host
 
 extern "C" {
 
-char machine_name[256];
+char machine_name[288];
 
 // Finds the device, takes memory there and copies the data set; loads all kernels. Ends the trainer where that fails.
 void machine_open()
@@ -134,8 +145,6 @@ void machine_open()
     using namespace host;
     cudaDeviceProp properties;
     choose_device(properties);
-    static_assert(sizeof properties.name <= sizeof machine_name);
-    memcpy(machine_name, properties.name, sizeof properties.name);
     check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "starting the GPU");
     allocate_all(properties.name);
     for (cudaEvent_t* event : {&steps.began, &steps.chunks[0].finished, &steps.chunks[1].finished}) {
@@ -147,6 +156,8 @@ void machine_open()
     launch_keep();
     step_derive_list();
     device.prepares = false;
+    steps.is_resident = trains_resident();
+    snprintf(machine_name, sizeof machine_name, "%s%s", properties.name, steps.is_resident ? ", resident training" : "");
     check(cudaStreamSynchronize(device.stream), "starting the GPU");
 }
 

@@ -10,6 +10,12 @@
 void step_forward();
 void step_learn();
 
+struct Feed;
+
+// Trains steps [first, end) of a phase of n_samples samples by one launch, where resident_fits this device.
+bool resident_fits();
+void step_resident(const Feed& feed, uint32_t first, uint32_t end, uint32_t n_samples);
+
 // What a step needs besides its samples; written by phase.asm.
 struct StepRow {
     uint64_t head[2];   // of the loss block: 1 / samples present, samples present
@@ -92,8 +98,8 @@ struct Steps {
     Chunk chunks[2];                   // oldest first
     cudaEvent_t began;                 // the phase, with the copies before its first step
     int under_way;
-    bool learns;
-    uint64_t n_steps, n_launched, n_finished, chunk_steps, since;
+    bool learns, is_resident;          // is_resident: one kernel trains
+    uint64_t n_samples, n_steps, n_launched, n_finished, chunk_steps, since;
 };
 
 inline Steps steps;
@@ -148,6 +154,22 @@ inline double seconds_between(cudaEvent_t began, cudaEvent_t finished)
     return milliseconds / 1e3;
 }
 
+// The next n steps, as graphs.
+inline void launch_graphs(uint64_t n)
+{
+    const StepGraphs& graphs = steps.graphs[steps.learns];
+    for (uint64_t i = 0; i < n / graphs.n_several; ++i) check(cudaGraphLaunch(graphs.several, device.stream), "launching steps");
+    for (uint64_t i = 0; i < n % graphs.n_several; ++i) check(cudaGraphLaunch(graphs.one, device.stream), "launching a step");
+    launch_keep();
+}
+
+// The next n steps, as one launch; it keeps its results itself.
+inline void launch_resident(uint64_t n)
+{
+    step_resident(steps.feed, static_cast<uint32_t>(steps.n_launched), static_cast<uint32_t>(steps.n_launched + n),
+                  static_cast<uint32_t>(steps.n_samples));
+}
+
 }  // namespace host
 
 extern "C" {
@@ -175,7 +197,8 @@ void phase_start(const runtime::Split* split, const uint32_t* order, uint64_t fi
     copy(steps.order, steps.host_order, samples * sizeof *steps.order);
     copy(steps.rows, step_rows, n_steps * sizeof *step_rows);
     check(cudaMemsetAsync(steps.step, 0, sizeof *steps.step, device.stream), "copying the steps' numbers");
-    if (!steps.graphs[learns].one) make_graphs(learns);
+    if (!steps.graphs[learns].one && !(learns && steps.is_resident)) make_graphs(learns);
+    steps.n_samples = samples;
     steps.learns = learns;
     steps.n_steps = n_steps;
     steps.n_launched = steps.n_finished = 0;
@@ -190,12 +213,10 @@ uint64_t phase_advance()
     while (steps.under_way < 2 && steps.n_launched < steps.n_steps && !runtime::signal_number) {
         const uint64_t left = steps.n_steps - steps.n_launched;
         const uint64_t n = steps.chunk_steps < left ? steps.chunk_steps : left;
-        const StepGraphs& graphs = steps.graphs[steps.learns];
-        for (uint64_t i = 0; i < n / graphs.n_several; ++i) {
-            check(cudaGraphLaunch(graphs.several, device.stream), "launching steps");
-        }
-        for (uint64_t i = 0; i < n % graphs.n_several; ++i) check(cudaGraphLaunch(graphs.one, device.stream), "launching a step");
-        launch_keep();
+        if (steps.learns && steps.is_resident)
+            launch_resident(n);
+        else
+            launch_graphs(n);
         check(cudaMemcpyAsync(step_results + steps.n_launched * result_bytes,
                               reinterpret_cast<uint8_t*>(steps.feed.results) + steps.n_launched * result_bytes, n * result_bytes,
                               cudaMemcpyDeviceToHost, device.stream),

@@ -14,9 +14,11 @@ import pytest
 
 from asmgen.toolchain.cuda_build import build_cuda_trainer
 from asmgen.toolchain.nvcc import find_nvcc
-from tests.cuda.trainers import Pair, build_pair, models, run
+from tests.cuda.trainers import BY_LAUNCHES, Pair, build_pair, models, run
 
 MODELS = models()
+#: (model, environment): as a user gets it, and the dense ones by launches too.
+WAYS = [(name, {}) for name in MODELS] + [(name, BY_LAUNCHES) for name in MODELS if name != "convolutions"]
 STEPS = 20
 LOSS_TOLERANCE = 1e-4  # relative, over STEPS steps in float32
 
@@ -57,14 +59,14 @@ def timeless(report: str) -> str:
     return "\n".join([first.split("  sse41")[0].split("  cuda")[0], *rest])
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_loss_curve_is_the_cpu_trainers(name: str, pairs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "environment"), WAYS)
+def test_the_loss_curve_is_the_cpu_trainers(name: str, environment: dict[str, str], pairs, tmp_path: Path) -> None:
     """An epoch of one batch is one step; what it prints is that step's loss."""
     pair = pairs(name)
     curves = []
     for kind, trainer in (("cpu", pair.cpu), ("cuda", pair.cuda)):
         log = tmp_path / f"{kind}.csv"
-        done = run(trainer, pair.data, "--epochs", STEPS, "--batch-limit", 1, "--log", log)
+        done = run(trainer, pair.data, "--epochs", STEPS, "--batch-limit", 1, "--log", log, **environment)
         assert done.returncode == 0, done.stderr
         curves.append(rows(log))
     cpu, cuda = curves
@@ -74,17 +76,20 @@ def test_the_loss_curve_is_the_cpu_trainers(name: str, pairs, tmp_path: Path) ->
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=LOSS_TOLERANCE)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_whole_epochs_report_what_the_cpu_trainer_does(name: str, pairs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "environment"), WAYS)
+def test_whole_epochs_report_what_the_cpu_trainer_does(
+    name: str, environment: dict[str, str], pairs, tmp_path: Path
+) -> None:
     """Incomplete batches, validation splits, decay of the learning rate, the classes' accuracies."""
     pair = pairs(name)
     reports = []
     for kind, trainer in (("cpu", pair.cpu), ("cuda", pair.cuda)):
-        done = run(trainer, pair.data, "--log", tmp_path / f"{kind}.csv")
+        done = run(trainer, pair.data, "--log", tmp_path / f"{kind}.csv", **environment)
         assert (done.returncode, done.stderr) == (0, "")
         reports.append(timeless(done.stdout))
     assert reports[0] == reports[1]
-    assert "device emulated GPU" in done.stdout
+    is_resident = name != "convolutions" and not environment
+    assert re.search(rf"device emulated GPU{', resident training' * is_resident}$", done.stdout, re.MULTILINE)
     cpu, cuda = rows(tmp_path / "cpu.csv"), rows(tmp_path / "cuda.csv")
     assert cuda == [pytest.approx(row, rel=LOSS_TOLERANCE) for row in cpu]
 
@@ -97,16 +102,18 @@ def test_first_weights_are_the_same_bytes(pairs, tmp_path: Path) -> None:
         assert (tmp_path / "cpu").read_bytes() == (tmp_path / "cuda").read_bytes()
 
 
-def test_two_runs_give_the_same_bits(pair: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", [{}, BY_LAUNCHES])
+def test_two_runs_give_the_same_bits(environment: dict[str, str], pair: Pair, tmp_path: Path) -> None:
     for seed in "1", "2":  # of the order in which blocks and threads run
-        done = run(pair.cuda, pair.data, "--save", tmp_path / seed, ASMGEN_EMULATION_SEED=seed)
+        done = run(pair.cuda, pair.data, "--save", tmp_path / seed, ASMGEN_EMULATION_SEED=seed, **environment)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
-def test_checkpoints_go_both_ways(pairs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["convolutions", "perceptron"])
+def test_checkpoints_go_both_ways(name: str, pairs, tmp_path: Path) -> None:
     """Trained here, tested there; and --eval of what was just saved gives the same last line."""
-    pair = pairs("convolutions")
+    pair = pairs(name)
     for first, second in ((pair.cpu, pair.cuda), (pair.cuda, pair.cpu)):
         trained = run(first, pair.data, "--save", tmp_path / "w")
         for trainer in (first, second):

@@ -35,8 +35,10 @@ from asmgen.emit.generate import generate
 from asmgen.model.shapes import classes_of
 from asmgen.toolchain.build import build_trainer
 from asmgen.toolchain.cuda_build import build_emulated_trainer
+from asmgen.toolchain.nvcc import DEFAULT_ARCHES
 
 TRAIN, TEST = 45, 21
+BY_LAUNCHES = {"ASMGEN_RESIDENT": "0"}  # of a trainer that could train in one kernel
 
 
 def models() -> dict[str, Model]:
@@ -97,7 +99,7 @@ def build_pair(model: Model, folder: Path) -> Pair:
             write_data(model, data)
             generated = generate(model, ISAS["sse41"], folder)
             build_trainer(generated.folder, generated.sources)
-            build_emulated_trainer(generate_cuda(model, "float32", folder).folder)
+            build_emulated_trainer(generate_cuda(model, "float32", folder, DEFAULT_ARCHES).folder)
             done.touch()
         return pair
 
