@@ -9,6 +9,7 @@ from asmgen.cuda import (
     act,
     conv2d_dw,
     conv2d_dx,
+    conv2d_dx_pooled,
     conv2d_fwd,
     conv2d_pack,
     conv2d_unpool,
@@ -40,7 +41,9 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
 _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.Conv2dForward: conv2d_fwd.emit,
     specs.Conv2dBackwardInput: conv2d_dx.emit,
+    specs.Conv2dBackwardInputPooled: conv2d_dx_pooled.emit,
     specs.Conv2dBackwardWeights: conv2d_dw.emit,
+    specs.Conv2dBackwardWeightsPooled: conv2d_dw.emit,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseBackwardInput: dense_dx.emit,
     specs.DenseUpdate: dense_update.emit,

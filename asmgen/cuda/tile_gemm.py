@@ -6,15 +6,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-_SMS = 132  # an H100 or H200; the tile of other GPUs differs little
-_SHARED_BYTES = 227 * 1024  # of a multiprocessor
-_BLOCK_SHARED_BYTES = 96 * 1024  # of a block's stages: what every GPU since sm_80 has room for
-_REGISTERS = 65536
+from asmgen.cuda.cost import Work, expanding_instructions, grid_cycles, resident, streaming_cycles
+from asmgen.plan.layout import round_up
+
+BLOCK_SHARED_BYTES = 96 * 1024  # of a block's stages: what every GPU since sm_80 has room for
 _OTHER_REGISTERS = 56  # addresses and counters of a thread
-_SHARED_BYTES_PER_CYCLE = 128
-_GLOBAL_BYTES_PER_CYCLE = 20  # of one multiprocessor, mostly from L2
-_STEP_LATENCY = 700  # cycles until a copy from global memory has arrived
-_BLOCK_CYCLES = 2500  # start, first copies, epilogue
 _LAUNCH_CYCLES = 3000  # of the second launch, which adds the parts of a split sum
 _FMA_K = 32  # up to here three TF32 products are neither faster nor as exact
 
@@ -45,6 +41,7 @@ class Product:
     split_bytes: int = 0
     is_gathered: bool = False  # an operand is copied element by element
     a_misses: float = 1.0  # share of the copies of rows (columns where k are rows) that L1 does not have: taps overlap
+    expanded: int = 0  # positions of a pool window: the rows' operand is made of one value and its code for all of them
 
     @property
     def block(self) -> int:
@@ -67,6 +64,7 @@ class Tile:
     stage_k_blocks: int
     window_slots: int = 1
     split: int = 1
+    expanded: int = 0  # as the product's
 
     @property
     def threads(self) -> int:
@@ -91,7 +89,16 @@ class Tile:
 
     @property
     def stage_bytes(self) -> int:
-        return self.stage_k_blocks * (self.rows + self.columns) * 64
+        return self.stage_k_blocks * (self.rows + self.columns) * 64 + self.codes_bytes
+
+    @property
+    def codes_bytes(self) -> int:
+        """Of a stage: 4 bytes for each chunk of dy, every thread its own."""
+        if not self.expanded:
+            return 0
+        windows = 64 // self.element_bytes // self.expanded
+        pieces = self.stage_k_blocks * self.rows * self.element_bytes // 64 * windows * 4
+        return 4 * round_up(pieces, self.threads)
 
     @property
     def shared_bytes(self) -> int:
@@ -108,9 +115,8 @@ class Tile:
 
     @property
     def resident(self) -> int:
-        """Blocks that a multiprocessor's registers, shared memory and threads have room for; at least 1."""
-        by_registers = _REGISTERS // (self.registers * self.threads)
-        return max(1, min(_SHARED_BYTES // (self.shared_bytes + 1024), by_registers, 1024 // self.threads))
+        """Blocks that a multiprocessor has room for; at least 1."""
+        return resident(self.shared_bytes, self.registers, self.threads)
 
     def __str__(self) -> str:
         lane = f"a lane sums {self.slots} rows x {2 * self.groups * self.unit} columns by {self.arithmetic}"
@@ -130,10 +136,11 @@ def arithmetic_of(product: Product) -> str:
 
 def choose_tile(product: Product) -> Tile:
     """The tile with the fewest estimated cycles."""
-    return min(_candidates(product), key=lambda tile: (cycles(product, tile), tile.threads, tile.shared_bytes))
+    return min(candidates(product), key=lambda tile: (cycles(product, tile), tile.threads, tile.shared_bytes))
 
 
-def _candidates(product: Product) -> Iterator[Tile]:
+def candidates(product: Product) -> Iterator[Tile]:
+    """All tiles that are worth a look."""
     chunk = 16 // product.element_bytes
     arithmetic = arithmetic_of(product)
     units = [chunk] if product.columns >= 2 * product.block else [chunk // 2]
@@ -155,9 +162,9 @@ def _candidates(product: Product) -> Iterator[Tile]:
             for stages, stage_k_blocks in ((3, 2), (4, 1), (2, 4), (3, 4)):
                 tile = Tile(
                     arithmetic, product.element_bytes, warps_m, warps_n, slots, a_unit, groups, unit, stages,
-                    min(stage_k_blocks, product.k_blocks), window_slots,
+                    min(stage_k_blocks, product.k_blocks), window_slots, expanded=product.expanded,
                 )  # fmt: skip
-                if tile.shared_bytes > _BLOCK_SHARED_BYTES or tile.registers > 250:
+                if tile.shared_bytes > BLOCK_SHARED_BYTES or tile.registers > 250:
                     continue
                 yield from _splits(product, tile)
 
@@ -201,19 +208,32 @@ def part_k_blocks(product: Product, tile: Tile) -> int:
     return -(-n_steps // tile.split) * tile.stage_k_blocks
 
 
-def _instructions(tile: Tile) -> int:
-    """Of a warp for a k block: products, fragments read, and what makes TF32 of them."""
+def multiply_cycles(tile: Tile) -> float:
+    """Of a k block."""
+    return tile.rows * tile.columns * (64 // tile.element_bytes) / _RATES[tile.arithmetic]
+
+
+def fragment_bytes(tile: Tile) -> int:
+    """What the warps read of a k block in shared memory."""
+    return tile.threads // 32 * (8 * tile.slots + tile.groups * 8 * tile.unit) * 64
+
+
+def product_instructions(tile: Tile) -> int:
+    """Of all warps for a k block: products, fragments read, and what makes TF32 of them."""
     chunk, lane_columns = 16 // tile.element_bytes, tile.groups * tile.unit
     elements = (tile.slots + lane_columns) * chunk
     reads = tile.slots + tile.groups * chunk
+    products = tile.slots * lane_columns * chunk
     match tile.arithmetic:
         case "fma":
-            return 2 * tile.slots * lane_columns * 4 * chunk + 4 * (tile.slots + 2 * tile.groups * chunk)
+            of_warp = 8 * products + 4 * (tile.slots + 2 * tile.groups * chunk)
         case "dmma":
-            return tile.slots * lane_columns * chunk + reads
+            of_warp = products + reads
         case "tf32":
-            return tile.slots * lane_columns * chunk // 4 + elements + reads
-    return 3 * (tile.slots * lane_columns * chunk // 4 + elements) + reads
+            of_warp = products // 4 + elements + reads
+        case _:
+            of_warp = 3 * (products // 4 + elements) + reads
+    return tile.threads // 32 * of_warp
 
 
 def cycles(product: Product, tile: Tile) -> float:
@@ -221,25 +241,23 @@ def cycles(product: Product, tile: Tile) -> float:
     passes = -(-product.window // tile.window_slots)
     blocks = -(-product.windows // tile.windows) * -(-product.columns // tile.columns) * tile.split
     steps = -(-part_k_blocks(product, tile) // tile.stage_k_blocks) * passes
-    multiply = tile.rows * tile.columns * product.block / _RATES[tile.arithmetic]
-    fill_cost = 2 if product.is_gathered else 1
-    fill = (tile.rows + tile.columns) * 64 * fill_cost
-    read = tile.threads // 32 * (8 * tile.slots + tile.groups * 8 * tile.unit) * 64
-    overlapping = tile.columns if product.row_units else tile.rows
-    missed = (tile.rows + tile.columns - overlapping * (1 - product.a_misses)) * 64
-    costs = (
-        multiply,
-        (fill + read) / _SHARED_BYTES_PER_CYCLE,
-        tile.threads // 32 * _instructions(tile) / 4,
-        missed / _GLOBAL_BYTES_PER_CYCLE,
+    rows, columns = tile.rows * 64, tile.columns * 64  # bytes of a k block
+    filled = float(rows + columns) * (2 if product.is_gathered else 1)
+    instructions = float(product_instructions(tile))
+    missed_rows, missed_columns = (1.0, product.a_misses) if product.row_units else (product.a_misses, 1.0)
+    if product.expanded:
+        share = 1 / product.expanded  # of values; their codes are read with them
+        missed_rows *= share * (1 + 1 / product.element_bytes)
+        filled += 2 * rows * share * (1 + 1 / product.element_bytes)
+        instructions += expanding_instructions(rows / 16 * share, rows / 16)
+    work = Work(
+        multiply_cycles(tile),
+        filled + fragment_bytes(tile),
+        instructions,
+        rows * missed_rows + columns * missed_columns,
     )
-    step = tile.stage_k_blocks * (max(costs) + (sum(costs) - max(costs)) / 4)
-    fullest = -(-blocks // _SMS)
-    # Few warps cannot keep a multiprocessor busy: four hide nothing, sixteen hide nearly everything.
-    busy = min(1.0, 0.4 + 0.05 * min(tile.resident, fullest) * tile.threads / 32)
-    throughput = fullest * (steps * step / busy + passes * _BLOCK_CYCLES / min(tile.resident, fullest))
-    latency = -(-fullest // tile.resident) * (steps * _STEP_LATENCY / (tile.stages - 1) + passes * _BLOCK_CYCLES)
+    step = tile.stage_k_blocks * work.cycles
     second = 0.0
     if tile.split > 1:
-        second = _LAUNCH_CYCLES + 2 * tile.split * product.split_bytes / (_SMS * _GLOBAL_BYTES_PER_CYCLE)
-    return max(throughput, latency) + second
+        second = _LAUNCH_CYCLES + streaming_cycles(2 * tile.split * product.split_bytes)
+    return grid_cycles(step, steps, blocks, tile.threads, tile.resident, tile.stages - 1, passes) + second

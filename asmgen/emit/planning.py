@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
+from asmgen.cuda.behind_max_pool import behind_max_pool
 from asmgen.cuda.target import CudaTarget
 from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.model.network import Model
@@ -16,8 +17,7 @@ from asmgen.tile.sample_groups import sample_groups
 
 PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
 
-#: On a GPU gradients of activations are tensors: matrix units want whole tiles, and a block finds its input by itself.
-_CUDA = Policy(sparse=False)
+_CUDA = Policy(behind_max_pool=behind_max_pool)
 
 
 def winograd_sizes(model: Model) -> tuple[int, ...]:

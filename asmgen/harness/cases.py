@@ -197,6 +197,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dForward: conv_cases.forward,
     specs.Conv2dUnpool: conv_cases.unpool,
     specs.Conv2dBackwardInput: conv_cases.backward_input,
+    specs.Conv2dBackwardInputPooled: conv_cases.backward_input_pooled,
     specs.Conv2dBackwardWeights: conv_cases.backward_weights,
     specs.Conv2dBackwardWeightsSparse: conv_cases.backward_weights_pooled,
     specs.Conv2dBackwardWeightsPooled: conv_cases.backward_weights_pooled,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -160,21 +160,37 @@ def unpool(spec: specs.Conv2dUnpool, draw: Draw) -> Iterable[Case]:
 
 def backward_input(spec: specs.Conv2dBackwardInput, draw: Draw) -> Iterable[Case]:
     """Bound: a sum of at most oc*kh*kw products."""
-    c, weights = spec.conv, spec.conv.weights
-    dz, w = draw(c.x.n, weights.oc, c.oh, c.ow), draw(weights.oc, weights.c, weights.kh, weights.kw)
-    (dx,) = ops.run(spec, dz, w)
-    (magnitude,) = ops.run(spec, np.abs(dz), np.abs(w))
+    dz = draw(spec.conv.x.n, spec.conv.weights.oc, spec.conv.oh, spec.conv.ow)
+    yield _input_case(spec, draw, "", (dz,), (Operand("dz", spec.dz.pack(dz)),))
+
+
+def backward_input_pooled(spec: specs.Conv2dBackwardInputPooled, draw: Draw) -> Iterable[Case]:
+    """As backward_input, for few, for all and for no live entries."""
+    for title, gradient, operands in _pooled_gradients(spec, draw):
+        yield _input_case(spec, draw, title, gradient, operands)
+
+
+def _input_case(
+    spec: specs.Conv2dBackwardInput | specs.Conv2dBackwardInputPooled,
+    draw: Draw,
+    title: str,
+    gradient: tuple[Array | None, ...],
+    gradient_operands: tuple[Operand | None, ...],
+) -> Case:
+    """dx from a gradient, of which the first array has values and the others name positions."""
+    weights, at = spec.conv.weights, 1 + len(gradient)
+    w = draw(weights.oc, weights.c, weights.kh, weights.kw)
+    values, *positions = gradient
+    assert values is not None
+    (dx,) = ops.run(spec, *gradient, w)
+    (magnitude,) = ops.run(spec, np.abs(values), *positions, np.abs(w))
     turned = weights.input_gradient()
     packed = turned.pack(w.transpose(1, 0, 2, 3), np.zeros(turned.oc))[
         : turned.bias_offset_bytes // turned.element_bytes
     ]
-    operands = (
-        Operand("dz", spec.dz.pack(dz)),
-        Operand("w_dx", packed),
-        Operand("dx", unwritten(spec.dx), is_output=True),
-    )
+    operands = (*gradient_operands, Operand("w_dx", packed), Operand("dx", unwritten(spec.dx), is_output=True))
     bound = draw.bound(weights.oc * weights.kh * weights.kw, magnitude, exact=True)
-    yield Case("", operands, (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
+    return Case(title, operands, (Expected("dx", at, spec.dx.unpack, dx, bound),), (padding_check("dx", at, spec.dx),))
 
 
 def backward_weights(spec: specs.Conv2dBackwardWeights, draw: Draw) -> Iterable[Case]:
@@ -186,8 +202,16 @@ def backward_weights(spec: specs.Conv2dBackwardWeights, draw: Draw) -> Iterable[
 
 def backward_weights_pooled(spec: _PooledWeights, draw: Draw) -> Iterable[Case]:
     """As backward_weights, for few, for all and for no live entries."""
-    c, image, pool = spec.conv, spec.dy, spec.pool
-    layout = c.weights.by_input() if isinstance(spec, specs.Conv2dBackwardWeightsSparse) else c.weights
+    layout = spec.conv.weights.by_input() if isinstance(spec, specs.Conv2dBackwardWeightsSparse) else spec.conv.weights
+    for title, gradient, operands in _pooled_gradients(spec, draw):
+        yield _weights_case(spec, draw, title, gradient, operands, layout)
+
+
+def _pooled_gradients(
+    spec: _PooledWeights | specs.Conv2dBackwardInputPooled, draw: Draw
+) -> Iterator[tuple[str, tuple[Array, Array | None], tuple[Operand, Operand | None]]]:
+    """(title, (dy, codes), their operands); without a pool there are no codes."""
+    image, pool = spec.dy, spec.pool
     for title, share in (("some live", 0.4), ("all live", 1.0), ("none live", 0.0)):
         dy = draw(image.n, image.c, image.h, image.w)
         dy *= draw.rng.uniform(size=dy.shape) < share
@@ -195,7 +219,7 @@ def backward_weights_pooled(spec: _PooledWeights, draw: Draw) -> Iterable[Case]:
         packed = (
             Operand("codes", pack_codes(image, codes, draw.codes(256, n_codes(image)))) if codes is not None else None
         )
-        yield _weights_case(spec, draw, title, (dy, codes), (Operand("dy", image.pack(dy)), packed), layout)
+        yield title, (dy, codes), (Operand("dy", image.pack(dy)), packed)
 
 
 def _weights_case(

@@ -21,6 +21,7 @@ from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
+from asmgen.plan.specs.base import require
 from asmgen.tile.conv2d_dw_pooled import Tile, choose_tile, chunks, elements
 from asmgen.tile.split import parts
 
@@ -30,8 +31,9 @@ _PREFETCH_PIXELS = 64  # how far ahead of its use dy is fetched
 
 def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x or pixels, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output
-    channels.
+    channels. Raises ValueError where x is not planar.
     """
+    require(spec.conv.x.block == 1, spec, "x must be planar")
     return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
 
 

@@ -27,7 +27,7 @@ from asmgen.plan.layout import (
     round_up,
 )
 from asmgen.plan.plan import Entry, LayerParameters, Layout, Plan, Tensor, Weights
-from asmgen.plan.policy import Policy
+from asmgen.plan.policy import Policy, PoolGradients
 from asmgen.plan.schedule import schedule
 from asmgen.plan.specs import Activation, Conv, KernelSpec, Pool
 
@@ -235,7 +235,7 @@ class _Builder:
             self.convs[number] = self._conv(group, self._images(x))
         conv = self.convs[number]
         weights = conv.weights
-        by_input = self.policy.sparse and _has_sparse_dw(group, conv.x)
+        by_input = self._gradients(number, group) == "sparse" and _has_sparse_dw(group, conv.x)
         self._parameters(number, group, weights.by_input() if by_input else weights)
         self._add(y, self._image(group.out_shape, halo))
         codes = self._codes(number, group)
@@ -350,10 +350,21 @@ class _Builder:
         return next(i for i, parameters in enumerate(self.parameters) if parameters.group == number)
 
     def _conv_backward(self, number: int, group: Group, x: str, dx: str | None) -> None:
-        if self.policy.sparse and _is_sparse(group):
-            self._conv_backward_sparse(number, group, x, dx)
-        else:
-            self._conv_backward_dense(number, group, x, dx)
+        match self._gradients(number, group):
+            case "sparse":
+                self._conv_backward_sparse(number, group, x, dx)
+            case "pooled":
+                self._conv_backward_pooled(number, group, x, dx)
+            case "stored":
+                self._conv_backward_dense(number, group, x, dx)
+
+    def _gradients(self, number: int, group: Group) -> PoolGradients:
+        """How a convolution's gradients are computed."""
+        if not _is_sparse(group):
+            return "stored"
+        assert group.pool is not None
+        has_parameters_below = bool(self.parameters) and self.parameters[0].group < number
+        return self.policy.behind_max_pool(self.convs[number], group.pool, has_parameters_below)
 
     def _conv_backward_sparse(self, number: int, group: Group, x: str, dx: str | None) -> None:
         """Behind a max pool: from the live entries of dy, without a gradient of the convolution's output."""
@@ -379,6 +390,29 @@ class _Builder:
             spec = specs.Conv2dBackwardInputSparse(conv, images, self._images(dx), pool)
             self._entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
 
+    def _conv_backward_pooled(self, number: int, group: Group, x: str, dx: str | None) -> None:
+        """Behind a max pool: from dy and its codes, without a gradient of the convolution's output."""
+        conv, pool = self.convs[number], group.pool
+        assert pool is not None
+        dy, codes, label = f"dy{number}", f"code{number}", group.placed.label
+        if group.act:
+            self._act_backward(number, group, dy)
+        if dx is not None:
+            w = self._input_gradient_weights(number, group)
+            self._add(dx, self._without_halo(x))
+            spec = specs.Conv2dBackwardInputPooled(conv, self._images(dy), self._images(dx), pool)
+            self._entry("backward", spec, (dy, codes, w, dx), (dx,), label, "conv2d_dx_pooled")
+        dw = specs.Conv2dBackwardWeightsPooled(conv, self._images(dy), pool, self.policy.groups(conv))
+        self._weight_gradient(number, dw, (x, dy, codes), label, "conv2d_dw_pooled")
+
+    def _input_gradient_weights(self, number: int, group: Group) -> str:
+        """The tensor of the weights with lanes = input channels, derived from the parameters."""
+        weights, name = self.convs[number].weights, f"wdx{number}"
+        self._raw(name, weights.input_gradient().bias_offset_bytes, owned=True)
+        pack = specs.Conv2dPackInputGradient(weights)
+        self._entry("derive", pack, (f"w{number}", name), (name,), group.placed.label, "conv2d_pack_dx")
+        return name
+
     def _conv_backward_dense(self, number: int, group: Group, x: str, dx: str | None) -> None:
         conv = self.convs[number]
         dy, dz, label = f"dy{number}", f"dz{number}", group.placed.label
@@ -394,11 +428,8 @@ class _Builder:
         else:
             dz = dy
         if dx is not None:
-            self._raw(f"wdx{number}", conv.weights.input_gradient().bias_offset_bytes, owned=True)
-            pack = specs.Conv2dPackInputGradient(conv.weights)
-            self._entry("derive", pack, (f"w{number}", f"wdx{number}"), (f"wdx{number}",), label, "conv2d_pack_dx")
+            w, op = self._input_gradient_weights(number, group), "conv2d_dx"
             self._add(dx, self._without_halo(x))
-            w, op = f"wdx{number}", "conv2d_dx"
             what = conv, self._images(dz), self._images(dx)
             spec: KernelSpec = specs.Conv2dBackwardInput(*what)
             m = self.policy.algorithm(conv, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from asmgen.plan.specs import Conv, Pool
 
@@ -25,6 +26,19 @@ def stored(conv: Conv, pool: Pool | None) -> bool:
     return False
 
 
+#: Behind a max pool the gradient of a convolution's output is "stored", or it never is: "sparse" kernels walk the live
+#: entries of the pooled one, "pooled" kernels make it where they use it (asmgen/plan/specs/sparse.py).
+PoolGradients = Literal["sparse", "pooled", "stored"]
+
+#: (convolution, its max pool, whether its input has a gradient) -> how its gradients are computed.
+BehindMaxPool = Callable[[Conv, Pool, bool], PoolGradients]
+
+
+def sparse(conv: Conv, pool: Pool, has_dx: bool) -> PoolGradients:
+    """The BehindMaxPool that always walks live entries."""
+    return "sparse"
+
+
 #: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/parts.py).
 Groups = Callable[[Conv], int]
 
@@ -36,12 +50,12 @@ def one_group(conv: Conv) -> int:
 
 @dataclass(frozen=True)
 class Policy:
-    """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does. sparse:
-    gradients behind a max pool come from the live entries of the pooled gradient, not from one of full size.
-    groups: where the weight gradients of convolutions are summed in parts.
+    """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does.
+    behind_max_pool: how the gradients behind one are. groups: where weight gradients of convolutions are summed in
+    parts.
     """
 
     algorithm: Algorithm = direct
     reads_pixels: ReadsPixels = stored
-    sparse: bool = True
+    behind_max_pool: BehindMaxPool = sparse
     groups: Groups = one_group

@@ -52,6 +52,26 @@ struct RowTile {
     }
 };
 
+// A tile whose rows are the pixels of a rectangle `width` wide, a multiple of 8, inside a patch of pixels `pitch` wide:
+// [pixel of the patch][4 chunks]; the pointer is moved to the patch's pixel that the first row means. Two neighbouring
+// pixels are 128 bytes, so that the lanes of a quarter warp touch every bank once (mma).
+template <class T, int E_, int width, int pitch>
+struct PatchTile {
+    static constexpr int E = E_;
+    static_assert(width % 8 == 0, "eight rows of a fragment are neighbours");
+
+    __device__ static void load(T (&f)[E][chunk<T>], const T* tile, int group, int n, int k_chunk)
+    {
+        #pragma unroll
+        for (int e = 0; e < E; ++e) {
+            const int row = (group * E + e) * 8 + n, pixel = row / width * pitch + row % width;
+            const Vec<T> v = load_vec(tile + (pixel * 4 + k_chunk) * chunk<T>);
+            #pragma unroll
+            for (int i = 0; i < chunk<T>; ++i) f[e][i] = v[i];
+        }
+    }
+};
+
 // A tile whose columns are contiguous: [group][k][8 units of E]. Fragment e of a group are the elements e of its units.
 // Full groups: a row of k is 128 bytes, its chunk c lies at c ^ t, t = k / chunk. Half groups: the rows of t and t + 2
 // share 128 bytes, chunk c lies at c ^ (t % 2). The lanes that read together then touch every bank once.
@@ -246,10 +266,22 @@ __device__ __forceinline__ void multiply_add(Sums<T, slots, groups, E>& sums, co
         multiply_tf32<arithmetic == Arithmetic::tf32x3, A, B>(sums, a_tile, a_group, b_tile, b_group);
 }
 
-// copy(step, stage) starts the copies of a step, multiply(step, stage) uses them. `stages` - 1 steps are in flight; the
-// barrier of a step says that its copies have arrived, for all threads, and that the stage filled next is no longer read.
-template <int stages, class Copy, class Multiply>
-__device__ __forceinline__ void pipeline(int n_steps, Copy copy, Multiply multiply)
+// What dz has at a position of a pool window: of 16 bytes of the pooled gradient, those elements whose codes name the
+// position. `codes` are four, of which those of the elements begin at `first`.
+template <class T>
+__device__ __forceinline__ Vec<T> at_position(Vec<T> dy, uint32_t codes, int first, int position)
+{
+    const uint32_t others = (codes ^ position * 0x01010101u) >> 8 * first;  // a byte is zero where the code is the position
+    #pragma unroll
+    for (int i = 0; i < chunk<T>; ++i) dy[i] = others >> 8 * i & 0xff ? T(0) : dy[i];
+    return dy;
+}
+
+// copy(step, stage) starts the copies of a step, finish(step, stage) works on those of this thread when they are there,
+// multiply(step, stage) uses all of them. `stages` - 1 steps are in flight; the barrier of a step says that its stage is
+// finished by all threads, and that the stage filled next is no longer read.
+template <int stages, class Copy, class Finish, class Multiply>
+__device__ __forceinline__ void pipeline(int n_steps, Copy copy, Finish finish, Multiply multiply)
 {
     #pragma unroll
     for (int step = 0; step < stages - 1; ++step) {
@@ -258,12 +290,20 @@ __device__ __forceinline__ void pipeline(int n_steps, Copy copy, Multiply multip
     }
     for (int step = 0; step < n_steps; ++step) {
         cp_async_wait<stages - 2>();
+        finish(step, step % stages);
         block_barrier();
         const int next = step + stages - 1;
         if (next < n_steps) copy(next, next % stages);
         cp_async_commit();
         multiply(step, step % stages);
     }
+}
+
+// The same where copies are used as they are.
+template <int stages, class Copy, class Multiply>
+__device__ __forceinline__ void pipeline(int n_steps, Copy copy, Multiply multiply)
+{
+    pipeline<stages>(n_steps, copy, [](int, int) {}, multiply);
 }
 
 }  // namespace gemm

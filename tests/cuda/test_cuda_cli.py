@@ -82,9 +82,9 @@ def test_show_lists_and_prints(tiny: str) -> None:
     assert "workspace" in table.output
     rows = json.loads(run("show", tiny, "--isa", "cuda", "--json").output)
     assert {"kernel", "tile", "grid", "block", "shared_bytes", "mflop"} <= rows[0].keys()
-    text = run("show", tiny, "unpool", "--isa", "cuda").output
+    text = run("show", tiny, "pooled", "--isa", "cuda").output
     assert "__global__" in text
-    assert "d(relu+maxpool2)" in run("show", tiny, "--isa", "cuda", "--plan").output
+    assert "conv2d_dw_pooled" in run("show", tiny, "--isa", "cuda", "--plan").output
     tf32 = run("show", tiny, "conv3_fwd", "--isa", "cuda", "--precision", "tf32").output
     assert tf32 != run("show", tiny, "conv3_fwd", "--isa", "cuda").output
 

@@ -15,7 +15,13 @@ from asmgen.plan import specs
 from tests.kernels.test_golden import F32, GOLDEN, MAX_LINES, tiny
 
 FOLDER = GOLDEN / "cuda"
-TOO_LONG = {specs.Conv2dForward, specs.Conv2dBackwardInput, specs.Conv2dBackwardWeights}
+TOO_LONG = {
+    specs.Conv2dForward,
+    specs.Conv2dBackwardInput,
+    specs.Conv2dBackwardInputPooled,
+    specs.Conv2dBackwardWeights,
+    specs.Conv2dBackwardWeightsPooled,
+}
 OPS = registry.OPS - TOO_LONG
 
 

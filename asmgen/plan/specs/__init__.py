@@ -29,6 +29,7 @@ from asmgen.plan.specs.ends import LoadInput, Loss, Update
 from asmgen.plan.specs.parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
 from asmgen.plan.specs.sparse import (
+    Conv2dBackwardInputPooled,
     Conv2dBackwardInputSparse,
     Conv2dBackwardWeightsPooled,
     Conv2dBackwardWeightsSparse,
@@ -45,6 +46,7 @@ __all__ = [
     "Activation",
     "Conv",
     "Conv2dBackwardInput",
+    "Conv2dBackwardInputPooled",
     "Conv2dBackwardInputSparse",
     "Conv2dBackwardInputWinograd",
     "Conv2dBackwardWeights",

@@ -1,8 +1,9 @@
-"""Specs of the gradients behind a max pool, computed from the live entries only.
+"""Specs of the gradients behind a max pool, computed from the pooled gradient.
 
 Behind conv + activation + max pool all but one position of every window have a gradient of exactly zero, and a ReLU
-takes more. Walking the entries that are left computes the same sums as the dense kernels, without ever storing the
-gradient of the convolution's output. All specs here read dy after the activation's gradient was applied to it
+takes more. Walking the entries that are left ("sparse"), or making the others where they are needed ("pooled"),
+computes the same sums as the dense kernels, without ever storing the gradient of the convolution's output. All specs
+here read dy after the activation's gradient was applied to it
 (`act_bwd` in place on the pooled tensor), so that an entry is live where dy != 0. groups: sums in parts
 (asmgen/plan/specs/parts.py).
 """
@@ -63,10 +64,10 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
 
 @dataclass(frozen=True)
 class Conv2dBackwardWeightsPooled(KernelSpec):
-    """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels, for a planar x with few channels.
+    """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels.
 
-    The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0 made in registers instead
-    of read from memory. Arguments: x (or pixels), dy, codes, dw.
+    The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0 made where it is used
+    instead of read from memory. Arguments: x (or pixels), dy, codes, dw.
     """
 
     conv: Conv
@@ -98,8 +99,39 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
 
     def check(self) -> None:
         require(self.dy.n % self.groups == 0, self, "the groups must be equal")
-        require(self.pool.kind == "max" and self.pool.is_tiling, self, "needs a tiling max pool")
-        require(self.conv.x.block == 1, self, "x must be planar")
+        _check_windows(self)
+
+
+@dataclass(frozen=True)
+class Conv2dBackwardInputPooled(KernelSpec):
+    """dx[n,c,h,w]: the same sums as Conv2dBackwardInput, with dz[position] = (code == position) ? dy : 0 made where it
+    is used instead of read from memory; overwritten.
+
+    w is the copy with lanes = input channels (`conv.weights.input_gradient()`). dx may have a halo, which is not
+    written. Arguments: dy, codes, w, dx.
+    """
+
+    conv: Conv
+    dy: Image
+    dx: Image
+    pool: Pool
+
+    def slice_units(self) -> int:
+        return self.dx.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
+    def stem(self) -> str:
+        op, shape = self.conv.tag()
+        halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
+        return f"{op}_dx_pooled_{shape}{halos}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.conv.macs
+
+    def check(self) -> None:
+        _check_windows(self)
 
 
 @dataclass(frozen=True)
@@ -199,7 +231,10 @@ def _live_list(conv: Conv, dy: Image, pool: Pool | None) -> LiveList:
     return LiveList.of(conv.weights, dy, pool.ph * pool.pw if pool else 1)
 
 
-def _check_windows(spec: LiveEntries | Conv2dBackwardInputSparse) -> None:
+_Windowed = LiveEntries | Conv2dBackwardInputSparse | Conv2dBackwardInputPooled | Conv2dBackwardWeightsPooled
+
+
+def _check_windows(spec: _Windowed) -> None:
     """Raise ValueError unless the windows of dy are those of the convolution's output."""
     pool, conv, dy = spec.pool, spec.conv, spec.dy
     require(pool is None or (pool.kind == "max" and pool.is_tiling), spec, "needs a tiling max pool")
