@@ -7,8 +7,10 @@ not failed. Every stage ends in time, whatever hangs in it.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,7 @@ from asmgen.bench.gpu_speed import (
     torch_rows,
     trainer_row,
 )
+from asmgen.bench.parity import read_split
 from asmgen.bench.trainer import write_random
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
@@ -38,12 +41,14 @@ from asmgen.toolchain.cpu import cpu_model
 
 #: Stage -> the second of the whole at which what still runs of it is killed. All of it takes less than nine minutes.
 STAGES = {"machine": 20, "kernels": 200, "sanitizer": 270, "parity": 340, "accuracy": 390, "speed": 520}
+ALARM_SECONDS = 535  # ends this program, should it hang itself
 PROGRAM_SECONDS = {"kernels": 150, "sanitizer": 60, "parity": 60, "accuracy": 45, "speed": 75}
 DRY_STAGES = ("machine", "parity", "speed")
 SANITIZED = ("mnist_sigmoid", "lenet")
 SANITIZED_TRAINERS = ("mnist_sigmoid",)  # three steps, which one kernel trains
 SANITIZER_TOOLS = ("memcheck", "racecheck")
-ACCURACY_EPOCHS = {"mnist": 5, "catdog": 4}
+ACCURACY_SAMPLES = {"mnist": 60_000, "catdog": 4_000}  # to learn from, in whole epochs
+LEAST_EPOCHS = 3
 
 Job = tuple[str, Callable[[], str]]  # what is checked; the check, which returns what it found
 
@@ -178,7 +183,9 @@ def compare_accuracies(paths: list[Path], machine: Machine, runner: Runner, foun
         folder = machine.folder / "data" / name
         if not folder.is_dir():
             return f"not checked, {folder} was not carried"
-        return check_accuracy(trainers, folder, ACCURACY_EPOCHS.get(name, 3), runner)
+        count = len(read_split(trainers.model, folder, "train")[1])
+        epochs = max(LEAST_EPOCHS, ACCURACY_SAMPLES.get(name, 0) // count)
+        return check_accuracy(trainers, folder, epochs, runner)
 
     do_all([(path.stem, partial(check, path)) for path in paths], found, workers())
 
@@ -205,7 +212,8 @@ def benchmark(paths: list[Path], machine: Machine, runner: Runner, found: Findin
         request = TorchRequest(str(path), (), tuple(products), rows, machine.device, *counts)
         measured, problem = torch_rows(request, runner, seconds)
         found.rows.extend(measured)
-        return ", ".join([*(f"{row.name} {row.best * 1e6:.1f}" for row in measured), *([problem] if problem else [])])
+        texts = [f"{row.name} in {row.products} {row.best * 1e6:.1f}" for row in measured]
+        return ", ".join([*texts, *([problem] if problem else [])]) or "none here"
 
     jobs: list[Job] = []
     products_of = {}
@@ -214,8 +222,8 @@ def benchmark(paths: list[Path], machine: Machine, runner: Runner, found: Findin
         names = {precision: precision if model.dtype == "float32" else model.dtype for precision in precisions(model)}
         products_of[path] = list(names.values())
         jobs += [(f"{path.stem} {name}", partial(ours, path, name, key)) for key, name in names.items()]
-    has_torch = find_spec("torch") is not None
-    for rows in [TORCH_ROWS[:-1], TORCH_ROWS[-1:]] if has_torch else []:
+    rounds = [TORCH_ROWS] if machine.is_dry else [TORCH_ROWS[:-1], TORCH_ROWS[-1:]]
+    for rows in rounds if find_spec("torch") else []:
         jobs += [(f"{path.stem}, PyTorch's us", partial(theirs, path, products_of[path], rows)) for path in paths]
     do_all(jobs, found)
 
@@ -239,12 +247,13 @@ WORK = dict(
 @click.option("--models", default="models", type=click.Path(path_type=Path), help="Folder of the models.")
 @click.option("--only", multiple=True, metavar="MODEL", help="Only these models.  Repeatable.")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(tuple(STAGES)), help="Only these.  Repeatable.")
-@click.option("--dry-run", is_flag=True, help="Emulated trainers, PyTorch on the CPU, few steps.")
+@click.option("--dry-run", is_flag=True, help="Emulated trainers, PyTorch on the CPU, few steps, no haste.")
 def main(folder: Path, models: Path, only: tuple[str, ...], stages: tuple[str, ...], dry_run: bool) -> None:
     """Check and time what FOLDER holds. Exit code 1 where something failed."""
     paths = [path for path in sorted(models.glob("*.py")) if not only or path.stem in only]
     machine, found, clock = Machine(folder, dry_run), Findings(), Clock()
     machine.scratch.mkdir(exist_ok=True)
+    signal.alarm(0 if dry_run else ALARM_SECONDS)
     for name, end in STAGES.items():
         if name not in (stages or STAGES):
             continue
@@ -253,7 +262,7 @@ def main(folder: Path, models: Path, only: tuple[str, ...], stages: tuple[str, .
             say("not in a dry run")
             continue
         try:
-            WORK[name](paths, machine, clock.until(end), found)
+            WORK[name](paths, machine, clock.until(math.inf if dry_run else end), found)
         except Exception as error:  # the next stage may still tell something
             found.failures.append(f"{name}: {type(error).__name__}: {error}")
     shutil.rmtree(machine.scratch, ignore_errors=True)

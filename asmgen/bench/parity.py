@@ -22,8 +22,9 @@ STEPS = 20
 LOSS_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 # Models whose steps magnify any difference, PyTorch's own rounding too (at their shipped rates by 1e-3 and 4e-3 within
-# 20 steps, where one ReLU or maximum of equal values falls the other way), and a learning rate at which they do not.
-GENTLE_RATES = {"catdog": 0.001, "vgg_small": 0.0001}
+# 20 steps, where one ReLU or maximum of equal values falls the other way), and a learning rate at which one that does
+# costs little: catdog is then within 2e-7 of PyTorch, and at 0.001 within 3e-4.
+GENTLE_RATES = {"catdog": 0.0001, "vgg_small": 0.00002}
 
 _PATCHES = 6  # of the soft shapes, in each direction
 

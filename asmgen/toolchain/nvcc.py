@@ -86,8 +86,9 @@ def library_dirs(nvcc: Path) -> list[Path]:
 
 def _candidates() -> Iterator[Path]:
     on_path = shutil.which("nvcc")
-    if on_path:
-        yield Path(on_path)
+    if on_path:  # nvcc looks for its headers beside the name it was called by; a link may lead to a wrapper's name
+        real = Path(on_path).resolve()
+        yield real if real.name == "nvcc" else Path(on_path)
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         if os.environ.get(variable):
             yield Path(os.environ[variable]) / "bin" / "nvcc"

@@ -55,7 +55,9 @@ def test_a_dry_run_compares_and_prints_a_table(models: Path, tmp_path: Path) -> 
 
 
 def test_what_fails_is_said_and_ends_with_1(models: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(gpu_check.main, [str(tmp_path), "--models", str(models), "--dry-run"])
+    done = CliRunner().invoke(
+        gpu_check.main, [str(tmp_path), "--models", str(models), "--dry-run", "--stage", "parity"]
+    )
     assert done.exit_code == 1
     assert "FAILED tiny: " in done.output
     assert "build it with scripts/gpu_prepare.sh" in done.output
@@ -79,6 +81,4 @@ def test_stages_are_chosen_and_each_runs_although_one_fails(
 def test_every_stage_ends_in_time() -> None:
     ends = list(gpu_check.STAGES.values())
     assert ends == sorted(ends)
-    assert ends[-1] < 9 * 60
-    script = (Path(__file__).parents[2] / "scripts" / "gpu_check.sh").read_text()
-    assert ends[-1] < int(script.split("--kill-after=5 ")[1].split()[0]) < 9 * 60
+    assert ends[-1] < gpu_check.ALARM_SECONDS < 9 * 60

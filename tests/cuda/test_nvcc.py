@@ -30,6 +30,9 @@ def test_the_toolkit_is_found_in_its_usual_places(tmp_path: Path, monkeypatch: p
     on_path = program(tmp_path / "path" / "bin" / "nvcc")
     assert nvcc.find_nvcc() == on_path
     assert nvcc.nvcc_version() == "12.9"
+    on_path.unlink()
+    on_path.symlink_to(in_home)  # nvcc finds its headers beside the real one
+    assert nvcc.find_nvcc() == in_home.resolve()
 
 
 def test_the_packages_own_library_folder_is_named(tmp_path: Path) -> None:

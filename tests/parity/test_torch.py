@@ -22,7 +22,8 @@ safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is no
 
 WEIGHT_TOLERANCE = 1e-5
 
-# (model, options): the shipped shapes, smaller where an SSE4.1 step would take a second; rates as in GENTLE_RATES.
+# (model, options): the shipped shapes, smaller where an SSE4.1 step would take a second; learning rates are small where
+# steps magnify rounding (GENTLE_RATES).
 MODELS = [
     ("catdog", {"size": "48", "lr": "0.001"}),
     ("mnist_mlp", {"optimizer": "sgd"}),
