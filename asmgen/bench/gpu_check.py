@@ -261,10 +261,12 @@ def main(folder: Path, models: Path, only: tuple[str, ...], stages: tuple[str, .
         if dry_run and name not in DRY_STAGES:
             say("not in a dry run")
             continue
+        earlier = len(found.failures)
         try:
             WORK[name](paths, machine, clock.until(math.inf if dry_run else end), found)
         except Exception as error:  # the next stage may still tell something
-            found.failures.append(f"{name}: {type(error).__name__}: {error}")
+            found.failures.append(f"{type(error).__name__}: {error}")
+        found.failures[earlier:] = [f"{name}, {failure}" for failure in found.failures[earlier:]]
     shutil.rmtree(machine.scratch, ignore_errors=True)
     say(f"\n== result ({clock.elapsed():.0f} s)")
     for failure in found.failures:

@@ -59,7 +59,7 @@ def test_what_fails_is_said_and_ends_with_1(models: Path, tmp_path: Path) -> Non
         gpu_check.main, [str(tmp_path), "--models", str(models), "--dry-run", "--stage", "parity"]
     )
     assert done.exit_code == 1
-    assert "FAILED tiny: " in done.output
+    assert "FAILED parity, tiny: " in done.output
     assert "build it with scripts/gpu_prepare.sh" in done.output
 
 
@@ -73,7 +73,7 @@ def test_stages_are_chosen_and_each_runs_although_one_fails(
     options = ["--models", str(models), "--dry-run", "--stage", "machine", "--stage", "parity"]
     done = CliRunner().invoke(gpu_check.main, [str(tmp_path), *options])
     assert done.exit_code == 1
-    assert "FAILED machine: ValueError: no" in done.output
+    assert "FAILED machine, ValueError: no" in done.output
     assert "== parity" in done.output
     assert "== speed" not in done.output
 
