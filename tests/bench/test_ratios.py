@@ -31,7 +31,7 @@ MLP = "models/mnist_mlp.py", {}
 
 def direct_plan(model: Model, isa: Isa) -> Plan:
     """Without Winograd's algorithm and without lists of live entries."""
-    return build_plan(model, isa.lanes(model.dtype), Policy(sparse=False))
+    return build_plan(model, isa.lanes(model.dtype), Policy(behind_max_pool=lambda conv, pool, has_dx: "stored"))
 
 
 PLANS = {"catdog": (CATDOG, plan_for), "catdog, direct": (CATDOG, direct_plan), "mnist_mlp": (MLP, plan_for)}
