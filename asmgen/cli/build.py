@@ -13,7 +13,7 @@ from asmgen.cli.cuda import CudaOptions, build_cuda_if_stale, cuda_choice, cuda_
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, parse_settings, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.model.network import Model
-from asmgen.toolchain.stamp import digest, is_current, stamp_file
+from asmgen.toolchain.stamp import building, digest, finish, is_current, stamp_file
 
 
 @click.command()
@@ -76,18 +76,20 @@ def build_if_stale(
     from asmgen.cli.debug import debug_level, print_generated
 
     folder = out / model.name / isa.name
+    trainer = folder / "trainer"
     key = digest(model, Path(model_path), parse_settings(settings), isa.name, tune.path(model_path))
-    if is_current(folder / "trainer", key) and debug_level() == 0:
-        say(f"{folder}: nothing changed", level=1)
-        return folder / "trainer"
-    from asmgen.emit.generate import generate
-    from asmgen.toolchain.build import build_trainer
+    with building(folder, lambda: say(f"{folder}: another build writes there; waiting for it")):
+        if is_current(trainer, key) and debug_level() == 0:
+            say(f"{folder}: nothing changed", level=1)
+            return trainer
+        from asmgen.emit.generate import generate
+        from asmgen.toolchain.build import build_trainer
 
-    started = time.perf_counter()
-    stamp_file(folder / "trainer").unlink(missing_ok=True)
-    generated = generate(model, isa, out, tune.read(model, model_path, isa))
-    trainer = build_trainer(generated.folder, generated.sources)
-    stamp_file(trainer).write_text(key)
+        started = time.perf_counter()
+        stamp_file(trainer).unlink(missing_ok=True)
+        generated = generate(model, isa, out, tune.read(model, model_path, isa))
+        build_trainer(generated.folder, generated.sources)
+        finish(trainer, key)
     print_generated(generated, debug_level())
     seconds = time.perf_counter() - started
     arena = generated.plan.arena_bytes / 1e6

@@ -16,7 +16,7 @@ from asmgen.cuda.target import PRECISIONS
 from asmgen.errors import UsageError
 from asmgen.model.network import Model
 from asmgen.toolchain.nvcc import DEFAULT_ARCHES, parse_arches
-from asmgen.toolchain.stamp import digest, is_current, stamp_file
+from asmgen.toolchain.stamp import building, digest, finish, is_current, stamp_file
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,21 @@ def build_cuda_if_stale(
     folder = out / model.name / CUDA_NAME
     key = digest(model, Path(model_path), parse_settings(settings), f"{CUDA_NAME} {options}")
     trainer = folder / options.trainer
-    if is_current(trainer, key) and debug_level() == 0:
-        say(f"{folder}: nothing changed", level=1)
-        return trainer
-    from asmgen.emit.cuda import generate_cuda
-    from asmgen.toolchain.cuda_build import build_cuda_trainer, build_emulated_trainer
+    with building(folder, lambda: say(f"{folder}: another build writes there; waiting for it")):
+        if is_current(trainer, key) and debug_level() == 0:
+            say(f"{folder}: nothing changed", level=1)
+            return trainer
+        from asmgen.emit.cuda import generate_cuda
+        from asmgen.toolchain.cuda_build import build_cuda_trainer, build_emulated_trainer
 
-    started = time.perf_counter()
-    stamp_file(trainer).unlink(missing_ok=True)
-    generated = generate_cuda(model, options.precision, out, options.arches)
-    if options.emulated:
-        build_emulated_trainer(folder)
-    else:
-        build_cuda_trainer(folder, options.arches)
-    stamp_file(trainer).write_text(key)
+        started = time.perf_counter()
+        stamp_file(trainer).unlink(missing_ok=True)
+        generated = generate_cuda(model, options.precision, out, options.arches)
+        if options.emulated:
+            build_emulated_trainer(folder)
+        else:
+            build_cuda_trainer(folder, options.arches)
+        finish(trainer, key)
     print_cuda(generated, debug_level())
     seconds = time.perf_counter() - started
     arena = generated.plan.arena_bytes / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -30,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # of a write, which knows no file's name
 
 
 class LazyGroup(click.Group):
@@ -94,6 +96,8 @@ def _describe(error: Exception) -> tuple[str, int]:
         return error.format_message(), error.exit_code
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}", 1
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"cannot write: {error.strerror}; what is half-written is made anew by the next run", 1
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(where.filename)}:{where.lineno}"
     return f"internal error at {place}: {type(error).__name__}: {error}; ASMGEN_DEBUG=1 shows where it came from", 1

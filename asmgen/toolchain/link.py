@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ def _link(flags: list[str], objects: Sequence[Path], out: Path) -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     if said.returncode != 0:
         beside.unlink(missing_ok=True)
-        lines = [line for line in said.stderr.splitlines() if "in function" not in line] or ["no message"]
+        silent = "no message" if said.returncode > 0 else f"ended by {signal.Signals(-said.returncode).name}"
+        lines = [line for line in said.stderr.splitlines() if "in function" not in line] or [silent]
         more = f" (and {len(lines) - 1} more)" if lines[1:] else ""
         raise ToolError(f"ld cannot link {out}: {lines[0].strip()}{more}")
     os.replace(beside, out)

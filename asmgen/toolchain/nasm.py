@@ -41,7 +41,7 @@ def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = (), flags: Seq
     source = Source(asm, obj, tuple(include_dirs))
     stamp = obj.with_suffix(".stamp")
     key = _key(source, flags)
-    if obj.exists() and stamp.exists() and stamp.read_text() == key:
+    if obj.exists() and stamp.exists() and stamp.read_text() == _stamp(key, obj.read_bytes()):
         return
     stamp.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="asmgen-") as scratch:
@@ -55,8 +55,9 @@ def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = (), flags: Seq
         if said.returncode != 0:
             raise ToolError(f"nasm cannot assemble {asm}: {_trimmed(said.stderr)}")
         recorded = os.fsencode(folder) + b"/"
-        obj.write_bytes((folder / "object").read_bytes().replace(recorded, _HERE * (len(recorded) // len(_HERE))))
-    stamp.write_text(key)
+        content = (folder / "object").read_bytes().replace(recorded, _HERE * (len(recorded) // len(_HERE)))
+        obj.write_bytes(content)
+    stamp.write_text(_stamp(key, content))
 
 
 def assemble_all(sources: Sequence[Source]) -> list[Path]:
@@ -88,6 +89,11 @@ def _key(source: Source, flags: Sequence[str]) -> str:
         content = path.read_bytes()
         digest.update(f"\n{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def _stamp(key: str, content: bytes) -> str:
+    """What is kept beside an object: what it was made of, and what was made."""
+    return f"{key}\n{hashlib.sha256(content).hexdigest()}\n"
 
 
 def _inputs(asm: Path, include_dirs: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,41 @@ def test_build_writes_a_trainer_and_then_rests(tiny: str, tmp_path: Path, isa: s
     assert trainer.stat().st_mtime_ns == stamp
     run("build", tiny, "--isa", isa, "--out", tmp_path / "out", "--set", "filters=5")
     assert trainer.stat().st_mtime_ns != stamp
+
+
+def test_what_a_build_wrote_and_someone_changed_is_written_again(tiny: str, tmp_path: Path) -> None:
+    build = ("build", tiny, "--isa", "sse41", "--out", tmp_path)
+    assert run(*build).exit_code == 0
+    folder = tmp_path / "tiny" / "sse41"
+    first = {path: path.read_bytes() for path in (folder / "trainer", folder / "trainer.asm")}
+    (folder / "objects" / "runtime_init.o").write_bytes(b"junk")
+    for path, content in first.items():
+        path.write_bytes(content[: len(content) // 2])
+        assert run(*build).exit_code == 0
+        assert {path: path.read_bytes() for path in first} == first
+    assert "nothing changed" in run("-v", *build).output
+
+
+def test_builds_into_one_folder_wait_for_each_other(tiny: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "asmgen.cli.main", "build", tiny, "--isa", "sse41", "--out", str(tmp_path)]
+    options = ([], ["--set", "filters=5"], [])
+    runs = [subprocess.Popen([*command, *more], stderr=subprocess.PIPE, text=True) for more in options]
+    assert [(process.communicate()[1], process.returncode)[1] for process in runs] == [0, 0, 0]
+    assert run(*command[3:]).exit_code == 0
+    fresh = run(*command[3:-1], tmp_path / "alone")
+    assert fresh.exit_code == 0
+    here, alone = (tmp_path / "tiny" / "sse41" / "trainer", tmp_path / "alone" / "tiny" / "sse41" / "trainer")
+    assert here.read_bytes() == alone.read_bytes()
+
+
+def test_a_full_disk_during_a_build(tiny: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "asmgen.cli.main", "build", tiny, "--isa", "sse41", "--out", str(tmp_path)]
+    for blocks, words in (3, "cannot write: File too large"), (24, "ended by SIGXFSZ"):
+        limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command]
+        said = subprocess.run(limited, capture_output=True, text=True)
+        assert (said.returncode, said.stderr.count("asmgen: error:")) == (1, 1), said.stderr
+        assert words in said.stderr
+    assert subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_emit_only_does_not_assemble(tiny: str, tmp_path: Path) -> None:
