@@ -36,6 +36,17 @@ class Group:
     def where(self) -> str:
         return self.placed.where
 
+    def text(self, op: str) -> str:
+        """`conv2d+bias+relu+maxpool2`: the plan's word for `op` with what is fused; "d" is its gradient."""
+        words = [op] if op and op != "d" else []
+        if self.act:
+            words.append(self.act.kind)
+        if self.pool:
+            pool = self.pool
+            words.append(f"{pool.kind}pool" + (f"{pool.ph}" if pool.ph == pool.pw else f"{pool.ph}x{pool.pw}"))
+        text = "+".join(words) or "copy"
+        return f"d({text})" if op == "d" else text
+
 
 def fuse(model: Model) -> list[Group]:
     """The groups of a model in order. A Flatten belongs to no group: it is a view.
