@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Collection
+from difflib import SequenceMatcher
 from typing import Any
 
 import click
@@ -26,6 +27,8 @@ from asmgen.harness.size import code_bytes
 from asmgen.plan.schedule import schedule
 from asmgen.plan.specs import KernelSpec
 from asmgen.tile.candidates import predicted_cycles
+
+_CLOSEST = 3  # names that are suggested for one that does not exist
 
 
 @click.command()
@@ -50,6 +53,9 @@ def show(
     as_json: bool,
 ) -> None:
     """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one)."""
+    wishes = [name for name, given in (("KERNEL", kernel), ("--plan", show_plan), ("--json", as_json)) if given]
+    if len(wishes) > 1:
+        raise UsageError(f"{' and '.join(wishes)} each choose what is shown; give one of them")
     options = cuda_choice((isa_name,), arch, precision)
     model = load(model_path, settings)
     isa = None if isa_name == CUDA_NAME else resolve_isa(isa_name)
@@ -131,8 +137,15 @@ def _find(listings: Collection[str], wanted: str) -> str:
     found = [symbol for symbol in listings if symbol == wanted] or [s for s in listings if wanted in s]
     if len(found) == 1:
         return found[0]
-    what = f"{len(found)} kernels contain it: {', '.join(found)}" if found else f"kernels: {', '.join(listings)}"
-    raise UsageError(f"KERNEL {wanted!r} names {'more than one' if found else 'none'}; {what}")
+    if found:
+        raise UsageError(f"KERNEL {wanted!r} names more than one; {len(found)} kernels contain it: {', '.join(found)}")
+    near = ", ".join(_closest(listings, wanted))
+    raise UsageError(f"KERNEL {wanted!r} names none of {len(listings)}; the closest are {near}; leave it out for all")
+
+
+def _closest(symbols: Collection[str], wanted: str) -> list[str]:
+    """The few whose beginning, as long as `wanted` (a part of a symbol is enough), is most like it."""
+    return sorted(symbols, key=lambda symbol: -SequenceMatcher(None, symbol[: len(wanted)], wanted).ratio())[:_CLOSEST]
 
 
 def _highlight(text: str) -> str:

@@ -12,6 +12,8 @@ from asmgen.model.network import Model
 from asmgen.model.options import parse_options
 from asmgen.model.shapes import infer_shapes
 
+_NO_MODEL = "defines no `model`; write model = Model(...) or a function model() that returns one"
+
 
 def load_model(path: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Model:
     """The model that the file at `path` defines as `model`, or returns from `model(**options)`.
@@ -24,9 +26,9 @@ def load_model(path: str | os.PathLike[str], options: Mapping[str, str] | None =
     namespace: dict[str, Any] = {"__name__": "model_file", "__file__": name}
     try:
         exec(code, namespace)
-        model = namespace.get("model")
+        model, what = namespace.get("model"), "`model` is"
         if callable(model) and not isinstance(model, type):
-            model = model(**parse_options(name, model, options))
+            model, what = model(**parse_options(name, model, options)), "model() returns"
         elif options:
             raise UsageError(f"{name}: has no options to set, since its `model` is not a function; leave --set out")
     except AsmgenError:
@@ -34,7 +36,9 @@ def load_model(path: str | os.PathLike[str], options: Mapping[str, str] | None =
     except (Exception, SystemExit) as error:
         raise ModelError(_failing_line(error, name), f"{type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(model, Model):
-        raise ModelError(name, _not_a_model(namespace))
+        if "model" not in namespace:
+            raise ModelError(name, _NO_MODEL)
+        raise ModelError(name, f"{what} {_kind(model)}, not a Model(...)")
     infer_shapes(model)
     return model
 
@@ -65,7 +69,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _not_a_model(namespace: Mapping[str, Any]) -> str:
-    if "model" not in namespace:
-        return "defines no `model`; write model = Model(...) or a function model() that returns one"
-    return f"`model` is {type(namespace['model']).__name__}, or returns something that is not a Model(...)"
+def _kind(value: object) -> str:
+    if value is None:
+        return "None"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from asmgen.errors import DataError
 
 # safetensors: u64 little-endian length of a JSON header, the header, then the tensors, little-endian and row-major.
+_NPY_MAGIC = b"\x93NUMPY"
 _SAFETENSORS_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
@@ -26,12 +28,15 @@ def read_tensor(path: str, key: str) -> NDArray[np.float64]:
 
 
 def _read_npy(path: str) -> NDArray[Any]:
+    with open(path, "rb") as file:
+        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise DataError(f"{path}: not a .npy file; write it with numpy.save")
     try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a complete .npy file of numbers ({error})") from None
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
-        raise DataError(f"{path}: holds {getattr(values, 'dtype', 'no array')}; save it as float32 or float64")
+        values: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError):
+        raise DataError(f"{path}: cut off, damaged or without numbers; save it again as float32 or float64") from None
+    if values.dtype.kind != "f":
+        raise DataError(f"{path}: holds {values.dtype}; save it as float32 or float64")
     return values
 
 
@@ -47,9 +52,9 @@ def _read_safetensors(path: str, key: str) -> NDArray[Any]:
             if key not in names:
                 raise DataError(f"{path}: has no tensor {key!r}; it has {', '.join(names) or 'none'}")
             dtype, shape = header[key]["dtype"], tuple(header[key]["shape"])
-            begin, end = header[key]["data_offsets"]
-            count = math.prod(shape)
-            data_bytes = max(header[name]["data_offsets"][1] for name in names)
+            begin, end = map(index, header[key]["data_offsets"])
+            count = math.prod(map(index, shape))
+            data_bytes = max(index(header[name]["data_offsets"][1]) for name in names)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise DataError(f"{path}: its safetensors header cannot be read") from None
         if dtype not in _SAFETENSORS_DTYPES:
@@ -57,6 +62,8 @@ def _read_safetensors(path: str, key: str) -> NDArray[Any]:
         if data_bytes > file_bytes - 8 - header_bytes:
             missing = data_bytes - (file_bytes - 8 - header_bytes)
             raise DataError(f"{path}: is cut off, {missing} bytes are missing; copy it again")
+        if begin > end:
+            raise DataError(f"{path}: {key} begins at byte {begin} of the data, but ends before that, at byte {end}")
         layout = np.dtype(_SAFETENSORS_DTYPES[dtype])
         if end - begin != count * layout.itemsize or not 0 <= begin <= end <= file_bytes - 8 - header_bytes:
             raise DataError(f"{path}: {key} lies at bytes {begin}..{end}, which does not fit its shape or the file")

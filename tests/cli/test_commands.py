@@ -116,7 +116,10 @@ def test_show_lists_and_prints(tiny: str) -> None:
     plan = run("show", tiny, "--isa", "avx2", "--plan").output
     assert "conv2d+bias+relu+maxpool2" in plan
     fails(run("show", tiny, "dense", "--isa", "avx2"), 2, "names more than one", "dense_fwd")
-    fails(run("show", tiny, "lstm", "--isa", "avx2"), 2, "names none", "kernels:")
+    fails(run("show", tiny, "dens_fw", "--isa", "avx2"), 2, "names none of 8; the closest are dense_fwd_n4f27")
+    fails(run("show", tiny, "dense_fwd", "--json"), 2, "KERNEL and --json each choose what is shown")
+    fails(run("show", tiny, "dense_fwd", "--plan"), 2, "KERNEL and --plan each choose what is shown")
+    fails(run("show", tiny, "--plan", "--json"), 2, "--plan and --json each choose what is shown")
 
 
 def test_verify_agrees(tiny: str, isa: str) -> None:

@@ -1,8 +1,11 @@
 """Model files: options, errors with file:line, initial values from files."""
 
 import ast
+import inspect
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +20,7 @@ from asmgen.model.params import model_parameters, read_initial
 from asmgen.model.shapes import infer_shapes
 
 MODELS = Path(__file__).parents[2] / "models"
+DOCUMENT = MODELS.parent / "docs" / "models.md"
 HEAD = "from asmgen import *\n"
 REST = "loss=SoftmaxCrossEntropy(), optimizer=SGD(0.1), data=Dataset('d'))\n"
 
@@ -43,6 +47,16 @@ def test_shipped_models_load_and_import_only_asmgen(path):
     assert load_model(path).name == path.stem
     imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert [getattr(node, "module", None) for node in imports] == ["asmgen"]
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.py")), ids=lambda path: path.stem)
+def test_the_document_lists_every_option_of_a_shipped_model(path):
+    (row,) = re.findall(rf"^\| `{path.name}` .*\| `(.*)` \|$", DOCUMENT.read_text(), re.MULTILINE)
+    parameters = inspect.signature(runpy.run_path(path)["model"]).parameters.values()
+    options = (
+        f"{p.name}={'|'.join(p.default.choices)}" if isinstance(p.default, OneOf) else p.name for p in parameters
+    )
+    assert row.replace("\\|", "|") == " ".join(options)
 
 
 def test_options_take_the_type_of_their_default():
@@ -100,8 +114,10 @@ def test_a_plain_model_has_no_options(model_file):
         ("raise SystemExit(3)\n", r"^models/m\.py:2: SystemExit: 3$"),
         ("\0", r"^models/m\.py: (not a Python file|syntax error): source code .*null bytes$"),
         ("net = 1\n", r"^models/m\.py: defines no `model`; write model = Model\(\.\.\.\) or a function"),
-        ("model = 3\n", r"^models/m\.py: `model` is int, or returns something that is not a Model"),
-        ("def model():\n    pass\n", r"^models/m\.py: `model` is function, or returns something"),
+        ("model = 3\n", r"^models/m\.py: `model` is int, not a Model\(\.\.\.\)$"),
+        ("model = Model\n", r"^models/m\.py: `model` is the class Model, not a Model\(\.\.\.\)$"),
+        ("def model():\n    return 3\n", r"^models/m\.py: model\(\) returns int, not a Model\(\.\.\.\)$"),
+        ("def model():\n    pass\n", r"^models/m\.py: model\(\) returns None, not a Model\(\.\.\.\)$"),
         (build("Flatten(),\n Conv2D(4, 3)"), r"^models/m\.py:4: conv1: its input is a vector of 16"),
         (build("Flatten(),\n Dense(0)"), r"^models/m\.py:4: Dense: units=0 must lie in"),
     ],
@@ -156,12 +172,16 @@ def test_parameters_start_from_files_beside_the_model(model_file, tmp_path):
         ("FromFile('bad_shape.npy')", r"dense1: models/bad_shape\.npy holds 2x15, but 1\.weight is 2x16$"),
         ("FromFile('whole.npy')", r"models/whole\.npy: holds int64; save it as float32 or float64$"),
         ("FromFile('nan.npy')", r"models/nan\.npy holds values that are not finite$"),
-        ("FromFile('text.npy')", r"models/text\.npy: not a complete \.npy file of numbers"),
+        ("FromFile('text.npy')", r"models/text\.npy: not a \.npy file; write it with numpy\.save$"),
+        ("FromFile('half.npy')", r"models/half\.npy: cut off, damaged or without numbers; save it again as float32"),
+        ("FromFile('objects.npy')", r"models/objects\.npy: cut off, damaged or without numbers; save it again"),
         ("FromFile('good.safetensors', 'x')", r"models/good\.safetensors: has no tensor 'x'; it has 1\.weight, ints$"),
         ("FromFile('good.safetensors', 'ints')", r"ints is I64; save it as F32 or F64$"),
         ("FromFile('cut.safetensors')", r"cut\.safetensors: is cut off, \d+ bytes are missing; copy it again$"),
         ("FromFile('stub.safetensors')", r"not a complete safetensors file \(3 bytes\)$"),
         ("FromFile('garbage.safetensors')", r"its safetensors header cannot be read$"),
+        ("FromFile('words.safetensors')", r"its safetensors header cannot be read$"),
+        ("FromFile('back.safetensors')", r"1\.weight begins at byte 128 of the data, but ends before that, at byte 0$"),
     ],
 )
 def test_a_wrong_file_of_initial_values_is_refused(model_file, tmp_path, init, message):
@@ -170,12 +190,16 @@ def test_a_wrong_file_of_initial_values_is_refused(model_file, tmp_path, init, m
     np.save(folder / "whole.npy", np.zeros((2, 16), dtype=np.int64))
     np.save(folder / "nan.npy", np.full((2, 16), np.nan))
     (folder / "text.npy").write_text("hello")
+    (folder / "half.npy").write_bytes((folder / "nan.npy").read_bytes()[:-1])
+    np.save(folder / "objects.npy", np.array([None]), allow_pickle=True)
     good = folder / "good.safetensors"
     save_safetensors(good, **{"1.weight": np.zeros((2, 16), np.float32), "ints": np.zeros(2, np.int64)})
     save_safetensors(folder / "cut.safetensors", **{"1.weight": np.zeros((2, 16), np.float32)})
     os.truncate(folder / "cut.safetensors", (folder / "cut.safetensors").stat().st_size - 1)
     (folder / "stub.safetensors").write_bytes(b"abc")
     (folder / "garbage.safetensors").write_bytes((4).to_bytes(8, "little") + b"{{{{")
+    (folder / "back.safetensors").write_bytes(good.read_bytes().replace(b"[0, 128]", b"[128, 0]"))
+    (folder / "words.safetensors").write_bytes(good.read_bytes().replace(b"[0, 128]", b'["",""]'))
     path = model_file(build(f"Flatten(),\n Dense(2, init={init})"))
     with pytest.raises(ModelError, match=r"^models/m\.py:4: .*" + message):
         load_model(path)
