@@ -14,10 +14,11 @@ global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt
 KIND_FLAG           equ 0               ; no value
 KIND_TEXT           equ 1               ; a pointer to the value, not empty
 KIND_WHOLE          equ 2               ; a whole number from min to max
-KIND_REAL           equ 3               ; a decimal number from 0 to max (float64)
+KIND_REAL           equ 3               ; 0, or a decimal number from min to max (float64)
 
 MAX_EPOCHS          equ 1000000
 MAX_BATCHES         equ 1000000000
+MIN_LR              equ __?float64?__(1.0e-99)
 MAX_LR              equ __?float64?__(1.0e6)
 
 struc option
@@ -39,7 +40,7 @@ align 8
 options:
     OPTION  "--data",        KIND_TEXT,  opt_data,        0, 0
     OPTION  "--epochs",      KIND_WHOLE, opt_epochs,      0, MAX_EPOCHS
-    OPTION  "--lr",          KIND_REAL,  opt_lr,          0, MAX_LR
+    OPTION  "--lr",          KIND_REAL,  opt_lr,          MIN_LR, MAX_LR
     OPTION  "--seed",        KIND_WHOLE, opt_seed,        0, -1
     OPTION  "--threads",     KIND_WHOLE, opt_threads,     1, MAX_THREADS
     OPTION  "--batch-limit", KIND_WHOLE, opt_batch_limit, 1, MAX_BATCHES
@@ -159,12 +160,17 @@ args_parse:
     mov     rdi, r13
     call    decimal_parse
     jc      .bad_real
-    cmp     rax, [rbp + option.max]     ; positive floats compare like their bits
+    test    rax, rax
+    jz      .real_in_range
+    cmp     rax, [rbp + option.min]     ; positive floats compare like their bits
+    jb      .bad_real
+    cmp     rax, [rbp + option.max]
     ja      .bad_real
+.real_in_range:
     mov     [r14], rax
     jmp     .next
 .bad_real:
-    FAIL    EXIT_USAGE, "%s needs a number from 0 to %g, got %s", rbp, [rbp + option.max], r13
+    FAIL    EXIT_USAGE, "%s needs 0 or a number from %g to %g, got %s", rbp, [rbp + option.min], [rbp + option.max], r13
 
 .done:
     cmp     qword [opt_help], 0

@@ -124,6 +124,8 @@ accept_entry:
     repe    cmpsq
     jne     .shape
     mov     rax, [entry_end]
+    cmp     rax, [entry_begin]
+    jb      .backwards
     cmp     rax, [data_bytes]
     ja      .truncated
     sub     rax, [entry_begin]
@@ -146,6 +148,9 @@ accept_entry:
 .shape:
     FAIL    EXIT_FAILED, "%s: tensor %s has shape %d, but in %s it has %d", \
             [opt_load], entry_name, entry_shape, model_name, [rbx + tensor.shape]
+.backwards:
+    FAIL    EXIT_FAILED, "%s: tensor %s begins at byte %u of the data, but ends before that, at byte %u", \
+            [opt_load], entry_name, [entry_begin], rax
 .truncated:
     FAIL    EXIT_FAILED, "%s is truncated: tensor %s ends at byte %u of the data, which has %u", \
             [opt_load], entry_name, rax, [data_bytes]

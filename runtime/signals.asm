@@ -22,7 +22,7 @@ ignore_action:      dq SIG_IGN, SA_RESTORER, restore, 0
 bus_action:         dq bus_error, SA_RESTORER, restore, 0
 
 section .bss
-signal_number:      resd 1              ; the signal that asked to stop, or 0
+signal_number:      resd 1              ; the first signal that asked to stop, or 0
 bus_errors:         resd 1              ; threads that met one
 
 section .text
@@ -45,9 +45,10 @@ signals_install:
     SYSCALL SYS_rt_sigaction
     ret
 
-; note: edi = signal. A signal handler: changes nothing else.
+; note: edi = signal. A signal handler: changes nothing else. One instruction, since another signal may come in between.
 note:
-    mov     [signal_number], edi
+    xor     eax, eax
+    cmpxchg [signal_number], edi        ; if it is still 0
     ret
 
 restore:

@@ -16,7 +16,7 @@ def whole(name: str, low: int, high: int, got: str) -> str:
 
 
 def real(got: str) -> str:
-    return f"--lr needs a number from 0 to 1000000, got {got}"
+    return f"--lr needs 0 or a number from 1e-99 to 1000000, got {got}"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def real(got: str) -> str:
         (["--threads", "257"], whole("--threads", 1, 256, "257")),
         *((["--lr", text], real(text)) for text in ("1000000.1", "-0.1", "nan", ".", "0x1", "1.5.2")),
         *((["--lr", text], real(text)) for text in ("1e", "1e-", "e3", "1e5e")),
-        (["--lr", "1e100"], real("1e100")),
+        *((["--lr", text], real(text)) for text in ("1e100", "1e-5000", "1e-100", "0.99e-99")),
         *(
             ([option, "same", "--log", "same"], "--log needs a file of its own, but the checkpoint is same, too")
             for option in ("--save", "--load")
@@ -78,7 +78,7 @@ def test_both_spellings_and_the_last_wins(trainer: Path, data: Path) -> None:
     assert [line[:9] for line in said.stdout.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
 
 
-@pytest.mark.parametrize(("rate", "kept"), [("0", True), ("0e5", True), ("1e-6", False)])
+@pytest.mark.parametrize(("rate", "kept"), [("0", True), ("0e5", True), ("1e-99", True), ("1e-6", False)])
 def test_a_learning_rate_of_zero_keeps_the_weights(
     rate: str, kept: bool, trainer: Path, data: Path, tmp_path: Path
 ) -> None:

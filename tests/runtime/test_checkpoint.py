@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "dtype": (changed(_bias=entry([3], 72, 84, "I32")), "{0}: tensor 1.bias is I32, but linear computes in F32"),
     "size": (changed(_bias=entry([3], 72, 80)), "{0}: tensor 1.bias has 8 bytes of data, but its shape needs 12"),
     "backwards": (changed(_bias=entry([3], 84, 72)),
-        "{0}: tensor 1.bias has 18446744073709551604 bytes of data, but its shape needs 12"),
+        "{0}: tensor 1.bias begins at byte 84 of the data, but ends before that, at byte 72"),
     "overlap": (changed(_bias=entry([3], 60, 72)), "{0}: no tensor begins at byte 72" + BAD_PLACE),
     "gap": (changed(88, _bias=entry([3], 76, 88)), "{0}: no tensor begins at byte 72" + BAD_PLACE),
     "late": (changed(88, _weight=entry([3, 6], 4, 76), _bias=entry([3], 76, 88)),

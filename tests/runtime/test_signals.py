@@ -41,6 +41,26 @@ def test_signal(number: int, code: int, save: bool, trainer: Path, data: Path, t
         assert set(load_file(saved)) == {"1.weight", "1.bias"}
 
 
+def test_the_first_signal_counts(trainer: Path, data: Path) -> None:
+    """The trainer waits, its pipe full, while both arrive."""
+    arguments = [str(trainer), "--data", str(data), "--epochs", "1000000", "--threads", "1"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        status = Path(f"/proc/{process.pid}/status")
+        while "State:\tS" not in status.read_text():
+            time.sleep(0.01)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+            while not re.search(r"ShdPnd:\t0+\n", status.read_text()):
+                time.sleep(0.01)
+        process.stdout.read()
+        said = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.startswith("trainer: stopped by signal 15 ")
+
+
 def test_data_that_shrinks(build: Build, tmp_path: Path) -> None:
     model = Linear(height=40, width=40)
     folder = Data.make(model).write(tmp_path / "data")
