@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from asmgen.asm.isa import Isa
-from asmgen.cli.console import say
+from asmgen.cli.console import debug_level, say
 from asmgen.cli.cuda import CudaOptions, build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, parse_settings, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
@@ -73,7 +73,7 @@ def build_if_stale(
     model: Model, model_path: str, settings: tuple[str, ...], isa: Isa, out: Path, tune: TuneFile
 ) -> Path:
     """The path of the trainer, built unless nothing changed since it was."""
-    from asmgen.cli.debug import debug_level, print_generated
+    from asmgen.cli.debug import print_generated
 
     folder = out / model.name / isa.name
     trainer = folder / "trainer"

@@ -1,8 +1,35 @@
-"""What the commands share: how much they say, and where."""
+"""What the commands share: how much they say, and where; what every path must be."""
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import click
+
+from asmgen.errors import UsageError
+
+DEBUG_LEVELS = ("0", "1", "2", "3", "4", "5")
+
+
+class FilePath(click.Path):
+    """A path that is not empty: `-o "$OUT"` without an OUT must not mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def debug_level() -> int:
+    """ASMGEN_DEBUG as a number, 0 where it is not set. Raises UsageError where it is neither."""
+    value = os.environ.get("ASMGEN_DEBUG") or "0"
+    if value not in DEBUG_LEVELS:
+        raise UsageError(
+            f"ASMGEN_DEBUG={value}: give 0 (off), 1 (the plan), 2 (the kernels, too), 3 (the memory map), "
+            "4 (the assembly) or 5 (NASM's listings)"
+        )
+    return int(value)
 
 
 def verbosity() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from asmgen.cli.console import say
+from asmgen.cli.console import debug_level, say
 from asmgen.cli.options import CUDA_NAME, parse_settings
 from asmgen.cuda.target import PRECISIONS
 from asmgen.errors import UsageError
@@ -78,7 +78,7 @@ def build_cuda_if_stale(
     model: Model, model_path: str, settings: tuple[str, ...], options: CudaOptions, out: Path
 ) -> Path:
     """The path of the CUDA trainer, built unless nothing changed since it was."""
-    from asmgen.cli.debug import debug_level, print_cuda
+    from asmgen.cli.debug import print_cuda
 
     folder = out / model.name / CUDA_NAME
     key = digest(model, Path(model_path), parse_settings(settings), f"{CUDA_NAME} {options}")

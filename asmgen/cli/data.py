@@ -16,7 +16,7 @@ from types import FrameType
 
 import click
 
-from asmgen.cli.console import verbosity
+from asmgen.cli.console import FilePath, verbosity
 from asmgen.data.dataset import Progress, Reject, Summary
 from asmgen.data.directory import has_idx
 from asmgen.data.importer import import_folder, import_idx
@@ -38,7 +38,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, 
     return height, width
 
 
-_PATH = click.Path(path_type=Path)
+_PATH = FilePath(path_type=Path)
 _out = click.option("-o", "--out", type=_PATH, help="Where to write.  [default: $ASMGEN_DATA/NAME, or data/NAME]")
 _force = click.option("--force", is_flag=True, help="Replace the data set that is already there.")
 _seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)

@@ -6,7 +6,6 @@ listing with the bytes.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,18 +15,9 @@ import click
 from asmgen.asm.listing import Listing
 from asmgen.emit.cuda import GeneratedCuda
 from asmgen.emit.generate import Generated
-from asmgen.errors import UsageError
 from asmgen.plan.specs import KernelSpec
 from asmgen.tile.candidates import predicted_cycles
 from asmgen.toolchain.tools import find_program
-
-
-def debug_level() -> int:
-    """ASMGEN_DEBUG as a number, 0 where it is not set. Raises UsageError where it is neither."""
-    value = os.environ.get("ASMGEN_DEBUG") or "0"
-    if value not in ("0", "1", "2", "3", "4", "5"):
-        raise UsageError(f"ASMGEN_DEBUG={value}: give a number from 0 to 5 (asmgen build --help says what each prints)")
-    return int(value)
 
 
 def print_generated(generated: Generated, level: int) -> None:

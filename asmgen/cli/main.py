@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from asmgen.cli.console import DEBUG_LEVELS, debug_level
 from asmgen.errors import AsmgenError
 from asmgen.toolchain.tools import missing_module_error
 from asmgen.version import __version__
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 INTERRUPTED = 130
+_STDOUT, _STDERR = 1, 2  # descriptors
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # of a write, which knows no file's name
 
 
@@ -61,6 +63,7 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> Any:
         try:
+            _occupy_standard_descriptors()
             result = super().main(args, prog_name or "asmgen", complete_var, standalone_mode=False, **extra)
         except Exception as error:
             sys.exit(_report(error))
@@ -69,18 +72,25 @@ class LazyGroup(click.Group):
         sys.exit(result if isinstance(result, int) else 0)
 
 
+def _occupy_standard_descriptors() -> None:
+    """Standard output that is closed (`>&-`) fails like a full disk, and no file we open takes its number."""
+    while (null := os.open(os.devnull, os.O_RDONLY)) <= _STDERR:
+        os.set_inheritable(null, True)
+    os.close(null)
+    if sys.__stdout__ is None:
+        sys.stdout = os.fdopen(_STDOUT, "w", closefd=False)
+
+
 def _report(error: Exception) -> int:
     """Print the one line that `error` deserves on stderr; return the exit code."""
     if isinstance(error, click.exceptions.Abort):
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output left (`| head`): nobody is there to tell, and Python must not flush into the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     if isinstance(error, ModuleNotFoundError) and error.name:
         error = missing_module_error(error.name) or error
-    if os.environ.get("ASMGEN_DEBUG"):
+    if os.environ.get("ASMGEN_DEBUG") in DEBUG_LEVELS[1:]:
         traceback.print_exception(error)
+    if _is_of_printing(error):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # what Python still holds would fail once more as it ends
     message, exit_code = _describe(error)
     click.echo(f"asmgen: error: {' '.join(message.split())}", err=True)
     return exit_code
@@ -96,11 +106,20 @@ def _describe(error: Exception) -> tuple[str, int]:
         return error.format_message(), error.exit_code
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}", 1
+    if isinstance(error, OSError) and _is_of_printing(error):
+        return f"cannot write to standard output: {error.strerror}", 1
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"cannot write: {error.strerror}; what is half-written is made anew by the next run", 1
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(where.filename)}:{where.lineno}"
     return f"internal error at {place}: {type(error).__name__}: {error}; ASMGEN_DEBUG=1 shows where it came from", 1
+
+
+def _is_of_printing(error: Exception) -> bool:
+    """Whether it is standard output that failed. (`| head` is not among it: click ends the command in silence.)"""
+    if not isinstance(error, OSError):
+        return False
+    return any(frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,6 +137,7 @@ def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 this CPU lacks the instruction set, 130 interrupted.
     """
     ctx.obj = -1 if quiet else verbose
+    debug_level()  # a wrong one is refused before any work
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from asmgen.asm.isa import ISAS, Isa
+from asmgen.cli.console import FilePath
 from asmgen.errors import IsaError, UsageError
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
 from asmgen.paths import GENERATED_DIR
 from asmgen.toolchain.cpu import best_isa, cpu_features
 
-MODEL = click.argument("model_path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=str))
+MODEL = click.argument("model_path", metavar="MODEL", type=FilePath(dir_okay=False, path_type=str))
 ISA_NAMES = (*ISAS, "native")
 CUDA_NAME = "cuda"
 
@@ -51,7 +52,7 @@ SET = click.option(
 )
 OUT = click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default=None,
     help="Folder that <model>/<isa>/ is made in.  [default: generated/]",
 )

@@ -12,7 +12,7 @@ import click
 from asmgen.asm.isa import Isa
 from asmgen.bench.profile import Profile
 from asmgen.bench.tables import Table, duration
-from asmgen.cli.console import say
+from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.emit.tuning import Tuning
@@ -33,11 +33,11 @@ _RANDOM_BATCHES = 32
 @OUT
 @SET
 @tune_options
-@click.option("--data", type=click.Path(file_okay=False), help="Directory of the IDX files. Without: random images.")
+@click.option("--data", type=FilePath(file_okay=False), help="Directory of the IDX files. Without: random images.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads.")
 @click.option("--steps", type=click.IntRange(2), default=100, show_default=True, help="Training steps to measure.")
 @click.option("--json", "as_json", is_flag=True, help="The profile as JSON.")
-@click.option("--picture", metavar="FILE.png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the bars.")
+@click.option("--picture", metavar="FILE.png", type=FilePath(dir_okay=False, path_type=Path), help="Draw the bars.")
 def profile(
     model_path: str,
     isa_name: str,

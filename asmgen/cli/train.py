@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from asmgen.cli.build import build_if_stale
-from asmgen.cli.console import say, verbosity
+from asmgen.cli.console import FilePath, say, verbosity
 from asmgen.cli.cuda import build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
@@ -38,7 +38,7 @@ _PATHS = ("data", "save", "load", "log")
 @click.option("--load", "load_file", metavar="FILE", help="Start from these weights.")
 @click.option("--eval", "evaluate", is_flag=True, help="Only test; do not train.")
 @click.option("--log", metavar="FILE", help="Write a line of CSV an epoch.")
-@click.option("--curves", metavar="FILE.png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves.")
+@click.option("--curves", metavar="FILE.png", type=FilePath(dir_okay=False, path_type=Path), help="Draw the curves.")
 def train(
     model_path: str,
     isa_name: str,

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from asmgen.bench.tune import Measured, TuneRow
-from asmgen.cli.console import say
+from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, SET, isa_option, load, require_cpu, resolve_isa
 from asmgen.cli.tuning import beside_model
 
@@ -29,7 +29,7 @@ from asmgen.cli.tuning import beside_model
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False, path_type=Path),
     help="Where the choices go.  [default: beside MODEL, where build finds them]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from asmgen.asm.isa import Isa
-from asmgen.cli.console import say
+from asmgen.cli.console import FilePath, say
 from asmgen.emit.tuning import SUFFIX, UNTUNED, Tuning, read_tuning
 from asmgen.errors import UsageError
 from asmgen.model.network import Model
@@ -65,7 +65,7 @@ def tune_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--tune",
         "tune_file",
         metavar="FILE",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FilePath(exists=True, dir_okay=False, path_type=Path),
         help=f"Choices that `asmgen tune` measured.  [default: MODEL's {SUFFIX}, if it is there]",
         show_default=False,
     )

@@ -103,6 +103,9 @@ def _check_classes(path: Path, classes: tuple[str, ...]) -> None:
     if not 2 <= len(classes) <= MAX_CLASSES:
         found = f"{len(classes)} class folders" + (f" ({classes[0]!r})" if len(classes) == 1 else "")
         raise DataError(f"{path}: {found} found, 2..{MAX_CLASSES} needed; give a folder with one folder per class")
+    for name in classes:
+        if (raw := os.fsencode(name)) != name.encode(errors="replace"):
+            raise DataError(f"{path}: the name of class folder {raw!r} is not UTF-8; rename it")
     if _SPLIT_NAMES.issuperset(name.lower() for name in classes):
         raise DataError(
             f"{path}: folders {', '.join(classes)} are a ready-made split, not classes; "

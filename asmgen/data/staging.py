@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -35,13 +35,16 @@ def staged_file(path: Path) -> Iterator[Path]:
 def staged_directory(out: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty directory beside `out`; it becomes `out` on success and vanishes on any failure.
 
-    `out` may be missing or empty. With `replace` it may also hold a data set (and nothing else), which stays untouched
-    until the new one is complete. Raises DataError when `out` is in the way or cannot be written.
+    `out` may be missing, as may folders above it, or empty. With `replace` it may also hold a data set (and nothing
+    else), which stays untouched until the new one is complete. Raises DataError when `out` is in the way or cannot be
+    written.
     """
     target = Path(os.path.realpath(out))
     _check_free(target, replace)
     stage = _beside(target, "partial")
+    missing: list[Path] = []
     try:
+        missing += [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         stage.mkdir()
         yield stage
@@ -54,6 +57,9 @@ def staged_directory(out: Path, *, replace: bool = False) -> Iterator[Path]:
         raise _cannot_write(out, error) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        with suppress(OSError):  # on success they are not empty
+            for folder in missing:
+                folder.rmdir()
 
 
 def _publish(stage: Path, target: Path) -> None:

@@ -153,6 +153,8 @@ def test_wrong_use(tmp_path: Path) -> None:
         (("import", tmp_path, "--size", "0", *out), "'0' is not N or HEIGHTxWIDTH with sides of 1..4096"),
         (("import", tmp_path, "--size", "12x", *out), "'12x' is not N or HEIGHTxWIDTH"),
         (("import", tmp_path), "Missing option '-o'"),
+        (("import", "", *out), "Invalid value for 'PATH': the path is empty"),
+        (("import", tmp_path, "-o", ""), "Invalid value for '-o' / '--out': the path is empty"),
         (("synth", "catdog", "--count", "1", *out), "count 1 is outside 4..10000000"),
         (("fetch", "mnist", "--mirror", "ftp://x", *out), "'ftp://x' is not an http or https URL"),
     ]:

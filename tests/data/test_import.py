@@ -149,6 +149,9 @@ def test_folders_that_are_no_classes(tmp_path: Path) -> None:
     (tmp_path / "junk" / "b" / "deep" / "x.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"class 'b' has no usable image: .*b/deep/x.jpg: empty file.*; remove"):
         import_folder(tmp_path / "junk", tmp_path / "out", workers=1)
+    fill_folder(tmp_path / "latin", {"a": 4, os.fsdecode(b"fl\xfcgel"): 4})
+    with pytest.raises(DataError, match=r"the name of class folder b'fl\\xfcgel' is not UTF-8; rename it$"):
+        import_folder(tmp_path / "latin", tmp_path / "out")
     (tmp_path / "text").write_text("hello")
     with pytest.raises(DataError, match="is neither a folder nor a zip archive"):
         import_folder(tmp_path / "text", tmp_path / "out")

@@ -40,6 +40,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseExcepti
     assert snapshot(tmp_path) == {"out/classes.json": b"old"}
 
 
+def test_a_failure_takes_the_folders_above_with_it(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(RuntimeError), staged_directory(tmp_path / "here" / "and" / "there" / "out"):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
 def test_a_failed_rename_puts_the_old_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     out.mkdir()

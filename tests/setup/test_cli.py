@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 
@@ -97,6 +98,37 @@ def test_bug_names_its_place_and_the_way_to_the_traceback(
     assert done.stderr.count("\n") == 1
     monkeypatch.setenv("ASMGEN_DEBUG", "1")
     assert "Traceback" in run("show").stderr
+
+
+@pytest.mark.parametrize("level", ["6", "-1", "on", " "])
+def test_a_wrong_debug_level_is_one_line(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setenv("ASMGEN_DEBUG", level)
+    done = run("doctor")
+    assert done.exit_code == 2
+    assert done.output.startswith("asmgen: error: ASMGEN_DEBUG=")
+    assert ": give 0 (off), 1 (the plan), 2 (the kernels, too), " in done.output
+    assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", ["--version", "doctor --json"])
+@pytest.mark.parametrize(
+    ("redirection", "exit_code", "said"),
+    [
+        (">&-", 1, "asmgen: error: cannot write to standard output: Bad file descriptor\n"),
+        ("<&- >&-", 1, "asmgen: error: cannot write to standard output: Bad file descriptor\n"),
+        (">/dev/full", 1, "asmgen: error: cannot write to standard output: No space left on device\n"),
+        ("| true", 1, ""),
+        (">&- 2>&-", 1, ""),
+    ],
+)
+def test_output_that_cannot_be_written(args: str, redirection: str, exit_code: int, said: str) -> None:
+    """It tells, once; only where the reader of a pipe left, there is nothing to tell."""
+    command = f"{sys.executable} -m asmgen.cli.main {args} {redirection}"
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}  # set, it would hide what is left in the buffer
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, env=env, check=False
+    )
+    assert (done.returncode, done.stderr) == (exit_code, said)
 
 
 @pytest.mark.parametrize(
