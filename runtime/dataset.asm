@@ -5,35 +5,43 @@
 %include "model.inc"
 %include "split.inc"
 
-extern opt_data, process_stack, file_kind, idx_map, idx_extent, classes_open
+extern opt_data, process_stack, file_kind, idx_map, idx_shape, classes_open
 
 global dataset_open, train_split, test_split, validation_split, validation_begin, validation_end, train_count, data_directory
 
 S_IFDIR             equ 0x4000
-RANK_GREY           equ 3               ; [n][h][w]
-RANK_PLANES         equ 4               ; [n][c][h][w]
 
 section .rodata
 variable:           db "ASMGEN_DATA=", 0
 default_root:       db "data", 0
 train_name:         db "train", 0
 test_name:          db "test", 0
+train_images_2:     db "train-images-idx2-ubyte", 0
 train_images_3:     db "train-images-idx3-ubyte", 0
 train_images_4:     db "train-images-idx4-ubyte", 0
+train_images_5:     db "train-images-idx5-ubyte", 0
 train_labels:       db "train-labels-idx1-ubyte", 0
-t10k_images_3:      db "t10k-images-idx3-ubyte", 0
-t10k_images_4:      db "t10k-images-idx4-ubyte", 0
-t10k_labels:        db "t10k-labels-idx1-ubyte", 0
+test_images_2:      db "test-images-idx2-ubyte", 0
 test_images_3:      db "test-images-idx3-ubyte", 0
 test_images_4:      db "test-images-idx4-ubyte", 0
+test_images_5:      db "test-images-idx5-ubyte", 0
 test_labels:        db "test-labels-idx1-ubyte", 0
-one_channel:        db "rank 3, [n][h][w], or rank 4, [n][c][h][w]", 0
-channels:           db "rank 4, [n][c][h][w]", 0
+t10k_images_2:      db "t10k-images-idx2-ubyte", 0
+t10k_images_3:      db "t10k-images-idx3-ubyte", 0
+t10k_images_4:      db "t10k-images-idx4-ubyte", 0
+t10k_images_5:      db "t10k-images-idx5-ubyte", 0
+t10k_labels:        db "t10k-labels-idx1-ubyte", 0
+train_images_words: db "train-images-idxR-ubyte (R: 2 to 5)", 0
+test_images_words:  db "test-images-idxR-ubyte or t10k-images-idxR-ubyte (R: 2 to 5)", 0
+test_labels_words:  db "test-labels-idx1-ubyte or t10k-labels-idx1-ubyte", 0
 align 8
-train_image_names:  dq train_images_4, train_images_3, 0
-train_label_names:  dq train_labels, 0
-test_image_names:   dq test_images_4, t10k_images_4, test_images_3, t10k_images_3, 0
-test_label_names:   dq test_labels, t10k_labels, 0
+; The names a file may have: in words, then one by one, then 0.
+train_image_names:  dq train_images_words, train_images_2, train_images_3, train_images_4, train_images_5, 0
+train_label_names:  dq train_labels, train_labels, 0
+test_image_names:   dq test_images_words, test_images_2, test_images_3, test_images_4, test_images_5
+                    dq t10k_images_2, t10k_images_3, t10k_images_4, t10k_images_5, 0
+test_label_names:   dq test_labels_words, test_labels, t10k_labels, 0
+image_extents:      dq model_width, model_height, model_channels, 0     ; -> those of the input, from the last
 
 section .bss
 train_split:        resb split_size
@@ -112,148 +120,139 @@ find_directory:
     FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR; `asmgen data` makes one (fetch mnist, synth, import)", \
             data_directory, rax
 
-; find_file: rdi -> PATH_BYTES, rsi -> names, ends with 0: the first that exists; CF where none does
+; find_file: rdi -> PATH_BYTES, rsi -> names: the path of the one that exists; ends the program where that is none or several
 find_file:
     push    rbx
     push    rbp
     push    r12
-    mov     rbx, rdi
-    mov     rbp, rsi
+    push    r13
+    push    r14
+    mov     r14, rdi
+    mov     rbx, rsi
+    lea     rbp, [rbx + 8]
+    xor     r13d, r13d                  ; the name that exists
 .next:
     mov     r12, [rbp]
     add     rbp, 8
     test    r12, r12
-    stc
-    jz      .return
-    FORMAT_PATH rbx, "%s/%s", data_directory, r12
-    mov     rdi, rbx
-    call    file_kind
-    jc      .next
-.return:
-    pop     r12
-    pop     rbp
-    pop     rbx
-    ret
-
-; find_required: as find_file, but ends the program where there is none
-find_required:
-    push    rbx
-    mov     rbx, rsi
-    call    find_file
-    jc      .compressed
-    pop     rbx
-    ret
-.compressed:
-    mov     r12, [rbx]                  ; the first name is the one the message gives
-    mov     rbp, rbx
-.next:
-    mov     r13, [rbp]
-    add     rbp, 8
-    test    r13, r13
-    jz      .missing
-    FORMAT_PATH candidate, "%s/%s.gz", data_directory, r13
+    jz      .end
+    FORMAT_PATH candidate, "%s/%s", data_directory, r12
     lea     rdi, [candidate]
     call    file_kind
     jc      .next
-    FAIL    EXIT_FAILED, "%s is compressed: unpack it (gunzip), or run `asmgen data import`", candidate
-.missing:
-    FAIL    EXIT_FAILED, "%s has no %s (or its MNIST name); make the data with `asmgen data`, or give --data DIR", \
-            data_directory, r12
-
-; split_open: rdi -> split with its name, rsi -> names of the images file, rdx -> names of the labels file
-split_open:
-    push    rbx
-    push    rbp
-    push    r12
-    push    r13
-    mov     rbx, rdi
-    mov     rbp, rdx
-    lea     rdi, [rbx + split.image_path]
-    call    find_required
-    lea     rdi, [rbx + split.label_path]
-    mov     rsi, rbp
-    call    find_required
-    call    open_images
-    call    open_labels
+    test    r13, r13
+    jnz     .several
+    mov     r13, r12
+    jmp     .next
+.end:
+    test    r13, r13
+    jz      .none
+    FORMAT_PATH r14, "%s/%s", data_directory, r13
+    pop     r14
     pop     r13
     pop     r12
     pop     rbp
     pop     rbx
     ret
+.several:
+    FAIL    EXIT_FAILED, "%s has both %s and %s: remove one", data_directory, r13, r12
+.none:
+    lea     rbp, [rbx + 8]
+.compressed:
+    mov     r12, [rbp]
+    add     rbp, 8
+    test    r12, r12
+    jz      .missing
+    FORMAT_PATH candidate, "%s/%s.gz", data_directory, r12
+    lea     rdi, [candidate]
+    call    file_kind
+    jc      .compressed
+    FAIL    EXIT_FAILED, "%s is compressed: unpack it (gunzip), or run `asmgen data import`", candidate
+.missing:
+    FAIL    EXIT_FAILED, "%s has no %s; make the data with `asmgen data`, or give --data DIR", data_directory, [rbx]
 
-; open_images: rbx -> split. Images of the model's size, at least one. Changes rbp r12 r13.
+; split_open: rdi -> split with its name, rsi -> names of the images file, rdx -> names of the labels file
+split_open:
+    push    rbx
+    push    rbp
+    mov     rbx, rdi
+    mov     rbp, rdx
+    lea     rdi, [rbx + split.image_path]
+    call    find_file
+    lea     rdi, [rbx + split.label_path]
+    mov     rsi, rbp
+    call    find_file
+    call    open_images
+    call    open_labels
+    pop     rbp
+    pop     rbx
+    ret
+
+; open_images: rbx -> split. Images of the model's size, at least one.
 open_images:
     lea     rdi, [rbx + split.image_path]
     call    idx_map
-    mov     rbp, rax
-    mov     rdi, rax
-    xor     esi, esi
-    call    idx_extent
-    mov     [rbx + split.count], rax
-    mov     r12d, 1                     ; channels
-    mov     esi, 1                      ; the extent to read next
-    movzx   ecx, byte [rbp + 3]
-    lea     rax, [rbp + rcx * 4 + 4]
     mov     [rbx + split.images], rax
-    cmp     ecx, RANK_GREY
-    je      .plane
-    cmp     ecx, RANK_PLANES
-    jne     .rank
-    call    idx_extent
-    mov     r12d, eax
-    inc     esi
-.plane:
-    call    idx_extent
-    mov     r13d, eax                   ; height
-    inc     esi
-    call    idx_extent                  ; width
-    cmp     r12, [model_channels]
-    jne     .size
-    cmp     r13, [model_height]
-    jne     .size
-    cmp     rax, [model_width]
+    mov     rcx, [idx_shape + 8]
+    mov     [rbx + split.count], rcx
+    cmp     qword [idx_shape], 2
+    jb      .rank
+    call    image_fits
     jne     .size
     cmp     qword [rbx + split.count], 0
     je      .empty
     ret
 .rank:
     lea     rdx, [rbx + split.image_path]
-    call    wanted_rank
-    FAIL    EXIT_FAILED, "%s has rank %u, but %s takes %s", rdx, rcx, model_name, rsi
+    FAIL    EXIT_FAILED, "%s has rank 1: images have rank 2 or more", rdx
 .size:
     lea     rdx, [rbx + split.image_path]
-    movzx   ecx, byte [rbp + 3]
-    call    wanted_rank
-    FAIL    EXIT_FAILED, "%s has rank %u and images of %u x %u x %u (channels x height x width), but %s takes %u x %u x %u, %s", \
-            rdx, rcx, r12, r13, rax, model_name, [model_channels], [model_height], [model_width], rsi
+    FAIL    EXIT_FAILED, "%s has shape %d, but %s takes [n, %u, %u, %u] (n, channels, height, width; leading ones behind n are free)", \
+            rdx, idx_shape, model_name, [model_channels], [model_height], [model_width]
 .empty:
     lea     rdx, [rbx + split.image_path]
     FAIL    EXIT_FAILED, "%s holds no images", rdx
 
-; wanted_rank:  ->  rsi -> the ranks that the model's images may have, in words. Keeps the rest.
-wanted_rank:
-    lea     rsi, [one_channel]
-    cmp     qword [model_channels], 1
-    je      .return
-    lea     rsi, [channels]
+; image_fits:  ->  ZF where the extents behind n are the model's, but for leading ones
+image_fits:
+    lea     rsi, [idx_shape]
+    mov     rcx, [rsi]                  ; the extent to compare next, from the last to 2, the one behind n
+    lea     rdi, [image_extents]
+.extent:
+    mov     eax, 1                      ; an extent that is not there counts as one, on both sides
+    mov     rdx, [rdi]
+    test    rdx, rdx
+    jz      .wanted
+    mov     rax, [rdx]
+    add     rdi, 8
+.wanted:
+    mov     edx, 1
+    cmp     rcx, 2
+    jb      .compare
+    mov     rdx, [rsi + rcx * 8]
+    dec     rcx
+.compare:
+    cmp     rdx, rax
+    jne     .return
+    cmp     rcx, 2
+    jae     .extent
+    cmp     qword [rdi], 0
+    jne     .extent
 .return:
     ret
 
-; open_labels: rbx -> split with its images. A label for each, all of them classes of the model. Changes rbp r12 r13.
+; open_labels: rbx -> split with its images. A label for each, all of them classes of the model.
 open_labels:
     lea     rdi, [rbx + split.label_path]
     call    idx_map
-    mov     rbp, rax
-    movzx   ecx, byte [rbp + 3]
-    cmp     ecx, 1
+    mov     rdx, rax
+    mov     [rbx + split.labels], rdx
+    mov     rcx, [idx_shape]
+    cmp     rcx, 1
     jne     .rank
-    mov     rdi, rax
-    xor     esi, esi
-    call    idx_extent
+    mov     rax, [idx_shape + 8]
     cmp     rax, [rbx + split.count]
     jne     .count
-    lea     rdx, [rbp + 8]
-    mov     [rbx + split.labels], rdx
     xor     ecx, ecx
     mov     r8, [model_classes]
 .label:

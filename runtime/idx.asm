@@ -5,15 +5,18 @@
 
 extern file_map
 
-global idx_map, idx_extent
+global idx_map, idx_shape
 
 TYPE_UBYTE          equ 8
-MAX_RANK            equ 4
+MAX_RANK            equ 32              ; as asmgen/data/idx.py
 GZIP_MAGIC          equ 0x8b1f          ; as a little-endian word
+
+section .bss
+idx_shape:          resq 1 + MAX_RANK   ; rank, extents of the file that was mapped last
 
 section .text
 
-; idx_map: rdi -> path  ->  rax -> the file, whose magic and size are right; ends the program where they are not
+; idx_map: rdi -> path  ->  rax -> the elements of the file, idx_shape; ends the program where its magic or its size is wrong
 idx_map:
     push    rbx
     push    r12
@@ -41,21 +44,25 @@ idx_map:
     cmp     r13, r8
     jb      .short
 
+    lea     r10, [idx_shape]
+    inc     ecx
+    mov     [r10], rcx
     mov     eax, 1                      ; the number of elements
     xor     ecx, ecx
 .extent:
     mov     r9d, [rbx + rcx * 4 + 4]
     bswap   r9d
+    inc     ecx
+    mov     [r10 + rcx * 8], r9
     mul     r9
     jc      .huge
-    inc     ecx
-    cmp     cl, [rbx + 3]
+    cmp     rcx, [r10]
     jb      .extent
     add     rax, r8
     jc      .huge
     cmp     rax, r13
     jne     .size
-    mov     rax, rbx
+    lea     rax, [rbx + r8]
     pop     r13
     pop     r12
     pop     rbx
@@ -70,8 +77,7 @@ idx_map:
 .magic:
     mov     eax, [rbx]
     bswap   eax
-    FAIL    EXIT_FAILED, "%s starts with 0x%x: not an IDX file of unsigned bytes (0x00000801, 0x00000803 or 0x00000804)", \
-            r12, rax
+    FAIL    EXIT_FAILED, "%s starts with 0x%x: not an IDX file of unsigned bytes (0x00000801 to 0x00000820)", r12, rax
 .huge:
     FAIL    EXIT_FAILED, "%s has %u bytes, but its header announces 2^64 or more: it is truncated", r12, r13
 .size:
@@ -80,9 +86,3 @@ idx_map:
     FAIL    EXIT_FAILED, "%s has %u bytes, but its header announces %u: it is truncated", r12, r13, rax
 .larger:
     FAIL    EXIT_FAILED, "%s has %u bytes, but its header announces %u: they must be equal", r12, r13, rax
-
-; idx_extent: rdi -> file, esi = which  ->  eax
-idx_extent:
-    mov     eax, [rdi + rsi * 4 + 4]
-    bswap   eax
-    ret

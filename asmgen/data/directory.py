@@ -49,6 +49,13 @@ class DataDirectory:
         return Summary(self.path, self.classes, self.item_shape, train, test)
 
 
+def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The input (c, h, w) that images of `shape` fit, as leading ones are free; longer than 3 where none does."""
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    return (1,) * (3 - len(shape)) + shape
+
+
 def has_idx(path: Path) -> bool:
     """Whether `path` is a directory with IDX files in it, judged by their names."""
     return bool(_find(path))
@@ -64,17 +71,19 @@ def read_directory(path: Path) -> DataDirectory:
             f"{path}: {'is not a folder' if path.exists() else 'does not exist'}; give a data set directory"
         )
     files = _find(path)
-    test = "t10k" if ("t10k", "images") in files else "test"
-    splits = {}
-    for split in ("train", test):
+    for split in ("train", "test"):
         for kind in ("images", "labels"):
             if (split, kind) not in files:
                 raise DataError(
                     f"{path}: no {split}-{kind}-idx*-ubyte[.gz]; a data set has images and labels, train and test"
                 )
-        splits[split] = _read_split(files[split, "images"], files[split, "labels"])
+    test = files["test", "images"].name.partition("-")[0]
+    splits = {
+        prefix: _read_split(files[split, "images"], files[split, "labels"])
+        for prefix, split in (("train", "train"), (test, "test"))
+    }
     train_shape, test_shape = (split.images.shape[1:] for split in splits.values())
-    if train_shape != test_shape:
+    if image_shape(train_shape) != image_shape(test_shape):
         raise DataError(
             f"{path}: {test} images are {_by(test_shape)}, train images are {_by(train_shape)}; they must agree"
         )
@@ -82,11 +91,11 @@ def read_directory(path: Path) -> DataDirectory:
 
 
 def _find(path: Path) -> dict[tuple[str, str], Path]:
-    """The IDX files in a directory by (split, "images" or "labels")."""
+    """The IDX files in a directory by ("train" or "test", "images" or "labels"); of each kind there is one."""
     found: dict[tuple[str, str], Path] = {}
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         if match := _IDX_NAME.fullmatch(file.name):
-            key = (match[1], match[2])
+            key = ("train" if match[1] == "train" else "test", match[2])
             if key in found:
                 raise DataError(f"{path}: both {found[key].name} and {file.name} hold the {' '.join(key)}; remove one")
             found[key] = file

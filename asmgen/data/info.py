@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asmgen.data.directory import DataDirectory, read_directory
+from asmgen.data.directory import DataDirectory, image_shape, read_directory
 from asmgen.data.staging import staged_file
 from asmgen.errors import DataError
 
@@ -59,8 +59,9 @@ def describe(path: Path) -> Description:
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of `[n][c][h][w]` (other ranks: one channel), from exact histograms."""
-    channels = images.shape[1] if images.ndim == 4 else 1
+    """Mean and standard deviation per channel of what a model may take, else over all; from exact histograms."""
+    shape = image_shape(images.shape[1:])
+    channels = shape[0] if len(shape) == 3 else 1
     planes = images.reshape(len(images), channels, -1)
     histogram = np.zeros((channels, 256), np.int64)
     for start in range(0, len(planes), _AT_ONCE):
@@ -80,7 +81,7 @@ def write_sheet(path: Path, file: Path) -> None:
     Raises DataError when the samples are not pictures or `file` cannot be written.
     """
     data = read_directory(Path(path))
-    height, width = _picture_size(data)
+    channels, height, width = _picture_shape(data)
     zoom = max(1, math.ceil(_TILE / max(height, width)))
     tile_height, tile_width = height * zoom + 2, width * zoom + 2
     train = data.splits["train"]
@@ -88,8 +89,8 @@ def write_sheet(path: Path, file: Path) -> None:
     sheet = Image.new("RGB", (_SHEET_COLUMNS * tile_width, rows * tile_height), "white")
     for row in range(rows):
         for column, index in enumerate(np.flatnonzero(train.labels == row)[:_SHEET_COLUMNS]):
-            picture = train.images[index]
-            pixels = picture if picture.ndim == 2 else picture.transpose(1, 2, 0).squeeze()
+            picture = train.images[index].reshape(channels, height, width)
+            pixels = picture[0] if channels == 1 else picture.transpose(1, 2, 0)
             tile = Image.fromarray(np.ascontiguousarray(pixels)).resize(
                 (width * zoom, height * zoom), Image.Resampling.NEAREST
             )
@@ -98,10 +99,12 @@ def write_sheet(path: Path, file: Path) -> None:
         sheet.save(stage, "PNG")
 
 
-def _picture_size(data: DataDirectory) -> tuple[int, int]:
-    shape = data.item_shape
-    if len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3)):
-        return shape[-2], shape[-1]
-    raise DataError(
-        f"{data.path}: samples of shape {'x'.join(map(str, shape))} are no pictures; [h][w] or [1 or 3][h][w] are"
-    )
+def _picture_shape(data: DataDirectory) -> tuple[int, int, int]:
+    shape = image_shape(data.item_shape)
+    if len(data.item_shape) < 2 or len(shape) != 3 or shape[0] not in (1, 3):
+        raise DataError(
+            f"{data.path}: samples of shape {'x'.join(map(str, data.item_shape))} are no pictures; [h][w] or "
+            "[1 or 3][h][w] are"
+        )
+    channels, height, width = shape
+    return channels, height, width

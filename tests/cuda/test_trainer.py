@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from asmgen.data.idx import read_idx, write_idx
 from asmgen.toolchain.cuda_build import build_cuda_trainer
 from asmgen.toolchain.nvcc import find_nvcc
 from tests.cuda.trainers import BY_LAUNCHES, Pair, build_pair, models, run
@@ -92,6 +94,34 @@ def test_whole_epochs_report_what_the_cpu_trainer_does(
     assert re.search(rf"device emulated GPU{', resident training' * is_resident}$", done.stdout, re.MULTILINE)
     cpu, cuda = rows(tmp_path / "cpu.csv"), rows(tmp_path / "cuda.csv")
     assert cuda == [pytest.approx(row, rel=LOSS_TOLERANCE) for row in cpu]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_images_of_every_rank(name: str, pairs, tmp_path: Path) -> None:
+    """Leading ones of the images are free, the reports and the weights are the same; a wrong extent has its line."""
+    pair = pairs(name)
+    images = {split: read_idx(pair.data / f"{split}-images-idx4-ubyte") for split in ("train", "test")}
+    bare = tuple(itertools.dropwhile(lambda extent: extent == 1, pair.model.input))
+    for kind, trainer in (("cpu", pair.cpu), ("cuda", pair.cuda)):
+        whole = run(trainer, pair.data, "--save", tmp_path / "whole")
+        for rank in range(1 + len(bare), 6):
+            folder = tmp_path / f"{kind}{rank}"
+            folder.mkdir()
+            for split, array in images.items():
+                shape = (len(array), *(1,) * (rank - 1 - len(bare)), *bare)
+                write_idx(folder / f"{split}-images-idx{rank}-ubyte", array.reshape(shape))
+                shutil.copy(pair.data / f"{split}-labels-idx1-ubyte", folder)
+            done = run(trainer, folder, "--save", tmp_path / "w")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert timeless(done.stdout) == timeless(whole.stdout)
+            assert (tmp_path / "w").read_bytes() == (tmp_path / "whole").read_bytes()
+        write_idx(folder / "train-images-idx5-ubyte", images["train"].reshape(len(images["train"]), -1, 1, 1, 1))
+        failed = run(trainer, folder)
+        assert (failed.returncode, failed.stdout) == (1, "")
+        assert failed.stderr.startswith(
+            f"trainer: {folder}/train-images-idx5-ubyte has shape [{len(images['train'])}, "
+        )
+        assert f"takes [n, {', '.join(map(str, pair.model.input))}] " in failed.stderr
 
 
 def test_first_weights_are_the_same_bytes(pairs, tmp_path: Path) -> None:

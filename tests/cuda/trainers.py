@@ -66,7 +66,7 @@ def models() -> dict[str, Model]:
                 data=Dataset("dots", scale=1 / 255, validation=("test", 0, 10)),
             ),
             Model(
-                name="squares", input=(1, 3, 3), layers=[Flatten(), Dense(2)], loss=MeanSquaredError(),
+                name="squares", input=(1, 1, 9), layers=[Flatten(), Dense(2)], loss=MeanSquaredError(),
                 optimizer=SGD(lr=0.1), batch_size=8, epochs=2, seed=2, data=Dataset("dots", scale=1 / 255),
             ),
         )

@@ -13,6 +13,7 @@ from pictures import fill_folder
 from PIL import Image
 
 from asmgen.cli.main import main
+from asmgen.data.directory import image_shape
 from asmgen.data.idx import write_idx
 from asmgen.data.importer import import_idx
 from asmgen.data.info import describe, write_sheet
@@ -81,6 +82,57 @@ def test_missing_and_doubled_files(tmp_path: Path) -> None:
         describe(tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    ("name", "second", "what"),
+    [
+        ("train-images-idx4-ubyte", "train-images-idx5-ubyte", "train images"),
+        ("test-images-idx4-ubyte", "t10k-images-idx3-ubyte", "test images"),
+        ("test-labels-idx1-ubyte", "t10k-labels-idx1-ubyte", "test labels"),
+    ],
+)
+def test_two_files_where_one_is_read(tmp_path: Path, name: str, second: str, what: str) -> None:
+    """As the trainer has it."""
+    folder = make(tmp_path / "set")
+    (folder / second).write_bytes((folder / name).read_bytes())
+    with pytest.raises(DataError, match=f"both {' and '.join(sorted((name, second)))} hold the {what}; remove one"):
+        describe(folder)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((7,), (1, 1, 7)),
+        ((4, 5), (1, 4, 5)),
+        ((3, 4, 5), (3, 4, 5)),
+        ((1, 1, 1, 5), (1, 1, 5)),
+        ((1, 1, 3, 4, 5), (3, 4, 5)),
+        ((2, 1, 4, 5), (2, 1, 4, 5)),
+        ((1, 2, 1, 4, 5), (2, 1, 4, 5)),
+        ((1, 1, 1), (1, 1, 1)),
+    ],
+)
+def test_image_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """tests/runtime/test_image_shapes.py compares it with the trainer's."""
+    assert image_shape(shape) == expected
+
+
+def test_leading_ones_change_nothing(tmp_path: Path) -> None:
+    """The rank of train and that of test may differ, as for the trainer; statistics and sheet are the same."""
+    told = []
+    for ones in ((), (1,), (1, 1)):
+        folder = make(tmp_path / str(len(ones)), shape=(*ones, 3, 4, 5))
+        if ones:
+            (folder / "test-images-idx4-ubyte").write_bytes((tmp_path / "0" / "test-images-idx4-ubyte").read_bytes())
+            (folder / f"test-images-idx{4 + len(ones)}-ubyte").unlink()
+        write_sheet(folder, tmp_path / "sheet.png")
+        description = describe(folder)
+        told.append((description.mean, description.std, (tmp_path / "sheet.png").read_bytes()))
+        assert len(description.mean) == 3
+        import_idx(folder, tmp_path / f"imported{len(ones)}")
+        assert describe(tmp_path / f"imported{len(ones)}").mean == description.mean
+    assert told[0] == told[1] == told[2]
+
+
 def test_import_of_gzipped_and_dotted_names(tmp_path: Path) -> None:
     folder = make(tmp_path / "set", shape=(4, 5))
     for file in list(folder.iterdir()):
@@ -109,7 +161,7 @@ def test_info(tmp_path: Path) -> None:
     assert len({len(line) for line in lines[:5]}) == 1, "columns are aligned"
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (4, 5)])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (4, 5), (1, 1, 4, 5)])
 def test_sheet(tmp_path: Path, shape: tuple[int, ...]) -> None:
     folder = make(tmp_path / "set", shape=shape)
     write_sheet(folder, tmp_path / "sheet.png")

@@ -16,8 +16,10 @@ from tests.runtime.linear import Data, Linear, run, write_idx
 IMAGES = "train-images-idx4-ubyte"
 LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "test-images-idx4-ubyte"
-RANKS = "rank 3, [n][h][w], or rank 4, [n][c][h][w]"
-TAKES = "(channels x height x width), but linear takes 1 x 2 x 3, " + RANKS
+TEST_LABELS = "test-labels-idx1-ubyte"
+MAKE = "make the data with `asmgen data`, or give --data DIR"
+UBYTES = "not an IDX file of unsigned bytes (0x00000801 to 0x00000820)"
+TAKES = "but linear takes [n, 1, 2, 3] (n, channels, height, width; leading ones behind n are free)"
 
 
 def keep(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -29,6 +31,10 @@ def images(name: str, *shape: int, magic: int | None = None) -> Callable[[Path],
     for extent in shape:
         size *= extent
     return lambda folder: write_idx(folder / name, shape, bytes(size), magic)
+
+
+def copy(name: str, other: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / other).write_bytes((folder / name).read_bytes()) and None
 
 
 def compress(name: str) -> Callable[[Path], None]:
@@ -44,9 +50,19 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
         "cannot open the data directory {0}: no such file or directory; "
         "give --data DIR; `asmgen data` makes one (fetch mnist, synth, import)"),
     "images missing": (lambda folder: (folder / IMAGES).unlink(),
-        "{0} has no train-images-idx4-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
-    "test labels missing": (lambda folder: (folder / "test-labels-idx1-ubyte").unlink(),
-        "{0} has no test-labels-idx1-ubyte (or its MNIST name); make the data with `asmgen data`, or give --data DIR"),
+        "{0} has no train-images-idxR-ubyte (R: 2 to 5); " + MAKE),
+    "labels missing": (lambda folder: (folder / LABELS).unlink(),
+        "{0} has no train-labels-idx1-ubyte; " + MAKE),
+    "test images missing": (lambda folder: (folder / TEST_IMAGES).rename(folder / "test-images-idx6-ubyte") and None,
+        "{0} has no test-images-idxR-ubyte or t10k-images-idxR-ubyte (R: 2 to 5); " + MAKE),
+    "test labels missing": (lambda folder: (folder / TEST_LABELS).unlink(),
+        "{0} has no test-labels-idx1-ubyte or t10k-labels-idx1-ubyte; " + MAKE),
+    "two ranks": (copy(IMAGES, "train-images-idx2-ubyte"),
+        "{0} has both train-images-idx2-ubyte and train-images-idx4-ubyte: remove one"),
+    "two ranks of test": (copy(TEST_IMAGES, "t10k-images-idx3-ubyte"),
+        "{0} has both test-images-idx4-ubyte and t10k-images-idx3-ubyte: remove one"),
+    "two test labels": (copy(TEST_LABELS, "t10k-labels-idx1-ubyte"),
+        "{0} has both test-labels-idx1-ubyte and t10k-labels-idx1-ubyte: remove one"),
     "only compressed": (compress(IMAGES),
         "{0}/train-images-idx4-ubyte.gz is compressed: unpack it (gunzip), or run `asmgen data import`"),
     "compressed inside": (keep(IMAGES, gzip.compress),
@@ -63,19 +79,23 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "size overflows": (keep(IMAGES, lambda content: content[:4] + b"\xff" * 16),
         "{images} has 20 bytes, but its header announces 2^64 or more: it is truncated"),
     "wrong magic": (keep(IMAGES, lambda content: b"PNG!" + content[4:]),
-        "{images} starts with 0x504e4721: not an IDX file of unsigned bytes "
-        "(0x00000801, 0x00000803 or 0x00000804)"),
+        "{images} starts with 0x504e4721: " + UBYTES),
+    "rank 0": (keep(IMAGES, lambda content: b"\0\0\x08\0" + content[4:]),
+        "{images} starts with 0x00000800: " + UBYTES),
+    "rank 33": (keep(IMAGES, lambda content: b"\0\0\x08\x21" + content[4:]),
+        "{images} starts with 0x00000821: " + UBYTES),
     "floats": (images(IMAGES, 45, 1, 2, 3, magic=0x0D04),
-        "{images} starts with 0x00000d04: not an IDX file of unsigned bytes "
-        "(0x00000801, 0x00000803 or 0x00000804)"),
-    "rank of images": (images(IMAGES, 45, 6), "{images} has rank 2, but linear takes " + RANKS),
+        "{images} starts with 0x00000d04: " + UBYTES),
+    "rank of images": (images(IMAGES, 45), "{images} has rank 1: images have rank 2 or more"),
+    "flat images": (images(IMAGES, 45, 6), "{images} has shape [45, 6], " + TAKES),
     "rank of labels": (images(LABELS, 45, 1), "{labels} has rank 2: labels have rank 1"),
     "image size": (images(IMAGES, 45, 1, 3, 2),
-        "{images} has rank 4 and images of 1 x 3 x 2 " + TAKES),
+        "{images} has shape [45, 1, 3, 2], " + TAKES),
     "channels": (images(IMAGES, 45, 3, 2, 3),
-        "{images} has rank 4 and images of 3 x 2 x 3 " + TAKES),
+        "{images} has shape [45, 3, 2, 3], " + TAKES),
     "test image size": (images(TEST_IMAGES, 21, 28, 28),
-        "{test_images} has rank 3 and images of 1 x 28 x 28 " + TAKES),
+        "{test_images} has shape [21, 28, 28], " + TAKES),
+    "trailing one": (images(IMAGES, 45, 2, 3, 1), "{images} has shape [45, 2, 3, 1], " + TAKES),
     "no images": (images(IMAGES, 0, 1, 2, 3), "{images} holds no images"),
     "counts differ": (images(LABELS, 44),
         "{labels} holds 44 labels, but {images} holds 45 images: they must be equal"),
@@ -95,16 +115,6 @@ def test_wrong_data(change: Callable[[Path], None], message: str, trainer: Path,
     expected = message.format(folder, **files)
     assert (said.returncode, said.stdout, said.stderr) == (1, "", f"trainer: {expected}\n")
     assert not list(tmp_path.glob("w.*"))
-
-
-def test_rank_3_where_there_are_channels(build: Build, tmp_path: Path) -> None:
-    folder = Data.make(Linear()).write(tmp_path, rank=3)
-    said = run(build(Linear(channels=3)), "--data", folder)
-    assert (said.returncode, said.stderr) == (
-        1,
-        f"trainer: {folder}/train-images-idx3-ubyte has rank 3 and images of 1 x 2 x 3 (channels x height x width), "
-        "but linear takes 3 x 2 x 3, rank 4, [n][c][h][w]\n",
-    )
 
 
 @pytest.mark.parametrize(
