@@ -2,7 +2,7 @@
 
 %include "common.inc"
 
-global file_map, file_read, file_kind
+global standard_files, file_map, file_read, file_kind
 
 O_RDONLY            equ 0
 O_NONBLOCK          equ 0x800
@@ -18,7 +18,26 @@ S_IFMT              equ 0xf000
 S_IFDIR             equ 0x4000
 S_IFREG             equ 0x8000
 
+section .rodata
+null_path:          db "/dev/null", 0
+
 section .text
+
+; standard_files: where the caller has closed standard output (`>&-`) or another of the three, no file of ours may get its
+; number; it becomes one that cannot be written. open gives the lowest number that is free.
+standard_files:
+    lea     rdi, [null_path]
+    mov     esi, O_RDONLY
+    xor     edx, edx
+    SYSCALL SYS_open
+    test    rax, rax
+    js      .return
+    cmp     eax, STDERR
+    jbe     standard_files
+    mov     edi, eax
+    SYSCALL SYS_close
+.return:
+    ret
 
 ; file_map: rdi -> path  ->  rax -> its bytes (read only), rdx = how many; or CF, rax = -errno
 file_map:

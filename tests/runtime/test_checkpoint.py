@@ -299,6 +299,14 @@ def test_no_memory(trainer: Path, data: Path) -> None:
     assert (said.returncode, said.stderr) == (1, "trainer: cannot get 2.1 MB of memory: out of memory\n")
 
 
+def test_closed_output_takes_no_files_place(trainer: Path, data: Path, tmp_path: Path) -> None:
+    """The log must not get the number of standard output, and with it the report."""
+    log = tmp_path / "log"
+    said = run(trainer, "--data", data, "--log", log, stdout=None, preexec_fn=lambda: os.close(1))
+    assert (said.returncode, said.stderr) == (1, "trainer: cannot write the report: the descriptor is closed\n")
+    assert [line.count(",") for line in log.read_text().splitlines()] == [6] * 4
+
+
 def test_report_that_cannot_be_written(trainer: Path, data: Path, tmp_path: Path) -> None:
     """The training goes on, the weights are saved, but the exit code tells."""
     with open("/dev/full", "w") as full:
