@@ -36,6 +36,7 @@ class Facts:
     tile: str
     notes: tuple[str, ...] = ()
     flops_note: str = ""  # whose operations `flops` counts, where the kernel does fewer
+    roofline: str = ""  # flop a byte, cycles at the peak, of traffic, and predicted
 
 
 @dataclass(frozen=True)

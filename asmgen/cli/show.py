@@ -116,8 +116,8 @@ def _row(facts: dict[str, Any], spec: KernelSpec, listings: dict[str, Listing], 
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """The kernel's symbol on a line of its own, its facts indented below: symbols are long."""
-    columns = [name for name in rows[0] if name != "kernel"]
+    """The kernel's symbol on a line of its own, its facts indented below, words behind numbers: symbols are long."""
+    columns = [*(name for name in rows[0] if name not in ("kernel", "tile")), "tile"]
     widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in columns}
     numeric = {name for name in columns if isinstance(rows[0][name], (int, float))}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from asmgen.asm.isa import Isa
@@ -31,6 +32,8 @@ from asmgen.kernels import (
 )
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
+from asmgen.tile.candidates import predicted_cycles
+from asmgen.tile.cost import roofline_text
 
 #: Each takes (spec, isa), and a tile where asmgen/tile/candidates.py knows several.
 _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
@@ -65,4 +68,6 @@ def emit_kernel(spec: KernelSpec, isa: Isa, tile: Any = None) -> Listing:
     """The listing of a spec for one ISA; checks the spec first. tile: default: the best predicted."""
     spec.check()
     emitter = _EMITTERS[type(spec)]
-    return emitter(spec, isa) if tile is None else emitter(spec, isa, tile)
+    listing = emitter(spec, isa) if tile is None else emitter(spec, isa, tile)
+    roofline = roofline_text(listing.facts, isa, listing.dtype, predicted_cycles(spec, isa, listing))
+    return replace(listing, facts=replace(listing.facts, roofline=roofline))

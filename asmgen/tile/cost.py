@@ -88,8 +88,12 @@ def arithmetic_cycles(
 
 def bound_cycles(facts: Facts, isa: Isa, dtype: str) -> float:
     """The roofline of one call: the larger of arithmetic at peak and memory traffic at the rate of its level."""
-    arithmetic = facts.flops / (2 * isa.lanes(dtype) * MACHINES[isa.name].multiply_adds)
-    return max(arithmetic, traffic_cycles(facts, isa))
+    return max(peak_cycles(facts, isa, dtype), traffic_cycles(facts, isa))
+
+
+def peak_cycles(facts: Facts, isa: Isa, dtype: str) -> float:
+    """Of the arithmetic alone, were every multiply-add a full vector and none waited."""
+    return facts.flops / (2 * isa.lanes(dtype) * MACHINES[isa.name].multiply_adds)
 
 
 def traffic_cycles(facts: Facts, isa: Isa) -> float:
@@ -97,3 +101,12 @@ def traffic_cycles(facts: Facts, isa: Isa) -> float:
     machine = MACHINES[isa.name]
     traffic = facts.bytes_read + facts.bytes_written
     return traffic / (machine.l2_bytes if traffic <= L2_BYTES else machine.l3_bytes)
+
+
+def roofline_text(facts: Facts, isa: Isa, dtype: str, predicted: float) -> str:
+    """What bounds one call, for the kernel's header."""
+    intensity = facts.flops / max(facts.bytes_read + facts.bytes_written, 1)
+    cycles = (peak_cycles(facts, isa, dtype), traffic_cycles(facts, isa), predicted)
+    peak, traffic, expected = (f"{count:,.0f}".replace(",", " ") for count in cycles)
+    bounds = f"{peak} cycles of arithmetic at peak, {traffic} of memory traffic"
+    return f"{intensity:.3g} flop/B: {bounds}; predicted {expected}"

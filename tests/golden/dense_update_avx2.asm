@@ -3,6 +3,7 @@
 ;   g[o,k] = sum_n dy[n,o] * x[n,k]    n < 1, o < 1, k < 4
 ;   w -= lr * g
 ;   8 flop of the product; reads 192 B, writes 128 B
+;   0.025 flop/B: 0 cycles of arithmetic at peak, 7 of memory traffic; predicted 7
 ; void dense_dw_sgd_n1f4_k1_f32_avx2(x, dy, w, hyper, begin, end)   SysV AMD64, leaf
 ;   rdi  x      f32 [1][8]         in      64-byte aligned
 ;   rsi  dy     f32 [1][8]         in      64-byte aligned

@@ -3,6 +3,7 @@
 ;   g[o,k] = sum_n dy[n,o] * x[n,k]    n < 1, o < 1, k < 4
 ;   w -= lr * g
 ;   8 flop of the product; reads 384 B, writes 256 B
+;   0.0125 flop/B: 0 cycles of arithmetic at peak, 13 of memory traffic; predicted 13
 ; void dense_dw_sgd_n1f4_k1_f32_avx512(x, dy, w, hyper, begin, end)   SysV AMD64, leaf
 ;   rdi  x      f32 [1][16]         in      64-byte aligned
 ;   rsi  dy     f32 [1][16]         in      64-byte aligned

@@ -3,6 +3,7 @@
 ;   g[o,k] = sum_n dy[n,o] * x[n,k]    n < 1, o < 1, k < 4
 ;   w -= lr * g
 ;   8 flop of the product; reads 96 B, writes 64 B
+;   0.05 flop/B: 1 cycles of arithmetic at peak, 5 of memory traffic; predicted 5
 ; void dense_dw_sgd_n1f4_k1_f32_sse41(x, dy, w, hyper, begin, end)   SysV AMD64, leaf
 ;   rdi  x      f32 [1][4]         in      64-byte aligned
 ;   rsi  dy     f32 [1][4]         in      64-byte aligned

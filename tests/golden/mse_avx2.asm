@@ -3,6 +3,7 @@
 ;   loss[n] = mean_k (z[n,k] - y[n,k])^2, y = (k == label), or label for a single output
 ;   dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs
 ;   10 flop; reads 36 B, writes 40 B
+;   0.132 flop/B: 0 cycles of arithmetic at peak, 2 of memory traffic; predicted 2
 ; void mse_n1f1_f32_avx2(z, labels, dz, block, begin, end)   SysV AMD64, leaf
 ;   rdi  z       f32 [1][8]                                                  in      rows 64-byte aligned, padding zero
 ;   rsi  labels  u32 [1]                                                     in      read where n < present

@@ -3,6 +3,7 @@
 ;   loss[n] = mean_k (z[n,k] - y[n,k])^2, y = (k == label), or label for a single output
 ;   dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs
 ;   10 flop; reads 68 B, writes 72 B
+;   0.0714 flop/B: 0 cycles of arithmetic at peak, 3 of memory traffic; predicted 3
 ; void mse_n1f1_f32_avx512(z, labels, dz, block, begin, end)   SysV AMD64, leaf
 ;   rdi  z       f32 [1][16]                                                 in      rows 64-byte aligned, padding zero
 ;   rsi  labels  u32 [1]                                                     in      read where n < present

@@ -3,6 +3,7 @@
 ;   y[n,c,h,w] = max over r<2, s<2 of x[n,c,h*2+r,w*2+s]
 ;   code[n,c,h,w] = r*2+s of the first maximum in row-major order
 ;   64 flop; reads 256 B, writes 80 B
+;   0.19 flop/B: 1 cycles of arithmetic at peak, 7 of memory traffic; predicted 7
 ; void pool_fwd_n1c16h2w2_maxpool2_f32_avx512(x, y, codes, begin, end)   SysV AMD64, leaf
 ;   rdi  x      f32 [1][1][2][2][16]  in
 ;   rsi  y      f32 [1][1][1][1][16]  out

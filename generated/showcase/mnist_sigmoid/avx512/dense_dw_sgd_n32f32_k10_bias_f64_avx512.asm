@@ -3,6 +3,7 @@
 ;   g[o,k] = sum_n dy[n,o] * x[n,k]    n < 32, o < 10, k < 32,  g_b[o] = sum_n dy[n,o]
 ;   w -= lr * g
 ;   20 480 flop of the product; reads 15 456 B, writes 3 168 B
+;   1.1 flop/B: 640 cycles of arithmetic at peak, 388 of memory traffic; predicted 816
 ; void dense_dw_sgd_n32f32_k10_bias_f64_avx512(x, dy, w, hyper, begin, end)   SysV AMD64, leaf
 ;   rdi  x      f64 [32][32]         in      64-byte aligned
 ;   rsi  dy     f64 [32][16]         in      64-byte aligned

@@ -3,6 +3,7 @@
 ;   g[o,k] = sum_n dy[n,o] * x[n,k]    n < 32, o < 32, k < 784,  g_b[o] = sum_n dy[n,o]
 ;   w -= lr * g
 ;   1 605 632 flop of the product; reads 409 856 B, writes 200 960 B
+;   2.63 flop/B: 50 176 cycles of arithmetic at peak, 12 725 of memory traffic; predicted 52 352
 ; void dense_dw_sgd_n32f784_k32_bias_f64_avx512(x, dy, w, hyper, begin, end)   SysV AMD64, leaf
 ;   rdi  x      f64 [32][784]         in      64-byte aligned
 ;   rsi  dy     f64 [32][32]          in      64-byte aligned
