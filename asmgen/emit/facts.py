@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
 from asmgen.emit.calls import step_calls
+from asmgen.emit.threads import useful_threads
 from asmgen.emit.trainer_model import Init, PackedDim, ParamTensor, Split, TrainerModel
 from asmgen.model.network import Model
 from asmgen.model.optimizers import Adam
@@ -17,12 +20,13 @@ from asmgen.plan.plan import LayerParameters, Plan, Weights
 INIT_FOLDER = "init"
 
 
-def trainer_model(model: Model, plan: Plan, isa: Isa) -> TrainerModel:
+def trainer_model(model: Model, plan: Plan, isa: Isa, listings: Mapping[str, Listing]) -> TrainerModel:
     """What the runtime needs to know of this model on this ISA."""
     calls = step_calls(plan, isa)
     return replace(
         device_facts(model, plan, isa.name),
         cpu_features=isa.cpu_features,
+        useful_threads=useful_threads(plan, isa, listings),
         derive=calls["derive"],
         forward=calls["forward"],
         backward=calls["backward"],
@@ -40,6 +44,7 @@ def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
         name=model.name,
         isa=target,
         cpu_features=(),
+        useful_threads=1,
         dtype=model.dtype,
         channels=channels,
         height=height,

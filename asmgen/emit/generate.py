@@ -64,7 +64,7 @@ def generate(model: Model, isa: Isa, out: Path, tuning: Tuning = UNTUNED) -> Gen
     listings = emit_plan(plan, isa, tuning)
     folder = out / model.name / isa.name
     files = {f"{symbol}.asm": listing.text() for symbol, listing in listings.items()}
-    files["trainer.asm"] = render_trainer(trainer_model(model, plan, isa))
+    files["trainer.asm"] = render_trainer(trainer_model(model, plan, isa, listings))
     files["manifest.json"] = manifest_text(manifest(plan, isa, listings, tuning))
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.asm"):

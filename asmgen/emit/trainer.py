@@ -180,6 +180,7 @@ def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str]]:
         ("model_height", model.height),
         ("model_width", model.width),
         ("model_classes", model.classes),
+        ("model_useful_threads", model.useful_threads),
         ("model_batch", model.batch),
         ("model_epochs", model.epochs),
         ("model_seed", model.seed),

@@ -78,6 +78,7 @@ class TrainerModel:
     name: str
     isa: str
     cpu_features: tuple[str, ...]  # e.g. ("avx512f", "avx512bw", ...), checked by the runtime at start
+    useful_threads: int  # no more by default
     dtype: str  # "float32" | "float64"
     channels: int
     height: int

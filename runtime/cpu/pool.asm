@@ -5,6 +5,7 @@
 %include "print.inc"
 %include "mxcsr.inc"
 %include "threads.inc"
+%include "model.inc"
 
 extern opt_threads, arena, cpus_allowed
 extern thread_barrier, barrier_wait, barrier_release, barrier_looks
@@ -44,8 +45,8 @@ old_mask:           resq 1
 
 section .text
 
-; machine_open: makes opt_threads threads (0: as many as CPUs are allowed). Where the system refuses one, says so on standard
-; error and goes on with those it has.
+; machine_open: makes opt_threads threads (0: as the model has use for, but no more than CPUs are allowed). Where the system
+; refuses one, says so on standard error and goes on with those it has.
 machine_open:
     push    rbx
     push    rbp
@@ -53,6 +54,7 @@ machine_open:
     call    cpus_allowed
     mov     rbx, rax
     mov     rbp, [opt_threads]
+    call    useful_threads
     test    rbp, rbp
     cmovz   rbp, rax
     mov     r12d, 1                     ; the number of the next thread
@@ -102,8 +104,18 @@ machine_describe:
 
 ; machine_help: the help on --threads
 machine_help:
+    push    rbx
     call    cpus_allowed
-    SAY     `  --threads N        1 to %u; more than this process may use CPUs is slow (default: those CPUs, %u)\n`, MAX_THREADS, rax
+    mov     rbx, rax
+    call    useful_threads
+    SAY     `  --threads N        1 to %u; this process may use %u CPUs, this model's steps keep %u busy (default: %u)\n`, MAX_THREADS, rbx, [model_useful_threads], rax
+    pop     rbx
+    ret
+
+; useful_threads: rax = CPUs  ->  rax = as many threads of them as shorten a step
+useful_threads:
+    cmp     rax, [model_useful_threads]
+    cmova   rax, [model_useful_threads]
     ret
 
 ; machine_log_columns, machine_log: the log has nothing of the threads

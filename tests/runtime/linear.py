@@ -43,6 +43,7 @@ class Linear:
     bias_init: Init = NORMAL
     cpu_features: tuple[str, ...] = ("sse4_1",)
     isa: str = "sse41"
+    useful_threads: int = 256
 
     @property
     def inputs(self) -> int:
@@ -82,6 +83,7 @@ class Linear:
         return TrainerModel(
             name="linear",
             isa=self.isa,
+            useful_threads=self.useful_threads,
             cpu_features=self.cpu_features,
             dtype=self.dtype,
             channels=self.channels,

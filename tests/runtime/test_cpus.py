@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.linear import run
+from tests.runtime.conftest import Build
+from tests.runtime.linear import Linear, run
 
 NOBODY = 65534
+CPUS = len(os.sched_getaffinity(0))
 
 
 def threads_of(said: subprocess.CompletedProcess[str]) -> int:
@@ -30,6 +32,15 @@ def test_affinity(trainer: Path, data: Path) -> None:
     assert 1 <= threads_of(run(trainer, "--data", data, "--eval")) <= len(allowed)
     one = run(trainer, "--data", data, "--eval", preexec_fn=lambda: os.sched_setaffinity(0, allowed[:1]))
     assert threads_of(one) == 1
+
+
+def test_no_more_than_are_useful(build: Build, data: Path) -> None:
+    small = build(Linear(useful_threads=1))
+    assert threads_of(run(small, "--data", data, "--eval")) == 1
+    assert threads_of(run(small, "--data", data, "--eval", "--threads", 2)) == 2
+    assert (
+        f"this process may use {CPUS} CPUs, this model's steps keep 1 busy (default: 1)" in run(small, "--help").stdout
+    )
 
 
 def in_groups(trainer: Path, data: Path, folder: Path, groups: str, files: Mapping[str, str]) -> int:
@@ -50,7 +61,6 @@ def in_groups(trainer: Path, data: Path, folder: Path, groups: str, files: Mappi
     return threads_of(said)
 
 
-CPUS = len(os.sched_getaffinity(0))
 V1 = "11:memory:/other\n3:cpuacct,cpu:/a/b\n0::/\n"
 LARGE = "999900000 100000\n"
 

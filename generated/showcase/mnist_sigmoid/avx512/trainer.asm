@@ -66,6 +66,7 @@ section .rodata
     FACT model_height,            28
     FACT model_width,             28
     FACT model_classes,           10
+    FACT model_useful_threads,    1
     FACT model_batch,             32
     FACT model_epochs,            30
     FACT model_seed,              1
