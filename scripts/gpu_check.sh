@@ -1,5 +1,5 @@
 #!/bin/bash
-# All checks and measurements on this machine's GPU, in less than nine minutes; docs/gpu.md keeps its output.
+# All checks and measurements on this machine's GPU, in less than nine minutes (docs/gpu.md).
 #   scripts/gpu_check.sh [FOLDER] [options of asmgen.bench.gpu_check]     FOLDER: what scripts/gpu_prepare.sh built
 # Needs python3 with NumPy, Jinja, click and PyTorch, and nvcc; no NASM, no PeachPy, no network. PYTHON names another python3.
 set -euo pipefail

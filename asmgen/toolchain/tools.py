@@ -111,7 +111,7 @@ TOOLS: tuple[Tool, ...] = (
         needed_to_build=True,
     ),
     Tool("numpy", _distribution("numpy"), "nothing can be built or checked", _SETUP, needed_to_build=True),
-    Tool("jinja2", _distribution("jinja2"), "trainer.asm cannot be written", _SETUP, needed_to_build=True),
+    Tool("jinja2", _distribution("jinja2"), "no source can be written", _SETUP, needed_to_build=True),
     Tool("click", _distribution("click"), "the command line does not start", _SETUP, needed_to_build=True),
     Tool("pillow", _distribution("pillow"), "no `asmgen data import` and no `asmgen data synth`", _SETUP),
     Tool("torch", _distribution("torch"), "no `asmgen bench --against torch`; parity tests are skipped", _TORCH),
