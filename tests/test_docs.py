@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from functools import cache
@@ -13,11 +15,14 @@ from pathlib import Path
 import click
 import pytest
 
+import asmgen
+from asmgen.bench import gpu_check, gpu_speed
 from asmgen.cli.main import COMMANDS, main
 from asmgen.cuda import registry as cuda_registry
 from asmgen.errors import ModelError
 from asmgen.kernels import registry
 from asmgen.model.load import load_model
+from asmgen.model.options import OneOf
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ("benchmarks.md",)
@@ -108,9 +113,7 @@ def test_commands_have_the_options(path: Path) -> None:
 
 @document
 def test_options_are_somebodys(path: Path) -> None:
-    from asmgen.bench.gpu_check import main as gpu_check
-
-    known = OF_OTHERS | options_of(main) | options_of(gpu_check) | trainer_options()
+    known = OF_OTHERS | options_of(main) | options_of(gpu_check.main) | trainer_options()
     for name in COMMANDS:
         found = command(name)
         known |= options_of(found)
@@ -162,6 +165,41 @@ def test_environment_variables_are_listed() -> None:
     reads = re.compile(r"""(?:environ(?:\.get)?[(\[]|getenv\(|^variable: +db )["'](ASMGEN_\w+)""", re.MULTILINE)
     sources = [*ROOT.glob("asmgen/**/*.py"), *ROOT.glob("tests/conftest.py"), *ROOT.glob("runtime/**/*.*")]
     assert listed == {name for source in sources for name in reads.findall(source.read_text())}
+
+
+def test_the_readme_has_every_command_and_document() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"^\| `asmgen (\w+)", readme, re.MULTILINE)) == COMMANDS.keys()
+    assert set(re.findall(r"\(docs/(\w+\.md)\)", readme)) == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_language_is_documented() -> None:
+    text = text_of("models.md")
+    assert [name for name in asmgen.__all__ if not re.search(rf"\b{name}\b", text) and name != "__version__"] == []
+
+
+def test_the_shipped_models_are_listed_with_their_options() -> None:
+    table = text_of("models.md").partition("## Shipped models")[2]
+    listed = dict(re.findall(r"^\| `(\w+\.py)` .*\| `([^`]*)` \|$", table, re.MULTILINE))
+    found = {}
+    for path in (ROOT / "models").glob("*.py"):
+        parameters = inspect.signature(runpy.run_path(str(path))["model"]).parameters.values()
+        words = (
+            f"{p.name}={'|'.join(p.default.choices)}" if isinstance(p.default, OneOf) else p.name for p in parameters
+        )
+        found[path.name] = " ".join(words)
+    assert {name: options.replace("\\|", "|") for name, options in listed.items()} == found
+
+
+def test_the_stages_and_goals_of_a_gpu_are_listed() -> None:
+    text = text_of("gpu.md")
+    stages = re.findall(r"^\| `(\w+)` \| (\d+) s \|", text, re.MULTILINE)
+    assert {name: int(end) for name, end in stages} == gpu_check.STAGES
+    goals = re.findall(r"^\| (\w+) \| ([\d.]*) \| ([\d.]*) \| ([\d.]+) \|$", text, re.MULTILINE)
+    least = {best for *_, best in goals}
+    assert {float(best) for best in least} == {gpu_speed.LEAST_OF_BEST}
+    listed = {name: {"eager": float(eager), "graph": float(graph)} for name, eager, graph, _ in goals if eager}
+    assert listed == gpu_speed.GOALS
 
 
 def test_names_of_device_code_are_listed() -> None:
