@@ -67,6 +67,12 @@ def trainer_options() -> set[str]:
     return set(re.findall(r'OPTION +"(--?[\w-]+)"', (ROOT / "runtime" / "args.asm").read_text()))
 
 
+def model_options(path: Path) -> dict[str, object]:
+    """The parameters of a model file's function, with their defaults."""
+    parameters = inspect.signature(runpy.run_path(str(path))["model"]).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
 @document
 def test_paths_exist(path: Path) -> None:
     missing = []
@@ -99,16 +105,22 @@ def test_commands_have_the_options(path: Path) -> None:
         if not found or found[1].startswith("-"):
             continue
         assert found[1] in COMMANDS, line
-        given = re.split(r" {2,}|#", found[2])[0]
-        words = shlex.split(given)
-        known = options_of(command(found[1]))
-        group = command(found[1])
-        if isinstance(group, click.Group) and words:
+        words = shlex.split(re.split(r" {2,}|#", found[2])[0])
+        called = command(found[1])
+        known = options_of(called)
+        if isinstance(called, click.Group) and words:
             for name in re.split(r"\\?\|", words[0]):
-                assert name in group.commands, line
-                known |= options_of(group.commands[name])
+                assert name in called.commands, line
+                known |= options_of(called.commands[name])
         wrong = [word for word in words if word.startswith("-") and word.split("=")[0] not in known]
         assert not wrong, line
+
+
+@document
+def test_settings_are_options_of_models(path: Path) -> None:
+    known = {name for model in (ROOT / "models").glob("*.py") for name in model_options(model)}
+    known.add("hidden")  # of the example in models.md
+    assert set(re.findall(r"--set (\w+)=", path.read_text())) <= known
 
 
 @document
@@ -183,9 +195,9 @@ def test_the_shipped_models_are_listed_with_their_options() -> None:
     listed = dict(re.findall(r"^\| `(\w+\.py)` .*\| `([^`]*)` \|$", table, re.MULTILINE))
     found = {}
     for path in (ROOT / "models").glob("*.py"):
-        parameters = inspect.signature(runpy.run_path(str(path))["model"]).parameters.values()
         words = (
-            f"{p.name}={'|'.join(p.default.choices)}" if isinstance(p.default, OneOf) else p.name for p in parameters
+            f"{name}={'|'.join(default.choices)}" if isinstance(default, OneOf) else name
+            for name, default in model_options(path).items()
         )
         found[path.name] = " ".join(words)
     assert {name: options.replace("\\|", "|") for name, options in listed.items()} == found
