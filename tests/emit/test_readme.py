@@ -1,4 +1,4 @@
-"""The README's excerpt of a kernel is what the generator writes today."""
+"""The README's excerpt of a kernel is what the generator writes today, and what transcripts say of it is so."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ def test_the_excerpt_is_generated_text() -> None:
     assert found
     part, excerpt = found.groups()
     isa = ISAS["avx512"]
-    listings = emit_plan(plan_for(load_model(ROOT / "models" / "catdog.py"), isa), isa)
+    plan = plan_for(load_model(ROOT / "models" / "catdog.py"), isa)
+    listings = emit_plan(plan, isa)
     (text,) = (listing.text() for symbol, listing in listings.items() if part in symbol)
     for passage in excerpt.split("...\n"):
         assert passage in text
     assert f"holds {len(listings)} kernels" in readme
+    arena = f"arena {plan.arena_bytes / 1e6:.1f} MB"
+    assert f"catdog for avx512: {len(listings)} kernels, {arena}" in readme
+    for transcript in (readme, (ROOT / "docs" / "runtime.md").read_text()):
+        assert re.findall(r"catdog  .*  (arena [\d.]+ MB)", transcript) == [arena]
