@@ -207,13 +207,14 @@ class Assembler:
         if not self._scratch_bytes:
             return ([f"    sub rsp, {size}"], [f"    add rsp, {size}"]) if size else ([], [])
         n_pages, rest = divmod(-(-(size + 8) // _LINE_BYTES) * _LINE_BYTES, _PAGE_BYTES)
-        enter = ["    mov rax, rsp", f"    and rsp, -{_LINE_BYTES}"]
+        enter = [f"{'    mov rax, rsp':<{_NOTE_COLUMN}}; a frame of {size} B, aligned", f"    and rsp, -{_LINE_BYTES}"]
         if n_pages:
             enter += [f"    lea r11, [rsp - {n_pages * _PAGE_BYTES}]", ".touch_page:", f"    sub rsp, {_PAGE_BYTES}"]
             enter += ["    test qword [rsp], rsp", "    cmp rsp, r11", "    jne .touch_page"]
         if rest:
             enter.append(f"    sub rsp, {rest}")
-        return [*enter, f"    mov qword [rsp + {size}], rax"], [f"    mov rsp, qword [rsp + {size}]"]
+        save, restore = f"    mov qword [rsp + {size}], rax", f"    mov rsp, qword [rsp + {size}]"
+        return [*enter, f"{save:<{_NOTE_COLUMN}}; the caller's rsp"], [restore]
 
     # constants -----------------------------------------------------------------------------------------------------
 
@@ -236,7 +237,7 @@ class Assembler:
         if self._constants.setdefault(name, constant) != constant:
             raise ValueError(f"two different constants named {name} in {self.symbol}")
         operand = MemoryOperand(RIPRelativeOffset(0))
-        operand.symbol = f"{self.symbol}.{name}"
+        operand.symbol = f".{name}"  # NASM makes it local to the kernel's symbol, like the labels of loops
         return operand
 
     # the end -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ PeachPy's own NASM text drops broadcasts and store masks, and its encoder miscom
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from peachpy.util import is_int64
@@ -15,6 +16,8 @@ from peachpy.x86_64.registers import MaskedRegister, Register
 
 from asmgen.asm.isa import Isa
 
+_COMPARE = re.compile(r"(v?cmp)([ps][sd])")
+_PREDICATES = ("eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord")  # of comparisons, by their immediate
 _SIZE_WORDS = {1: "byte", 2: "word", 4: "dword", 8: "qword", 16: "oword", 32: "yword", 64: "zword"}
 
 
@@ -60,10 +63,15 @@ def operand_text(operand: Any) -> str:
 
 
 def instruction_text(instruction: Any, isa: Isa) -> str:
-    """`vfmadd231ps zmm0, zmm1, [rdi + 64]`; raises ValueError for an instruction above the level."""
+    """`vfmadd231ps zmm0, zmm1, [rdi + 64]`; a comparison has its predicate's name, `vcmpltps k1, zmm0, zmm1`.
+
+    Raises ValueError for an instruction above the level.
+    """
     needs = {str(extension) for extension in instruction.isa_extensions}
     if not needs <= isa.extensions:
         raise ValueError(f"{instruction} needs {sorted(needs - isa.extensions)}, which {isa.name} does not have")
-    mnemonic = instruction.name.lower()
-    operands = ", ".join(operand_text(operand) for operand in instruction.operands)
-    return f"{mnemonic} {operands}".rstrip()
+    mnemonic, operands = instruction.name.lower(), instruction.operands
+    if compare := _COMPARE.fullmatch(mnemonic):
+        mnemonic = f"{compare[1]}{_PREDICATES[operands[-1]]}{compare[2]}"
+        operands = operands[:-1]
+    return f"{mnemonic} {', '.join(map(operand_text, operands))}".rstrip()

@@ -19,6 +19,7 @@ from asmgen.kernels import math
 from asmgen.kernels.runs import Segment, segments
 from asmgen.plan.layout import Activations
 from asmgen.plan.specs import ActBackward, ActForward, Activation, dtype_tag
+from asmgen.tile.words import counted
 
 _UNROLL = 4  # vectors per trip of an activation that is a few instructions
 _FORMULAS = {
@@ -145,7 +146,7 @@ class _Kernel:
             flops=self.spec.flops(),
             bytes_read=sum(layout.size_bytes for layout in self.layouts[:-1]),
             bytes_written=layout.size_bytes,
-            tile=f"{self.unroll} vectors a trip",
+            tile=f"{counted(self.unroll, 'vector')} a trip",
         )
 
 
@@ -173,7 +174,7 @@ class _Forward(_Kernel):
 
             return transcendental
         if self.act.kind == "relu":
-            zero = asm.vec.alloc("0")
+            zero = asm.vec.alloc("zero")
             v.zero(zero)
 
             def relu(at: int, mask: Any) -> None:
@@ -202,7 +203,7 @@ class _Backward(_Kernel):
         asm, v = self.asm, self.v
         result = asm.vec.alloc("dx")
         if self.act.kind in ("sigmoid", "tanh"):
-            one, value = asm.vec.alloc("1"), asm.vec.alloc("y")
+            one, value = asm.vec.alloc("one"), asm.vec.alloc("y")
             v.load(one, asm.vector_constant("one", 1.0))
 
             def smooth(at: int, mask: Any) -> None:
@@ -216,7 +217,7 @@ class _Backward(_Kernel):
                 v.store(dx, result)
 
             return smooth
-        zero, value, positive = asm.vec.alloc("0"), asm.vec.alloc("dy"), v.mask_alloc("y > 0")
+        zero, value, positive = asm.vec.alloc("zero"), asm.vec.alloc("dy"), v.mask_alloc("y > 0")
         v.zero(zero)
         if self.act.kind == "leaky_relu":
             alpha = asm.vec.alloc("alpha")

@@ -24,6 +24,7 @@ from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.plan.specs.base import require
 from asmgen.tile.conv2d_dw_pooled import Tile, choose_tile, chunks, elements
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 _BIAS_CHAINS = 4  # independent sums: hides the latency of the addition
 _PREFETCH_PIXELS = 64  # how far ahead of its use dy is fetched
@@ -121,7 +122,7 @@ class _Kernel:
             for i in range(n_rows)
             for j in range(n_taps)
         }
-        asm.comment(f"{n_channels} channels x {n_rows}x{n_taps} taps: the sums so far")
+        asm.comment(f"{counted(n_channels, 'channel')} x {n_rows}x{n_taps} taps: the sums so far")
         for place, register in acc.items():
             asm.v.load(register, [self.dw + weights.offset_bytes(0, *place)])
         window = _Window(asm, self.tile.positions)

@@ -15,6 +15,7 @@ from asmgen.plan.layout import LINE_BYTES, Image
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import Tile
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 _BIAS_CHAINS = 4  # independent sums per oc vector: hides the latency of the addition
 _BIAS_COLUMNS = 8
@@ -72,7 +73,8 @@ class TileSums:
         n_spare = asm.vec.n_free() - (1 if asm.v.needs_scratch() else 0)
         broadcast = [asm.vec.alloc(f"x broadcast {b}") for b in range(min(4, n_spare))]
 
-        asm.comment(f"{n_channels} channels x {n_rows}x{n_cols} taps x {oc_vectors} oc vectors: the sums so far")
+        counts = f"{counted(n_channels, 'channel')} x {n_rows}x{n_cols} taps x {counted(oc_vectors, 'oc vector')}"
+        asm.comment(f"{counts}: the sums so far")
         for (o, c, i, j), register in acc.items():
             asm.v.load(register, [self.at.dw + weights.offset_bytes(o * weights.block, c, i, j)])
         self._walk(

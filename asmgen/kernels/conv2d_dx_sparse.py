@@ -154,7 +154,7 @@ class _Kernel:
 
     def _zero_row(self, pixel: Any) -> None:
         asm, dx = self.asm, self.dx_layout
-        zero = asm.vec.alloc("0")
+        zero = asm.vec.alloc("zero")
         asm.v.zero(zero)
         for count, n in parts(dx.w, _UNROLL_ZEROS):
             with asm.loop("w", count):

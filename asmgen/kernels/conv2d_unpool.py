@@ -69,7 +69,7 @@ class _Derivative:
 
     def __init__(self, asm: Assembler, alpha: float) -> None:
         self._asm, self._alpha = asm, alpha
-        self._zero, self._mask = asm.vec.alloc("0"), asm.v.mask_alloc("y > 0")
+        self._zero, self._mask = asm.vec.alloc("zero"), asm.v.mask_alloc("y > 0")
         asm.v.zero(self._zero)
         if alpha:
             self._slope = asm.vec.alloc("gradient below zero")

@@ -17,6 +17,7 @@ from asmgen.plan.layout import LINE_BYTES
 from asmgen.plan.specs import DenseBackwardInput, dtype_tag
 from asmgen.tile.dense import BackwardInputTile, choose_input_tile
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 
 def emit(spec: DenseBackwardInput, isa: Isa, tile: BackwardInputTile | None = None) -> Listing:
@@ -92,7 +93,7 @@ class _Body:
         acc = [[asm.vec.alloc(f"acc[{n}][{k}]") for k in range(vectors)] for n in range(samples)]
         w_vec = [asm.vec.alloc(f"w[{k}]") for k in range(vectors)] if self.tile.holds_w else []
         broadcast = asm.vec.alloc("dy[n][o]")
-        asm.comment(f"acc[n][k] = 0 for {samples} samples x {vectors} vectors of inputs")
+        asm.comment(f"acc[n][k] = 0 for {counted(samples, 'sample')} x {counted(vectors, 'vector')} of inputs")
         for register in (register for row in acc for register in row):
             v.zero(register)
         dy, w = asm.gp.alloc("dy at o"), asm.gp.alloc("w at o")

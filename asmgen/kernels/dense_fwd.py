@@ -19,6 +19,7 @@ from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseForward, dtype_tag
 from asmgen.tile.dense import ForwardTile, choose_forward_tile
+from asmgen.tile.words import counted
 
 
 def emit(spec: DenseForward, isa: Isa, tile: ForwardTile | None = None) -> Listing:
@@ -120,7 +121,7 @@ class _Forward:
             x86.ADD(x, self.tile.samples * spec.x.sample_bytes)
             x86.ADD(y, self.tile.samples * spec.y.sample_bytes)
         if tail:
-            asm.comment(f"the last {tail} samples")
+            asm.comment(f"the last {counted(tail, 'sample')}")
             self._groups(tail, vectors, x, y)
         asm.gp.free(x, y)
 
@@ -157,7 +158,7 @@ class _Forward:
             ]
             for p in range(phases)
         ]
-        asm.comment(f"acc[n][o] = 0 for {samples} samples x {DENSE_ROW_GROUP} outputs")
+        asm.comment(f"acc[n][o] = 0 for {counted(samples, 'sample')} x {DENSE_ROW_GROUP} outputs")
         for register in (r for phase in acc for row in phase for r in row):
             self.v.zero(register)
         x_vec = [asm.vec.alloc(f"x[{n}]") for n in range(samples)] if self.tile.holds_x else []

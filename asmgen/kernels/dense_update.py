@@ -20,6 +20,7 @@ from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES, round_up
 from asmgen.plan.specs import DenseUpdate, dtype_tag
 from asmgen.tile.dense import UpdateTile, choose_update_tile
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 _BIAS_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
 _STEPS_AT_ONCE = 4  # gradients whose steps are interleaved, to overlap their latencies
@@ -196,7 +197,7 @@ class _DenseUpdate:
         acc = [[asm.vec.alloc(f"g[{o}][{k}]") for k in range(vectors)] for o in range(DENSE_ROW_GROUP)]
         x_vec = [asm.vec.alloc(f"x[{k}]") for k in range(vectors)] if self.tile.holds_x else []
         broadcast = asm.vec.alloc("dy[n][o]")
-        asm.comment(f"g[o][k] = 0 for {DENSE_ROW_GROUP} outputs x {vectors} vectors of inputs")
+        asm.comment(f"g[o][k] = 0 for {DENSE_ROW_GROUP} outputs x {counted(vectors, 'vector')} of inputs")
         for register in (register for row in acc for register in row):
             v.zero(register)
         x, dy = asm.gp.alloc("x at n"), asm.gp.alloc("dy at n")

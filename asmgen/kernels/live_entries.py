@@ -72,7 +72,7 @@ class _Kernel:
         add(self.dy, dy.offset_bytes())
         x86.LEA(self.masks, [self.gradients + live.masks_offset_bytes])
         asm.gp.free(begin)
-        self.zero, self.comparison = asm.vec.alloc("0"), asm.v.mask_alloc("comparison")
+        self.zero, self.comparison = asm.vec.alloc("zero"), asm.v.mask_alloc("comparison")
         self.gradient = asm.vec.alloc("gradients of a block")
         asm.v.zero(self.zero)
         return end

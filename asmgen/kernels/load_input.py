@@ -16,6 +16,7 @@ from asmgen.kernels.pixel_runs import PixelRuns
 from asmgen.kernels.window import add
 from asmgen.plan.layout import Image, round_up
 from asmgen.plan.specs import LoadInput, dtype_tag
+from asmgen.tile.words import counted
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,8 @@ class _Kernel:
     def _facts(self) -> Facts:
         spec, dst, shape = self.spec, self.spec.dst, self.runs
         n_pixels = spec.c * spec.h * spec.w
-        notes = [
-            f"a run of {shape.pixels} contiguous pixels: {shape.rows} a channel step, {shape.n_channels} channel steps"
-        ]
+        steps = counted(shape.n_channels, "step") + " of channels with one scale and shift"
+        notes = [f"{steps}, each {counted(shape.rows, 'run')} of {shape.pixels} contiguous pixels"]
         if ragged := shape.pixels % self.pixels.piece:
             size = f"{shape.pixels} = {shape.pixels // self.pixels.piece} x {self.pixels.piece} + {ragged}"
             notes.append(f"{size}: the last vector of a run overlaps the one before")

@@ -128,7 +128,7 @@ class _MeanSquaredError(_Elementwise):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self.one = self.asm.vec.alloc("1")
+        self.one = self.asm.vec.alloc("one")
         self.v.load(self.one, self.asm.vector_constant("one", 1.0))
 
     def _element(self, z: Any, loss: Any, hot: Any) -> None:

@@ -22,6 +22,7 @@ from asmgen.asm.lanes import reduce_lanes
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.layout import Rows
 from asmgen.plan.specs import Loss, dtype_tag
+from asmgen.tile.words import counted
 
 _INV_COUNT_AT, _PRESENT_AT = 0, 8  # in the loss block
 _NO_CLASS = float(1 << 24)
@@ -230,7 +231,7 @@ class LossKernel:
             flops=spec.flops(),
             bytes_read=z.size_bytes + 4 * z.n,
             bytes_written=z.size_bytes + (z.element_bytes + 4) * z.n,
-            tile=f"1 sample, {self.n_vectors} vector{'s' * (self.n_vectors > 1)} of {self.asm.lanes}",
+            tile=f"1 sample, {counted(self.n_vectors, 'vector')} of {self.asm.lanes}",
             notes=(
                 f"loss block: inv_count at {_INV_COUNT_AT}, present (u32) at {_PRESENT_AT}, losses at "
                 f"{spec.losses_offset_bytes}, preds at {spec.preds_offset_bytes}",

@@ -25,7 +25,7 @@ class _SoftmaxCrossEntropy(LossKernel):
     )
 
     def _prepare(self) -> None:
-        self.one = self.asm.vec.alloc("1")
+        self.one = self.asm.vec.alloc("one")
         self.v.load(self.one, self.asm.vector_constant("one", 1.0))
 
     def _sample(self) -> None:

@@ -101,7 +101,7 @@ def emit_backward(spec: PoolBackward, isa: Isa, tile: Tile | None = None) -> Lis
             codes = CodeCursor(asm.argument(1, "codes"), spec.dy)
             cursors.append(codes)
         gradient = asm.vec.alloc("gradient of a pixel")
-        zero = asm.vec.alloc("0")
+        zero = asm.vec.alloc("zero")
         asm.v.zero(zero)
         spread = Spreader(asm, is_max=is_max, has_codes=is_max, alpha=0.0, accumulate=not pool.is_tiling)
 

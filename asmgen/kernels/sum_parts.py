@@ -8,6 +8,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.plan.specs import SumParts, dtype_tag
+from asmgen.tile.words import counted
 
 
 def emit(spec: SumParts, isa: Isa) -> Listing:
@@ -41,7 +42,7 @@ def _facts(spec: SumParts) -> Facts:
     ctype, part_bytes = dtype_tag(spec.dtype), spec.n_vectors * spec.block * spec.element_bytes
     layout = f"[{spec.n_vectors}][{spec.block}]"
     return Facts(
-        title=f"sum of {spec.groups} parts of {spec.n_vectors} vectors",
+        title=f"sum of {spec.groups} parts of {counted(spec.n_vectors, 'vector')}",
         source="asmgen/kernels/sum_parts.py",
         formula=(f"dw[i] = parts[0][i] + parts[1][i] + ... + parts[{spec.groups - 1}][i], in this order",),
         arguments=(

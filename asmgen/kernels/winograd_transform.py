@@ -34,7 +34,7 @@ class InputTransform:
         pairs = ((1, 2), (3, 4), (0, 5)) if self.m == 4 else ((1, 2), (0, 3))
         for pair in pairs:
             self.asm.comment(f"rows {pair[0]} and {pair[1]} of B^T d, times B")
-            four = self.asm.vec.alloc("4") if self.m == 4 else None
+            four = self.asm.vec.alloc("four") if self.m == 4 else None
             if four is not None:
                 self.asm.v.load(four, self.asm.vector_constant("four", 4.0))
             rows = self._rows(pair, pixel, four)
@@ -52,7 +52,7 @@ class InputTransform:
         rows: tuple[Row, Row] = ([], [])
         five = None
         if pair == (0, 5):
-            five = alloc("5")
+            five = alloc("five")
             v.load(five, self.asm.vector_constant("five", 5.0))
         for j in range(self.m + 2):
             low, high = alloc(f"row[{j}]"), alloc(f"next row[{j}]")
@@ -96,7 +96,7 @@ class InputTransform:
     def _across4(self, d: Row, four: Any) -> Row:
         """d B in place, for F4."""
         v, alloc = self.asm.v, self.asm.vec.alloc
-        even, odd = alloc("d4 - d2"), alloc("d3 - d1")
+        even, odd = alloc("d[4] - d[2]"), alloc("d[3] - d[1]")
         v.sub(even, d[4], d[2])
         v.sub(odd, d[3], d[1])
         v.sub(d[0], d[0], d[2])

@@ -18,6 +18,7 @@ from typing import TypeVar
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import Image
 from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, arithmetic_cycles, ranked
+from asmgen.tile.words import counted
 
 T = TypeVar("T")
 
@@ -53,8 +54,9 @@ class RegisterTile:
         return self.chunk * self.vectors if self.weights_in_registers else 0
 
     def __str__(self) -> str:
-        weights = f"{self.n_weights} weight registers" if self.weights_in_registers else "weights from memory"
-        return f"{self.rows} x {self.cols} pixels x {self.vectors} vectors = {self.n_accumulators} sums, {weights}"
+        weights = counted(self.n_weights, "weight register") if self.weights_in_registers else "weights from memory"
+        vectors = counted(self.vectors, "vector")
+        return f"{self.rows} x {self.cols} pixels x {vectors} = {self.n_accumulators} sums, {weights}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ def describe(runs: Iterable[tuple[int, Run]], unroll_rows: bool, channels: int, 
     """The tiles of a row for a header; runs: (how often, run)."""
     tiles = "; ".join(f"{times * run.count} of {run.tile}" for times, run in runs)
     ahead = "; the row below is prefetched" if prefetches else ""
-    return f"a row: {tiles}; unrolled: {'all' if unroll_rows else 'column'} taps x {channels} channels{ahead}"
+    return (
+        f"a row: {tiles}; unrolled: {'all' if unroll_rows else 'column'} taps x {counted(channels, 'channel')}{ahead}"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from asmgen.plan.layout import Image
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 PART_BYTES = 48 * 1024  # of dz and x: near enough for the next tile, and loading and storing the sums hardly counts
 CODE_BYTES = 14 * 1024
@@ -38,10 +39,11 @@ class Tile:
     dz_in_registers: bool
 
     def __str__(self) -> str:
-        taps = f"{self.channels} channels x {self.kernel_rows}x{self.kernel_cols} taps"
+        taps = f"{counted(self.channels, 'channel')} x {self.kernel_rows}x{self.kernel_cols} taps"
         sums = self.channels * self.kernel_rows * self.kernel_cols * self.oc_vectors
-        part = f"{self.samples} samples" if self.samples > 1 else f"bands of {self.band_rows} rows"
-        return f"{taps} x {self.oc_vectors} oc vectors = {sums} accumulators; {self.columns} columns unrolled; {part}"
+        part = f"{self.samples} samples" if self.samples > 1 else f"bands of {counted(self.band_rows, 'row')}"
+        vectors, columns = counted(self.oc_vectors, "oc vector"), counted(self.columns, "column")
+        return f"{taps} x {vectors} = {sums} accumulators; {columns} unrolled; {part}"
 
     @property
     def accumulators(self) -> int:

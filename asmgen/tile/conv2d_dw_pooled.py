@@ -10,6 +10,7 @@ from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.cost import MACHINES, Candidate, ranked
 from asmgen.tile.pixel_strip import band_rows
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 BAND_BYTES = 16 * 1024  # of dy: near for the next tile, and loading and storing the sums hardly counts
 STRIP_BYTES = 56 * 1024  # of pixels as numbers: bands of dy decide, since x from L2 is as fast
@@ -31,9 +32,10 @@ class Tile:
     rows: int
 
     def __str__(self) -> str:
-        taps = f"{self.channels} channels x {self.kernel_rows}x{self.kernel_cols} taps"
+        taps = f"{counted(self.channels, 'channel')} x {self.kernel_rows}x{self.kernel_cols} taps"
         sums = self.channels * self.kernel_rows * self.kernel_cols
-        return f"{taps} = {sums} accumulators; {self.positions} positions at a time; bands of {self.rows} pooled rows"
+        positions, rows = counted(self.positions, "position"), counted(self.rows, "pooled row")
+        return f"{taps} = {sums} accumulators; {positions} at a time; bands of {rows}"
 
 
 def choose_tile(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Tile:

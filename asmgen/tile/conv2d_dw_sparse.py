@@ -8,6 +8,7 @@ from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 from asmgen.tile.cost import LIVE_SHARE, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 STRIP_BYTES = 32 * 1024  # of x: what L1 has, but for the list at hand and the sums
 LIST_BYTES = 20 * 1024  # on the stack
@@ -34,7 +35,9 @@ class Tile:
     list_words: int  # quadwords of an entry
 
     def __str__(self) -> str:
-        sums = f"{self.c_blocks} channel blocks x {self.taps} taps = {self.c_blocks * self.taps} accumulators"
+        sums = (
+            f"{counted(self.c_blocks, 'channel block')} x {self.taps} taps = {self.c_blocks * self.taps} accumulators"
+        )
         return f"{sums}; strips of {self.rows}x{self.cols} pooled pixels, at most as many live entries for each channel"
 
     @property

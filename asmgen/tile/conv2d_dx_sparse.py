@@ -15,6 +15,7 @@ from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse
 from asmgen.tile.cost import LIVE_SHARE, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 CODE_BYTES = 12 * 1024  # unrolled multiply-adds of a kernel
 
@@ -79,7 +80,7 @@ class SparseInputTile:
         taps = f"{first.tap_rows.count}x{first.tap_cols.count} taps"
         vectors = f" x {self.vectors} vectors" if self.vectors > 1 else ""
         return (
-            f"{len(self.sweeps)} sweeps of a row of windows, {positions} x {taps}{vectors} in one, "
+            f"{counted(len(self.sweeps), 'sweep')} of a row of windows, {positions} x {taps}{vectors} in one, "
             f"{self.n_accumulators} sums; every weight from memory"
         )
 

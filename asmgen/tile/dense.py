@@ -10,6 +10,7 @@ from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
 from asmgen.plan.specs import DenseBackwardInput, DenseForward, DenseUpdate
 from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
 BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
@@ -37,10 +38,9 @@ class ForwardTile:
     unroll: int
 
     def __str__(self) -> str:
-        text = (
-            f"{self.samples} samples x {DENSE_ROW_GROUP} outputs = {self.n_accumulators} accumulators of partial sums"
-        )
-        return f"{text}; {self.unroll} vectors of inputs an iteration, blocks of {self.block_vectors}"
+        sums = f"{self.n_accumulators} accumulators of partial sums"
+        text = f"{counted(self.samples, 'sample')} x {DENSE_ROW_GROUP} outputs = {sums}"
+        return f"{text}; {counted(self.unroll, 'vector')} of inputs an iteration, blocks of {self.block_vectors}"
 
     def check(self, isa: Isa) -> None:
         """Raise ValueError when the registers do not suffice."""
@@ -68,8 +68,9 @@ class BackwardInputTile:
     prefetches: bool  # the next tile's weights, where they come from beyond L2 (in steps that hardware does not guess)
 
     def __str__(self) -> str:
-        text = f"{self.samples} samples x {self.vectors} vectors = {self.samples * self.vectors} accumulators"
-        return f"{text}; {self.unroll} outputs an iteration"
+        samples, vectors = counted(self.samples, "sample"), counted(self.vectors, "vector")
+        sums = counted(self.samples * self.vectors, "accumulator")
+        return f"{samples} x {vectors} = {sums}; {counted(self.unroll, 'output')} an iteration"
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ class UpdateTile:
     packs_x: bool  # blocks of x are copied to the frame, where rows fall on too few sets of L1 to stay there
 
     def __str__(self) -> str:
-        text = f"{DENSE_ROW_GROUP} outputs x {self.vectors} vectors = {DENSE_ROW_GROUP * self.vectors} accumulators"
-        return f"{text}; {self.unroll} samples an iteration, blocks of {self.block_tiles} tiles"
+        vectors, blocks = counted(self.vectors, "vector"), f"blocks of {counted(self.block_tiles, 'tile')}"
+        text = f"{DENSE_ROW_GROUP} outputs x {vectors} = {DENSE_ROW_GROUP * self.vectors} accumulators"
+        return f"{text}; {counted(self.unroll, 'sample')} an iteration, {blocks}"
 
 
 def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:

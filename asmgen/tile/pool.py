@@ -8,6 +8,7 @@ from asmgen.asm.isa import Isa
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Conv2dUnpool, PoolBackward, PoolForward
 from asmgen.tile.cost import MACHINES, Candidate, ranked
+from asmgen.tile.words import counted
 
 _UNROLLED_ELEMENTS = 16  # window positions in one unrolled body; these kernels wait for memory, not for instructions
 _INSTRUCTIONS = 4  # of a position, about
@@ -22,7 +23,7 @@ class Tile:
     positions: int
 
     def __str__(self) -> str:
-        return f"{self.columns} pooled pixels x {self.positions} window positions unrolled"
+        return f"{counted(self.columns, 'pooled pixel')} x {counted(self.positions, 'window position')} unrolled"
 
 
 def choose_unpool_tile(spec: Conv2dUnpool, isa: Isa) -> Tile:

@@ -17,6 +17,7 @@ from asmgen.plan.specs.winograd import Correlation
 from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedOutputs, TransformedTiles, TransformedWeights
 from asmgen.tile.conv2d import splits
 from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
+from asmgen.tile.words import counted
 
 MAX_FRAME_BYTES = 248 * 1024  # v and p on the stack; a thread has four times as much
 MAX_TILES = 32  # of a block
@@ -44,7 +45,7 @@ class ProductTile:
     weights_in_registers: bool
 
     def __str__(self) -> str:
-        return f"{self.count} of {self.tiles} tiles x {self.vectors} vectors"
+        return f"{self.count} x {self.tiles}" if self.count > 1 else str(self.tiles)
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,14 @@ class WinogradTile:
         return _scratch(u, self.n_tiles, tuple(group.vectors for group in self.groups))
 
     def __str__(self) -> str:
-        products = "; ".join(
-            f"{group.count} x {group.vectors} output vectors by {', '.join(map(str, group.products))}"
+        products = ", ".join(
+            f"{counted(group.count, 'group')} of {counted(group.vectors, 'output vector')}"
+            f" by {' + '.join(map(str, group.products))} tiles"
             for group in self.groups
         )
         return (
-            f"{self.n_rows} x {self.n_cols} blocks of {self.rows} x {self.cols} tiles of {self.m} x {self.m}; "
-            f"products: {products}; unrolled: {self.channels} channels"
+            f"{self.n_rows} x {self.n_cols} blocks of {self.rows} x {self.cols} tiles of {self.m} x {self.m} outputs; "
+            f"products: {products}; {counted(self.channels, 'channel')} unrolled"
         )
 
 
@@ -131,11 +133,6 @@ def algorithms(
             if best is not None:
                 found.append(Candidate(m, x.n * best.cycles + u.size_bytes / 64 * machine.write_line))
     return ranked(found)
-
-
-def winograd_size(conv: Conv, isa: Isa, sizes: tuple[int, ...] = SIZES, *, backward: bool = False) -> int | None:
-    """The m of `sizes` whose F(m x m, 3 x 3) should be fastest, or None where the direct kernel is about as fast."""
-    return algorithms(conv, isa, sizes, backward=backward)[0].tile
 
 
 def _scratch(

@@ -20,8 +20,8 @@ def assembler(isa: Isa = AVX2, dtype: str = "float32") -> Assembler:
 
 
 def code(listing: Listing) -> list[str]:
-    """The lines without indentation."""
-    return [line.strip() for line in listing.lines]
+    """The lines without indentation, notes one space behind."""
+    return [" ".join(line.split()) for line in listing.lines]
 
 
 def test_a_full_register_file_names_its_holders() -> None:
@@ -182,7 +182,8 @@ def test_scratch_is_aligned_and_lies_below_the_slots() -> None:
         for place in (x86.qword[first], x86.qword[second + 8], slot):
             x86.MOV(place, x86.rdi)
     assert code(asm.finish(FACTS)) == [
-        "mov rax, rsp", "and rsp, -64", "sub rsp, 256", "mov qword [rsp + 200], rax",
+        "mov rax, rsp ; a frame of 200 B, aligned", "and rsp, -64", "sub rsp, 256",
+        "mov qword [rsp + 200], rax ; the caller's rsp",
         "mov qword [rsp], rdi", "mov qword [rsp + 72], rdi", "mov qword [rsp + 192], rdi",
         "mov rsp, qword [rsp + 200]", "ret",
     ]  # fmt: skip

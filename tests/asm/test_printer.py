@@ -32,9 +32,9 @@ PRINTED: list[tuple[Callable[[], Any], str]] = [
         lambda: x86.VFMADD231PS(x86.zmm0, x86.zmm1, x86.dword.to16[x86.rsi + 4]),
         "vfmadd231ps zmm0, zmm1, dword [rsi + 4]{1to16}",
     ),
-    (lambda: x86.VCMPPS(x86.k2, x86.zmm1, x86.zmm2, 1), "vcmpps k2, zmm1, zmm2, 1"),
-    (lambda: x86.VMAXPS(x86.ymm0, x86.ymm1, constant("f.zero")), "vmaxps ymm0, ymm1, [rel f.zero]"),
-    (lambda: x86.VMAXPS(x86.ymm0, x86.ymm1, constant("f.table", 32)), "vmaxps ymm0, ymm1, [rel f.table + 32]"),
+    (lambda: x86.VCMPPS(x86.k2, x86.zmm1, x86.zmm2, 1), "vcmpltps k2, zmm1, zmm2"),
+    (lambda: x86.VMAXPS(x86.ymm0, x86.ymm1, constant(".zero")), "vmaxps ymm0, ymm1, [rel .zero]"),
+    (lambda: x86.VMAXPS(x86.ymm0, x86.ymm1, constant(".table", 32)), "vmaxps ymm0, ymm1, [rel .table + 32]"),
     (lambda: x86.VZEROUPPER(), "vzeroupper"),
 ]
 

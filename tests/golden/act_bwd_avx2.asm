@@ -12,7 +12,7 @@
 ; clobbers  rax rdi rsi rdx r9 ymm0-3 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 vectors a trip
 ;   ymm0   dx
-;   ymm1   0
+;   ymm1   zero
 ;   ymm2   dy
 ;   ymm3   y > 0
 ;   rax    offset
@@ -44,7 +44,7 @@ act_bwd_n1f4_relu_f32_avx2:
     jz .n_end
 .n:
     vmovups ymm2, [rdi]
-    vcmpps ymm3, ymm1, [rsi], 1
+    vcmpltps ymm3, ymm1, [rsi]
     vandps ymm0, ymm2, ymm3
     vmovups [rdx], ymm0
     add rdi, 32

@@ -12,7 +12,7 @@
 ; clobbers  rax rdi rsi rdx r9 zmm0-2 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors a trip
 ;   zmm0   dx
-;   zmm1   0
+;   zmm1   zero
 ;   zmm2   dy
 ;   k1     y > 0
 ;   rax    offset
@@ -44,7 +44,7 @@ act_bwd_n1f4_relu_f32_avx512:
     jz .n_end
 .n:
     vmovups zmm2, [rdi]
-    vcmpps k1, zmm1, [rsi], 1
+    vcmpltps k1, zmm1, [rsi]
     vmovaps zmm0{k1}{z}, zmm2
     vmovups [rdx], zmm0
     add rdi, 64

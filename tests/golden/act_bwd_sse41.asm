@@ -12,7 +12,7 @@
 ; clobbers  rax rdi rsi rdx r9 xmm0-3 flags
 ; tile      4 vectors a trip
 ;   xmm0   dx
-;   xmm1   0
+;   xmm1   zero
 ;   xmm2   dy
 ;   xmm3   y > 0
 ;   rax    offset
@@ -45,7 +45,7 @@ act_bwd_n1f4_relu_f32_sse41:
 .n:
     movups xmm2, [rdi]
     movaps xmm3, xmm1
-    cmpps xmm3, [rsi], 1
+    cmpltps xmm3, [rsi]
     movaps xmm0, xmm2
     andps xmm0, xmm3
     movups [rdx], xmm0

@@ -11,7 +11,7 @@
 ; clobbers  rax rdi rsi r9 ymm0-1 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 vectors a trip
 ;   ymm0   y
-;   ymm1   0
+;   ymm1   zero
 ;   rax    offset
 ;   rdi    x
 ;   rsi    y

@@ -11,7 +11,7 @@
 ; clobbers  rax rdi rsi r9 zmm0-1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors a trip
 ;   zmm0   y
-;   zmm1   0
+;   zmm1   zero
 ;   rax    offset
 ;   rdi    x
 ;   rsi    y

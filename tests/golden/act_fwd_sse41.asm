@@ -11,7 +11,7 @@
 ; clobbers  rax rdi rsi r9 xmm0-1 flags
 ; tile      4 vectors a trip
 ;   xmm0   y
-;   xmm1   0
+;   xmm1   zero
 ;   rax    offset
 ;   rdi    x
 ;   rsi    y

@@ -11,7 +11,7 @@
 ;   r8   begin   r9 end: slice of blocks of 16 output channels, of 1
 ; saves     rbx rbp r12 r13
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-3 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 channels x 1x1 taps x 1 oc vectors = 1 accumulators; 1 columns unrolled; bands of 1 rows
+; tile      1 channel x 1x1 taps x 1 oc vector = 1 accumulators; 1 column unrolled; bands of 1 row
 ;   zmm0   zero / acc[oc 0][c 0][tap 0,0] / sum[oc 0][column % 4 = 0]
 ;   zmm1   dz[column % 1 = 0][oc 0] / sum[oc 0][column % 4 = 1]
 ;   zmm2   x broadcast 0 / sum[oc 0][column % 4 = 2]
@@ -92,7 +92,7 @@ conv1_dw_n1c1h1w2_k16_bias_f32_avx512:
     mov qword [rsp], rax
 .n_band_oc:
     mov r11, rdi
-    ; 1 channels x 1x1 taps x 1 oc vectors: the sums so far
+    ; 1 channel x 1x1 taps x 1 oc vector: the sums so far
     vmovups zmm0, [rbp]
     mov rbx, r8
     mov rcx, r11

@@ -11,7 +11,7 @@
 ;   r8   begin   r9 end: slice of blocks of 4 output channels, of 1
 ; saves     rbx rbp r12
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 xmm0-3 xmm5 flags
-; tile      1 channels x 1x1 taps x 1 oc vectors = 1 accumulators; 2 columns unrolled; bands of 1 rows
+; tile      1 channel x 1x1 taps x 1 oc vector = 1 accumulators; 2 columns unrolled; bands of 1 row
 ;   xmm0   zero / acc[oc 0][c 0][tap 0,0] / sum[oc 0][column % 4 = 0]
 ;   xmm1   x broadcast 0 / sum[oc 0][column % 4 = 1]
 ;   xmm2   x broadcast 1 / sum[oc 0][column % 4 = 2]
@@ -91,7 +91,7 @@ conv1_dw_n1c1h1w2_k4_bias_f32_sse41:
     mov qword [rsp], rax
 .n_band_oc:
     mov r11, rdi
-    ; 1 channels x 1x1 taps x 1 oc vectors: the sums so far
+    ; 1 channel x 1x1 taps x 1 oc vector: the sums so far
     movups xmm0, [rbp]
     mov rbx, r8
     mov rcx, r11

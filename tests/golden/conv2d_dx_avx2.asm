@@ -10,7 +10,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax r10 rdi rsi rdx r9 ymm0-3 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      a row: 1 of 1 x 2 pixels x 1 vectors = 2 sums, 1 weight registers; unrolled: all taps x 2 channels
+; tile      a row: 1 of 1 x 2 pixels x 1 vector = 2 sums, 1 weight register; unrolled: all taps x 2 channels
 ;   ymm0   acc[0][0][0]
 ;   ymm1   acc[0][1][0]
 ;   ymm2   w 0
@@ -49,7 +49,7 @@ conv1_dx_n1c1h2w2_k2_z_f32_avx2:
 .n:
     mov qword [rsp], 2
 .n_h:
-    ; tile: 1 x 2 pixels x 1 vectors = 2 sums, 1 weight registers
+    ; tile: 1 x 2 pixels x 1 vector = 2 sums, 1 weight register
     vxorps ymm0, ymm0, ymm0
     vxorps ymm1, ymm1, ymm1
     mov rax, rdi

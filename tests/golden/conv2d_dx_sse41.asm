@@ -10,7 +10,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax r10 rdi rsi rdx r9 xmm0-3 flags
-; tile      a row: 1 of 1 x 2 pixels x 1 vectors = 2 sums, weights from memory; unrolled: all taps x 2 channels
+; tile      a row: 1 of 1 x 2 pixels x 1 vector = 2 sums, weights from memory; unrolled: all taps x 2 channels
 ;   xmm0   acc[0][0][0]
 ;   xmm1   acc[0][1][0]
 ;   xmm2   src
@@ -49,7 +49,7 @@ conv1_dx_n1c1h2w2_k2_z_f32_sse41:
 .n:
     mov qword [rsp], 2
 .n_h:
-    ; tile: 1 x 2 pixels x 1 vectors = 2 sums, weights from memory
+    ; tile: 1 x 2 pixels x 1 vector = 2 sums, weights from memory
     xorps xmm0, xmm0
     xorps xmm1, xmm1
     mov rax, rdi

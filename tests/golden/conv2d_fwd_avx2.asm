@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r9 ymm0-6 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      a row: 1 of 2 x 2 pixels x 1 vectors = 4 sums, 1 weight registers; unrolled: all taps x 1 channels
+; tile      a row: 1 of 2 x 2 pixels x 1 vector = 4 sums, 1 weight register; unrolled: all taps x 1 channel
 ;   ymm0   acc[0][0][0]
 ;   ymm1   acc[0][1][0]
 ;   ymm2   acc[1][0][0]
@@ -41,17 +41,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_1:          ; code of a position
-    times 8 dd 0x1
-align 64
-conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_2:          ; code of a position
-    times 8 dd 0x2
-align 64
-conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_3:          ; code of a position
-    times 8 dd 0x3
-
 section .text align=64
 global conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:function
 conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
@@ -67,7 +56,7 @@ conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
     test r9, r9
     jz .n_end
 .n:
-    ; tile: 2 x 2 pixels x 1 vectors = 4 sums, 1 weight registers
+    ; tile: 2 x 2 pixels x 1 vector = 4 sums, 1 weight register
     vmovups ymm0, [rax]                                       ; bias[0]
     vmovaps ymm1, ymm0
     vmovaps ymm2, ymm0
@@ -87,14 +76,14 @@ conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
     add r10, 4
     ; max over 2 x 2, relu, store
     vxorps ymm5, ymm5, ymm5
-    vcmpps ymm6, ymm0, ymm1, 1
-    vblendvps ymm5, ymm5, [rel conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_1], ymm6
+    vcmpltps ymm6, ymm0, ymm1
+    vblendvps ymm5, ymm5, [rel .position_1], ymm6
     vmaxps ymm1, ymm1, ymm0
-    vcmpps ymm6, ymm1, ymm2, 1
-    vblendvps ymm5, ymm5, [rel conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_2], ymm6
+    vcmpltps ymm6, ymm1, ymm2
+    vblendvps ymm5, ymm5, [rel .position_2], ymm6
     vmaxps ymm2, ymm2, ymm1
-    vcmpps ymm6, ymm2, ymm3, 1
-    vblendvps ymm5, ymm5, [rel conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2.position_3], ymm6
+    vcmpltps ymm6, ymm2, ymm3
+    vblendvps ymm5, ymm5, [rel .position_3], ymm6
     vmaxps ymm3, ymm3, ymm2
     vxorps ymm4, ymm4, ymm4
     vmaxps ymm4, ymm4, ymm3
@@ -117,5 +106,16 @@ conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.position_1:          ; code of a position
+    times 8 dd 0x1
+align 64
+.position_2:          ; code of a position
+    times 8 dd 0x2
+align 64
+.position_3:          ; code of a position
+    times 8 dd 0x3
 
 section .note.GNU-stack noalloc noexec nowrite progbits

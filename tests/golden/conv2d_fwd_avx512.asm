@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r9 zmm0-5 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      a row: 1 of 2 x 2 pixels x 1 vectors = 4 sums, 1 weight registers; unrolled: all taps x 1 channels
+; tile      a row: 1 of 2 x 2 pixels x 1 vector = 4 sums, 1 weight register; unrolled: all taps x 1 channel
 ;   zmm0   acc[0][0][0]
 ;   zmm1   acc[0][1][0]
 ;   zmm2   acc[1][0][0]
@@ -41,17 +41,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512.position_1:          ; code of a position
-    times 16 dd 0x1
-align 64
-conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512.position_2:          ; code of a position
-    times 16 dd 0x2
-align 64
-conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512.position_3:          ; code of a position
-    times 16 dd 0x3
-
 section .text align=64
 global conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:function
 conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
@@ -67,7 +56,7 @@ conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
     test r9, r9
     jz .n_end
 .n:
-    ; tile: 2 x 2 pixels x 1 vectors = 4 sums, 1 weight registers
+    ; tile: 2 x 2 pixels x 1 vector = 4 sums, 1 weight register
     vmovups zmm0, [rax]                                       ; bias[0]
     vmovaps zmm1, zmm0
     vmovaps zmm2, zmm0
@@ -87,14 +76,14 @@ conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
     add r10, 4
     ; max over 2 x 2, relu, store
     vpxord zmm5, zmm5, zmm5
-    vcmpps k1, zmm0, zmm1, 1
-    vblendmps zmm5{k1}, zmm5, [rel conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512.position_1]
+    vcmpltps k1, zmm0, zmm1
+    vblendmps zmm5{k1}, zmm5, [rel .position_1]
     vmaxps zmm1, zmm1, zmm0
-    vcmpps k1, zmm1, zmm2, 1
-    vblendmps zmm5{k1}, zmm5, [rel conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512.position_2]
+    vcmpltps k1, zmm1, zmm2
+    vblendmps zmm5{k1}, zmm5, [rel .position_2]
     vmaxps zmm2, zmm2, zmm1
-    vcmpps k1, zmm2, zmm3, 1
-    vblendmps zmm5{k1}, zmm5, [rel conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512.position_3]
+    vcmpltps k1, zmm2, zmm3
+    vblendmps zmm5{k1}, zmm5, [rel .position_3]
     vmaxps zmm3, zmm3, zmm2
     vpxord zmm4, zmm4, zmm4
     vmaxps zmm4, zmm4, zmm3
@@ -114,5 +103,16 @@ conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.position_1:          ; code of a position
+    times 16 dd 0x1
+align 64
+.position_2:          ; code of a position
+    times 16 dd 0x2
+align 64
+.position_3:          ; code of a position
+    times 16 dd 0x3
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 rdi rsi rdx rcx r8 r9 ymm0-2 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      a row: 1 of 1 x 1 pixels x 1 vectors = 1 sums, 1 weight registers; unrolled: all taps x 1 channels; 2 rows of y from a strip of pixels
+; tile      a row: 1 of 1 x 1 pixels x 1 vector = 1 sums, 1 weight register; unrolled: all taps x 1 channel; 2 rows of y from a strip of pixels
 ;   ymm0   scale / acc[0][0][0]
 ;   ymm1   shift / w 0 / activated
 ;   ymm2   pixels 0 / src
@@ -40,23 +40,15 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2.scale:               ; 0.00392156862745098
-    times 8 dd 0x3b808081
-align 64
-conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2.shift:               ; 0.0
-    times 8 dd 0x0
-
 section .text align=64
 global conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:function
 conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
     push rbx
     push rbp
-    mov rax, rsp
+    mov rax, rsp                                              ; a frame of 88 B, aligned
     and rsp, -64
     sub rsp, 128
-    mov qword [rsp + 88], rax
+    mov qword [rsp + 88], rax                                 ; the caller's rsp
     ; the slice's first sample
     sub r9, r8
     imul r10, r8, 64
@@ -69,8 +61,8 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
 .n:
     mov qword [rsp + 72], 0
     ; the strip: rows of the images as numbers
-    vmovups ymm0, [rel conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2.scale]
-    vmovups ymm1, [rel conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2.shift]
+    vmovups ymm0, [rel .scale]
+    vmovups ymm1, [rel .shift]
     mov r10, qword [rsp + 64]
     lea r8, [rsp]
     imul rcx, qword [rsp + 72], 1
@@ -90,7 +82,7 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
     lea rdi, [rsp]
     mov qword [rsp + 80], 2
 .n_band_oh:
-    ; tile: 1 x 1 pixels x 1 vectors = 1 sums, 1 weight registers
+    ; tile: 1 x 1 pixels x 1 vector = 1 sums, 1 weight register
     vmovups ymm0, [rax]                                       ; bias[0]
     mov r10, rdi
     mov rcx, rsi
@@ -124,5 +116,13 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
     pop rbx
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.scale:               ; 0.00392156862745098
+    times 8 dd 0x3b808081
+align 64
+.shift:               ; 0.0
+    times 8 dd 0x0
 
 section .note.GNU-stack noalloc noexec nowrite progbits

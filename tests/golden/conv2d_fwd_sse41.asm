@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r9 xmm0-7 flags
-; tile      a row: 1 of 2 x 2 pixels x 1 vectors = 4 sums, weights from memory; unrolled: all taps x 1 channels
+; tile      a row: 1 of 2 x 2 pixels x 1 vector = 4 sums, weights from memory; unrolled: all taps x 1 channel
 ;   xmm0   acc[0][0][0]
 ;   xmm1   acc[0][1][0]
 ;   xmm2   acc[1][0][0]
@@ -42,17 +42,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_1:          ; code of a position
-    times 4 dd 0x1
-align 64
-conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_2:          ; code of a position
-    times 4 dd 0x2
-align 64
-conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_3:          ; code of a position
-    times 4 dd 0x3
-
 section .text align=64
 global conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:function
 conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
@@ -68,7 +57,7 @@ conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
     test r9, r9
     jz .n_end
 .n:
-    ; tile: 2 x 2 pixels x 1 vectors = 4 sums, weights from memory
+    ; tile: 2 x 2 pixels x 1 vector = 4 sums, weights from memory
     movups xmm0, [rax]                                        ; bias[0]
     movaps xmm1, xmm0
     movaps xmm2, xmm0
@@ -100,22 +89,22 @@ conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
     ; max over 2 x 2, relu, store
     xorps xmm6, xmm6
     movaps xmm7, xmm0
-    cmpps xmm7, xmm1, 1
-    movaps xmm5, [rel conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_1]
+    cmpltps xmm7, xmm1
+    movaps xmm5, [rel .position_1]
     xorps xmm5, xmm6
     andps xmm5, xmm7
     xorps xmm6, xmm5
     maxps xmm1, xmm0
     movaps xmm7, xmm1
-    cmpps xmm7, xmm2, 1
-    movaps xmm5, [rel conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_2]
+    cmpltps xmm7, xmm2
+    movaps xmm5, [rel .position_2]
     xorps xmm5, xmm6
     andps xmm5, xmm7
     xorps xmm6, xmm5
     maxps xmm2, xmm1
     movaps xmm7, xmm2
-    cmpps xmm7, xmm3, 1
-    movaps xmm5, [rel conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41.position_3]
+    cmpltps xmm7, xmm3
+    movaps xmm5, [rel .position_3]
     xorps xmm5, xmm6
     andps xmm5, xmm7
     xorps xmm6, xmm5
@@ -139,5 +128,16 @@ conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
     jnz .n
 .n_end:
     ret
+
+section .rodata align=64
+align 64
+.position_1:          ; code of a position
+    times 4 dd 0x1
+align 64
+.position_2:          ; code of a position
+    times 4 dd 0x2
+align 64
+.position_3:          ; code of a position
+    times 4 dd 0x3
 
 section .note.GNU-stack noalloc noexec nowrite progbits

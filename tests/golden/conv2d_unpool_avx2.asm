@@ -11,9 +11,9 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx rcx r9 ymm0-7 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   ymm0   gradient of a pixel
-;   ymm1   0
+;   ymm1   zero
 ;   ymm2   y > 0
 ;   ymm3   gradient of a position
 ;   ymm4   codes
@@ -36,16 +36,11 @@
 
 default rel
 
-section .rodata align=64
-align 64
-unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2.integer_one:         ;
-    times 8 dd 0x1
-
 section .text align=64
 global unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2:function
 unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2:
     vxorps ymm1, ymm1, ymm1
-    vmovups ymm6, [rel unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2.integer_one]
+    vmovups ymm6, [rel .integer_one]
     vxorps ymm7, ymm7, ymm7
     sub r9, r8
     ; the slice's first sample
@@ -62,7 +57,7 @@ unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2:
     jz .n_end
 .n:
     vmovups ymm0, [rdi]                                       ; dy: V channels of a pixel
-    vcmpps ymm2, ymm1, [rsi], 1                               ; y > 0
+    vcmpltps ymm2, ymm1, [rsi]                                ; y > 0
     vandps ymm0, ymm0, ymm2
     vpmovzxbd ymm4, qword [rdx]                               ; codes: V bytes to integer lanes
     vpcmpeqd ymm5, ymm4, ymm7
@@ -91,5 +86,10 @@ unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 8 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -11,9 +11,9 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx rcx r9 zmm0-5 k1-2 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   zmm0   gradient of a pixel
-;   zmm1   0
+;   zmm1   zero
 ;   zmm2   gradient of a position
 ;   zmm3   codes
 ;   zmm4   1 in integer lanes
@@ -36,16 +36,11 @@
 
 default rel
 
-section .rodata align=64
-align 64
-unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512.integer_one:         ;
-    times 16 dd 0x1
-
 section .text align=64
 global unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:function
 unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:
     vpxord zmm1, zmm1, zmm1
-    vmovups zmm4, [rel unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512.integer_one]
+    vmovups zmm4, [rel .integer_one]
     vpxord zmm5, zmm5, zmm5
     sub r9, r8
     ; the slice's first sample
@@ -62,7 +57,7 @@ unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:
     jz .n_end
 .n:
     vmovups zmm0, [rdi]                                       ; dy: V channels of a pixel
-    vcmpps k1, zmm1, [rsi], 1                                 ; y > 0
+    vcmpltps k1, zmm1, [rsi]                                  ; y > 0
     vmovaps zmm0{k1}{z}, zmm0
     vpmovzxbd zmm3, oword [rdx]                               ; codes: V bytes to integer lanes
     vpcmpeqd k2, zmm3, zmm5
@@ -91,5 +86,10 @@ unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 16 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -11,9 +11,9 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx rcx r9 xmm0-7 flags
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   xmm0   gradient of a pixel
-;   xmm1   0
+;   xmm1   zero
 ;   xmm2   y > 0
 ;   xmm3   gradient of a position
 ;   xmm4   codes
@@ -36,16 +36,11 @@
 
 default rel
 
-section .rodata align=64
-align 64
-unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41.integer_one:         ;
-    times 4 dd 0x1
-
 section .text align=64
 global unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41:function
 unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41:
     xorps xmm1, xmm1
-    movups xmm6, [rel unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41.integer_one]
+    movups xmm6, [rel .integer_one]
     xorps xmm7, xmm7
     sub r9, r8
     ; the slice's first sample
@@ -63,7 +58,7 @@ unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41:
 .n:
     movups xmm0, [rdi]                                        ; dy: V channels of a pixel
     movaps xmm2, xmm1
-    cmpps xmm2, [rsi], 1                                      ; y > 0
+    cmpltps xmm2, [rsi]                                       ; y > 0
     andps xmm0, xmm2
     pmovzxbd xmm4, dword [rdx]                                ; codes: V bytes to integer lanes
     movaps xmm5, xmm4
@@ -99,5 +94,10 @@ unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41:
     jnz .n
 .n_end:
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 4 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

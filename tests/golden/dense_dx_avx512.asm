@@ -10,7 +10,7 @@
 ;   r8   begin   r9 end: slice of vectors of inputs, 0..1
 ; saves     none
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-2 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 samples x 1 vectors = 1 accumulators; 2 outputs an iteration
+; tile      1 sample x 1 vector = 1 accumulator; 2 outputs an iteration
 ;   zmm0   acc[0][0]
 ;   zmm1   w[0]
 ;   zmm2   dy[n][o]
@@ -45,7 +45,7 @@ dense_dx_n1f4_k1_f32_avx512:
 .k:
     mov rax, rdi
     mov r11, r10
-    ; acc[n][k] = 0 for 1 samples x 1 vectors of inputs
+    ; acc[n][k] = 0 for 1 sample x 1 vector of inputs
     vpxord zmm0, zmm0, zmm0
     mov rdx, rax
     mov rcx, rsi

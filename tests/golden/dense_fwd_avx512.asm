@@ -10,7 +10,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp r12
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-12 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 samples x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
+; tile      1 sample x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
 ;   zmm0   zero / acc[0][0]
 ;   zmm1   acc[0][1]
 ;   zmm2   acc[0][2]
@@ -80,7 +80,7 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx512:
     jz .n_g_end
 .n_g:
     mov r8, rax
-    ; acc[n][o] = 0 for 1 samples x 4 outputs
+    ; acc[n][o] = 0 for 1 sample x 4 outputs
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
     vpxord zmm2, zmm2, zmm2

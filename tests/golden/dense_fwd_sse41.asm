@@ -10,7 +10,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp r12
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 xmm0-12 flags
-; tile      1 samples x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
+; tile      1 sample x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
 ;   xmm0   acc[0][0]
 ;   xmm1   acc[0][1]
 ;   xmm2   acc[0][2]
@@ -68,7 +68,7 @@ dense_fwd_n1f4_k1_bias_relu_f32_sse41:
     jz .n_g_end
 .n_g:
     mov r8, rax
-    ; acc[n][o] = 0 for 1 samples x 4 outputs
+    ; acc[n][o] = 0 for 1 sample x 4 outputs
     xorps xmm0, xmm0
     xorps xmm1, xmm1
     xorps xmm2, xmm2

@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 ymm0-7 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      4 outputs x 1 vectors = 4 accumulators; 2 samples an iteration, blocks of 1 tiles
+; tile      4 outputs x 1 vector = 4 accumulators; 2 samples an iteration, blocks of 1 tile
 ;   ymm0   scalar / g[0][0]
 ;   ymm1   g[1][0]
 ;   ymm2   g[2][0]
@@ -45,10 +45,10 @@ global dense_dw_sgd_n1f4_k1_f32_avx2:function
 dense_dw_sgd_n1f4_k1_f32_avx2:
     push rbx
     push rbp
-    mov rax, rsp
+    mov rax, rsp                                              ; a frame of 64 B, aligned
     and rsp, -64
     sub rsp, 128
-    mov qword [rsp + 64], rax
+    mov qword [rsp + 64], rax                                 ; the caller's rsp
     cmp r8, r9
     jae .done
     ; the step's scalars, in every lane, on the frame
@@ -68,7 +68,7 @@ dense_dw_sgd_n1f4_k1_f32_avx2:
 .block_g:
     mov r10, rdi
     mov r8, rcx
-    ; g[o][k] = 0 for 4 outputs x 1 vectors of inputs
+    ; g[o][k] = 0 for 4 outputs x 1 vector of inputs
     vxorps ymm0, ymm0, ymm0
     vxorps ymm1, ymm1, ymm1
     vxorps ymm2, ymm2, ymm2

@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-7 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      4 outputs x 1 vectors = 4 accumulators; 2 samples an iteration, blocks of 1 tiles
+; tile      4 outputs x 1 vector = 4 accumulators; 2 samples an iteration, blocks of 1 tile
 ;   zmm0   scalar / g[0][0]
 ;   zmm1   g[1][0]
 ;   zmm2   g[2][0]
@@ -45,10 +45,10 @@ global dense_dw_sgd_n1f4_k1_f32_avx512:function
 dense_dw_sgd_n1f4_k1_f32_avx512:
     push rbx
     push rbp
-    mov rax, rsp
+    mov rax, rsp                                              ; a frame of 64 B, aligned
     and rsp, -64
     sub rsp, 128
-    mov qword [rsp + 64], rax
+    mov qword [rsp + 64], rax                                 ; the caller's rsp
     cmp r8, r9
     jae .done
     ; the step's scalars, in every lane, on the frame
@@ -68,7 +68,7 @@ dense_dw_sgd_n1f4_k1_f32_avx512:
 .block_g:
     mov r10, rdi
     mov r8, rcx
-    ; g[o][k] = 0 for 4 outputs x 1 vectors of inputs
+    ; g[o][k] = 0 for 4 outputs x 1 vector of inputs
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
     vpxord zmm2, zmm2, zmm2

@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 xmm0-8 flags
-; tile      4 outputs x 1 vectors = 4 accumulators; 2 samples an iteration, blocks of 1 tiles
+; tile      4 outputs x 1 vector = 4 accumulators; 2 samples an iteration, blocks of 1 tile
 ;   xmm0   scalar / g[0][0]
 ;   xmm1   g[1][0]
 ;   xmm2   g[2][0]
@@ -46,10 +46,10 @@ global dense_dw_sgd_n1f4_k1_f32_sse41:function
 dense_dw_sgd_n1f4_k1_f32_sse41:
     push rbx
     push rbp
-    mov rax, rsp
+    mov rax, rsp                                              ; a frame of 64 B, aligned
     and rsp, -64
     sub rsp, 128
-    mov qword [rsp + 64], rax
+    mov qword [rsp + 64], rax                                 ; the caller's rsp
     cmp r8, r9
     jae .done
     ; the step's scalars, in every lane, on the frame
@@ -70,7 +70,7 @@ dense_dw_sgd_n1f4_k1_f32_sse41:
 .block_g:
     mov r10, rdi
     mov r8, rcx
-    ; g[o][k] = 0 for 4 outputs x 1 vectors of inputs
+    ; g[o][k] = 0 for 4 outputs x 1 vector of inputs
     xorps xmm0, xmm0
     xorps xmm1, xmm1
     xorps xmm2, xmm2

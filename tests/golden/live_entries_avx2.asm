@@ -11,7 +11,7 @@
 ; saves     none
 ; clobbers  rax r10 rdi rsi rdx rcx r9 ymm0-3 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      16 channels of a pixel: one word of each of its 4 masks
-;   ymm0   0
+;   ymm0   zero
 ;   ymm1   comparison
 ;   ymm2   gradients of a block
 ;   ymm3   codes[0]
@@ -34,17 +34,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_1:          ; position 1
-    times 8 dd 0x1
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_2:          ; position 2
-    times 8 dd 0x2
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_3:          ; position 3
-    times 8 dd 0x3
-
 section .text align=64
 global conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2:function
 conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2:
@@ -64,22 +53,22 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2:
     ; a group of 1 channel blocks
     vmovups ymm2, [rdi]
     vmovups [rdx], ymm2
-    vcmpps ymm1, ymm2, ymm0, 4
+    vcmpneqps ymm1, ymm2, ymm0
     vmovmskps ecx, ymm1
     vpmovzxbd ymm3, qword [rsi]                               ; codes: V bytes to integer lanes
     vpcmpeqd ymm1, ymm3, ymm0
     vmovmskps r10d, ymm1
     and r10d, ecx
     mov [rax], r10
-    vpcmpeqd ymm1, ymm3, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_1]
+    vpcmpeqd ymm1, ymm3, [rel .position_1]
     vmovmskps r10d, ymm1
     and r10d, ecx
     mov [rax + 8], r10
-    vpcmpeqd ymm1, ymm3, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_2]
+    vpcmpeqd ymm1, ymm3, [rel .position_2]
     vmovmskps r10d, ymm1
     and r10d, ecx
     mov [rax + 16], r10
-    vpcmpeqd ymm1, ymm3, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2.position_3]
+    vpcmpeqd ymm1, ymm3, [rel .position_3]
     vmovmskps r10d, ymm1
     and r10d, ecx
     mov [rax + 24], r10
@@ -110,5 +99,16 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.position_1:          ; position 1
+    times 8 dd 0x1
+align 64
+.position_2:          ; position 2
+    times 8 dd 0x2
+align 64
+.position_3:          ; position 3
+    times 8 dd 0x3
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -11,7 +11,7 @@
 ; saves     none
 ; clobbers  rax r10 rdi rsi rdx rcx r9 zmm0-2 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      16 channels of a pixel: one word of each of its 4 masks
-;   zmm0   0
+;   zmm0   zero
 ;   zmm1   gradients of a block
 ;   zmm2   codes[0]
 ;   k1     comparison
@@ -34,17 +34,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512.position_1:          ; position 1
-    times 16 dd 0x1
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512.position_2:          ; position 2
-    times 16 dd 0x2
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512.position_3:          ; position 3
-    times 16 dd 0x3
-
 section .text align=64
 global conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512:function
 conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512:
@@ -64,22 +53,22 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512:
     ; a group of 1 channel blocks
     vmovups zmm1, [rdi]
     vmovups [rdx], zmm1
-    vcmpps k1, zmm1, zmm0, 4
+    vcmpneqps k1, zmm1, zmm0
     kmovw ecx, k1
     vpmovzxbd zmm2, oword [rsi]                               ; codes: V bytes to integer lanes
     vpcmpeqd k1, zmm2, zmm0
     kmovw r10d, k1
     and r10d, ecx
     mov [rax], r10
-    vpcmpeqd k1, zmm2, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512.position_1]
+    vpcmpeqd k1, zmm2, [rel .position_1]
     kmovw r10d, k1
     and r10d, ecx
     mov [rax + 8], r10
-    vpcmpeqd k1, zmm2, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512.position_2]
+    vpcmpeqd k1, zmm2, [rel .position_2]
     kmovw r10d, k1
     and r10d, ecx
     mov [rax + 16], r10
-    vpcmpeqd k1, zmm2, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512.position_3]
+    vpcmpeqd k1, zmm2, [rel .position_3]
     kmovw r10d, k1
     and r10d, ecx
     mov [rax + 24], r10
@@ -110,5 +99,16 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.position_1:          ; position 1
+    times 16 dd 0x1
+align 64
+.position_2:          ; position 2
+    times 16 dd 0x2
+align 64
+.position_3:          ; position 3
+    times 16 dd 0x3
 
 section .note.GNU-stack noalloc noexec nowrite progbits

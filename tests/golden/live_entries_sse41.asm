@@ -11,7 +11,7 @@
 ; saves     none
 ; clobbers  rax r10 rdi rsi rdx rcx r9 xmm0-3 flags
 ; tile      16 channels of a pixel: one word of each of its 4 masks
-;   xmm0   0
+;   xmm0   zero
 ;   xmm1   comparison
 ;   xmm2   gradients of a block
 ;   xmm3   codes[0]
@@ -34,17 +34,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_1:          ; position 1
-    times 4 dd 0x1
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_2:          ; position 2
-    times 4 dd 0x2
-align 64
-conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_3:          ; position 3
-    times 4 dd 0x3
-
 section .text align=64
 global conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41:function
 conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41:
@@ -65,7 +54,7 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41:
     movups xmm2, [rdi]
     movups [rdx], xmm2
     movaps xmm1, xmm2
-    cmpps xmm1, xmm0, 4
+    cmpneqps xmm1, xmm0
     movmskps ecx, xmm1
     pmovzxbd xmm3, dword [rsi]                                ; codes: V bytes to integer lanes
     movaps xmm1, xmm3
@@ -74,17 +63,17 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41:
     and r10d, ecx
     mov [rax], r10
     movaps xmm1, xmm3
-    pcmpeqd xmm1, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_1]
+    pcmpeqd xmm1, [rel .position_1]
     movmskps r10d, xmm1
     and r10d, ecx
     mov [rax + 8], r10
     movaps xmm1, xmm3
-    pcmpeqd xmm1, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_2]
+    pcmpeqd xmm1, [rel .position_2]
     movmskps r10d, xmm1
     and r10d, ecx
     mov [rax + 16], r10
     movaps xmm1, xmm3
-    pcmpeqd xmm1, [rel conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41.position_3]
+    pcmpeqd xmm1, [rel .position_3]
     movmskps r10d, xmm1
     and r10d, ecx
     mov [rax + 24], r10
@@ -114,5 +103,16 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41:
     jnz .n
 .n_end:
     ret
+
+section .rodata align=64
+align 64
+.position_1:          ; position 1
+    times 4 dd 0x1
+align 64
+.position_2:          ; position 2
+    times 4 dd 0x2
+align 64
+.position_3:          ; position 3
+    times 4 dd 0x3
 
 section .note.GNU-stack noalloc noexec nowrite progbits

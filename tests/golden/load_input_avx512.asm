@@ -28,17 +28,9 @@
 ;   n (samples in the slice)
 ;     c (1x)
 ;       h (1x)
-; a run of 3 contiguous pixels: 1 a channel step, 1 channel steps
+; 1 step of channels with one scale and shift, each 1 run of 3 contiguous pixels
 
 default rel
-
-section .rodata align=64
-align 64
-load_input_n2c1h1w3_rows_f32_avx512.scale:               ; 0.00392156862745098
-    times 16 dd 0x3b808081
-align 64
-load_input_n2c1h1w3_rows_f32_avx512.shift:               ; 0.0
-    times 16 dd 0x0
 
 section .text align=64
 global load_input_n2c1h1w3_rows_f32_avx512:function
@@ -47,8 +39,8 @@ load_input_n2c1h1w3_rows_f32_avx512:
     lea rsi, [rsi + r8*4]
     imul r8, r8, 64
     add rdx, r8
-    vmovups zmm0, [rel load_input_n2c1h1w3_rows_f32_avx512.scale]
-    vmovups zmm1, [rel load_input_n2c1h1w3_rows_f32_avx512.shift]
+    vmovups zmm0, [rel .scale]
+    vmovups zmm1, [rel .shift]
     test r9, r9
     jz .n_end
 .n:
@@ -82,5 +74,13 @@ load_input_n2c1h1w3_rows_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.scale:               ; 0.00392156862745098
+    times 16 dd 0x3b808081
+align 64
+.shift:               ; 0.0
+    times 16 dd 0x0
 
 section .note.GNU-stack noalloc noexec nowrite progbits

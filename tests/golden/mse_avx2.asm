@@ -15,7 +15,7 @@
 ; tile      1 sample, 1 vector of 8
 ;   ymm0   1 / present
 ;   ymm1   label
-;   ymm2   1
+;   ymm2   one
 ;   ymm3   sum of losses
 ;   ymm4   z, then dz
 ;   ymm5   loss
@@ -36,23 +36,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-mse_n1f1_f32_avx2.class:               ; class of every position
-    dd 0x3f800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000
-align 64
-mse_n1f1_f32_avx2.padding:             ; -infinity where no output is
-    dd 0x0, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000
-align 64
-mse_n1f1_f32_avx2.slope_scale:         ; 2.0
-    times 8 dd 0x40000000
-align 64
-mse_n1f1_f32_avx2.one:                 ; 1.0
-    times 8 dd 0x3f800000
-align 64
-mse_n1f1_f32_avx2.threshold:           ; 0.5
-    times 8 dd 0x3f000000
-
 section .text align=64
 global mse_n1f1_f32_avx2:function
 mse_n1f1_f32_avx2:
@@ -63,8 +46,8 @@ mse_n1f1_f32_avx2:
     sub r9, r8
     mov r10d, [rcx + 8]
     vbroadcastss ymm0, [rcx]
-    vmulps ymm0, ymm0, [rel mse_n1f1_f32_avx2.slope_scale]
-    vmovups ymm2, [rel mse_n1f1_f32_avx2.one]
+    vmulps ymm0, ymm0, [rel .slope_scale]
+    vmovups ymm2, [rel .one]
     test r9, r9
     jz .n_end
 .n:
@@ -74,16 +57,16 @@ mse_n1f1_f32_avx2:
     vcvtdq2ps ymm1, ymm1
     ; prediction: z > 0.5
     vmovss xmm4, [rdi]
-    vmovups ymm7, [rel mse_n1f1_f32_avx2.threshold]
-    vcmpps ymm6, ymm7, ymm4, 1
+    vmovups ymm7, [rel .threshold]
+    vcmpltps ymm6, ymm7, ymm4
     vmovmskps eax, ymm6
     and eax, 1
     mov [rcx + r8*4 + 128], eax
     ; losses and slopes
     vxorps ymm3, ymm3, ymm3
     vmovups ymm4, [rdi]
-    vmovups ymm5, [rel mse_n1f1_f32_avx2.class]
-    vcmpps ymm6, ymm5, ymm1, 0
+    vmovups ymm5, [rel .class]
+    vcmpeqps ymm6, ymm5, ymm1
     vandps ymm5, ymm2, ymm6
     vsubps ymm4, ymm4, ymm5
     vmulps ymm5, ymm4, ymm4
@@ -115,5 +98,22 @@ mse_n1f1_f32_avx2:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.class:               ; class of every position
+    dd 0x3f800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000
+align 64
+.padding:             ; -infinity where no output is
+    dd 0x0, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000
+align 64
+.slope_scale:         ; 2.0
+    times 8 dd 0x40000000
+align 64
+.one:                 ; 1.0
+    times 8 dd 0x3f800000
+align 64
+.threshold:           ; 0.5
+    times 8 dd 0x3f000000
 
 section .note.GNU-stack noalloc noexec nowrite progbits

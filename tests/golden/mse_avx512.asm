@@ -15,7 +15,7 @@
 ; tile      1 sample, 1 vector of 16
 ;   zmm0   1 / present
 ;   zmm1   label
-;   zmm2   1
+;   zmm2   one
 ;   zmm3   sum of losses
 ;   zmm4   z, then dz
 ;   zmm5   loss
@@ -36,23 +36,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-mse_n1f1_f32_avx512.class:               ; class of every position
-    dd 0x3f800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000
-align 64
-mse_n1f1_f32_avx512.padding:             ; -infinity where no output is
-    dd 0x0, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000
-align 64
-mse_n1f1_f32_avx512.slope_scale:         ; 2.0
-    times 16 dd 0x40000000
-align 64
-mse_n1f1_f32_avx512.one:                 ; 1.0
-    times 16 dd 0x3f800000
-align 64
-mse_n1f1_f32_avx512.threshold:           ; 0.5
-    times 16 dd 0x3f000000
-
 section .text align=64
 global mse_n1f1_f32_avx512:function
 mse_n1f1_f32_avx512:
@@ -63,8 +46,8 @@ mse_n1f1_f32_avx512:
     sub r9, r8
     mov r10d, [rcx + 8]
     vbroadcastss zmm0, [rcx]
-    vmulps zmm0, zmm0, [rel mse_n1f1_f32_avx512.slope_scale]
-    vmovups zmm2, [rel mse_n1f1_f32_avx512.one]
+    vmulps zmm0, zmm0, [rel .slope_scale]
+    vmovups zmm2, [rel .one]
     test r9, r9
     jz .n_end
 .n:
@@ -74,16 +57,16 @@ mse_n1f1_f32_avx512:
     vcvtdq2ps zmm1, zmm1
     ; prediction: z > 0.5
     vmovss xmm4, [rdi]
-    vmovups zmm6, [rel mse_n1f1_f32_avx512.threshold]
-    vcmpps k1, zmm6, zmm4, 1
+    vmovups zmm6, [rel .threshold]
+    vcmpltps k1, zmm6, zmm4
     kmovw eax, k1
     and eax, 1
     mov [rcx + r8*4 + 128], eax
     ; losses and slopes
     vpxord zmm3, zmm3, zmm3
     vmovups zmm4, [rdi]
-    vmovups zmm5, [rel mse_n1f1_f32_avx512.class]
-    vcmpps k1, zmm5, zmm1, 0
+    vmovups zmm5, [rel .class]
+    vcmpeqps k1, zmm5, zmm1
     vmovaps zmm5{k1}{z}, zmm2
     vsubps zmm4, zmm4, zmm5
     vmulps zmm5, zmm4, zmm4
@@ -117,5 +100,22 @@ mse_n1f1_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.class:               ; class of every position
+    dd 0x3f800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000, 0xbf800000
+align 64
+.padding:             ; -infinity where no output is
+    dd 0x0, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000, 0xff800000
+align 64
+.slope_scale:         ; 2.0
+    times 16 dd 0x40000000
+align 64
+.one:                 ; 1.0
+    times 16 dd 0x3f800000
+align 64
+.threshold:           ; 0.5
+    times 16 dd 0x3f000000
 
 section .note.GNU-stack noalloc noexec nowrite progbits

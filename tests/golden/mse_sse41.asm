@@ -15,7 +15,7 @@
 ; tile      1 sample, 1 vector of 4
 ;   xmm0   1 / present
 ;   xmm1   label
-;   xmm2   1
+;   xmm2   one
 ;   xmm3   sum of losses
 ;   xmm4   z, then dz
 ;   xmm5   loss
@@ -36,23 +36,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-mse_n1f1_f32_sse41.class:               ; class of every position
-    dd 0x3f800000, 0xbf800000, 0xbf800000, 0xbf800000
-align 64
-mse_n1f1_f32_sse41.padding:             ; -infinity where no output is
-    dd 0x0, 0xff800000, 0xff800000, 0xff800000
-align 64
-mse_n1f1_f32_sse41.slope_scale:         ; 2.0
-    times 4 dd 0x40000000
-align 64
-mse_n1f1_f32_sse41.one:                 ; 1.0
-    times 4 dd 0x3f800000
-align 64
-mse_n1f1_f32_sse41.threshold:           ; 0.5
-    times 4 dd 0x3f000000
-
 section .text align=64
 global mse_n1f1_f32_sse41:function
 mse_n1f1_f32_sse41:
@@ -64,8 +47,8 @@ mse_n1f1_f32_sse41:
     mov r10d, [rcx + 8]
     movss xmm0, [rcx]
     shufps xmm0, xmm0, 0
-    mulps xmm0, [rel mse_n1f1_f32_sse41.slope_scale]
-    movups xmm2, [rel mse_n1f1_f32_sse41.one]
+    mulps xmm0, [rel .slope_scale]
+    movups xmm2, [rel .one]
     test r9, r9
     jz .n_end
 .n:
@@ -76,18 +59,18 @@ mse_n1f1_f32_sse41:
     cvtdq2ps xmm1, xmm1
     ; prediction: z > 0.5
     movss xmm4, [rdi]
-    movups xmm7, [rel mse_n1f1_f32_sse41.threshold]
+    movups xmm7, [rel .threshold]
     movaps xmm6, xmm7
-    cmpps xmm6, xmm4, 1
+    cmpltps xmm6, xmm4
     movmskps eax, xmm6
     and eax, 1
     mov [rcx + r8*4 + 128], eax
     ; losses and slopes
     xorps xmm3, xmm3
     movups xmm4, [rdi]
-    movups xmm5, [rel mse_n1f1_f32_sse41.class]
+    movups xmm5, [rel .class]
     movaps xmm6, xmm5
-    cmpps xmm6, xmm1, 0
+    cmpeqps xmm6, xmm1
     movaps xmm5, xmm2
     andps xmm5, xmm6
     subps xmm4, xmm5
@@ -120,5 +103,22 @@ mse_n1f1_f32_sse41:
     jnz .n
 .n_end:
     ret
+
+section .rodata align=64
+align 64
+.class:               ; class of every position
+    dd 0x3f800000, 0xbf800000, 0xbf800000, 0xbf800000
+align 64
+.padding:             ; -infinity where no output is
+    dd 0x0, 0xff800000, 0xff800000, 0xff800000
+align 64
+.slope_scale:         ; 2.0
+    times 4 dd 0x40000000
+align 64
+.one:                 ; 1.0
+    times 4 dd 0x3f800000
+align 64
+.threshold:           ; 0.5
+    times 4 dd 0x3f000000
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -10,9 +10,9 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 ymm0-6 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   ymm0   gradient of a pixel
-;   ymm1   0
+;   ymm1   zero
 ;   ymm2   gradient of a position
 ;   ymm3   codes
 ;   ymm4   is the position
@@ -33,16 +33,11 @@
 
 default rel
 
-section .rodata align=64
-align 64
-pool_bwd_n1c8h2w2_maxpool2_f32_avx2.integer_one:         ;
-    times 8 dd 0x1
-
 section .text align=64
 global pool_bwd_n1c8h2w2_maxpool2_f32_avx2:function
 pool_bwd_n1c8h2w2_maxpool2_f32_avx2:
     vxorps ymm1, ymm1, ymm1
-    vmovups ymm5, [rel pool_bwd_n1c8h2w2_maxpool2_f32_avx2.integer_one]
+    vmovups ymm5, [rel .integer_one]
     vxorps ymm6, ymm6, ymm6
     sub r9, r8
     ; the slice's first sample
@@ -81,5 +76,10 @@ pool_bwd_n1c8h2w2_maxpool2_f32_avx2:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 8 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -10,9 +10,9 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 zmm0-5 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   zmm0   gradient of a pixel
-;   zmm1   0
+;   zmm1   zero
 ;   zmm2   gradient of a position
 ;   zmm3   codes
 ;   zmm4   1 in integer lanes
@@ -33,16 +33,11 @@
 
 default rel
 
-section .rodata align=64
-align 64
-pool_bwd_n1c16h2w2_maxpool2_f32_avx512.integer_one:         ;
-    times 16 dd 0x1
-
 section .text align=64
 global pool_bwd_n1c16h2w2_maxpool2_f32_avx512:function
 pool_bwd_n1c16h2w2_maxpool2_f32_avx512:
     vpxord zmm1, zmm1, zmm1
-    vmovups zmm4, [rel pool_bwd_n1c16h2w2_maxpool2_f32_avx512.integer_one]
+    vmovups zmm4, [rel .integer_one]
     vpxord zmm5, zmm5, zmm5
     sub r9, r8
     ; the slice's first sample
@@ -81,5 +76,10 @@ pool_bwd_n1c16h2w2_maxpool2_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 16 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

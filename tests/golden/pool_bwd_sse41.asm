@@ -10,9 +10,9 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 xmm0-6 flags
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   xmm0   gradient of a pixel
-;   xmm1   0
+;   xmm1   zero
 ;   xmm2   gradient of a position
 ;   xmm3   codes
 ;   xmm4   is the position
@@ -33,16 +33,11 @@
 
 default rel
 
-section .rodata align=64
-align 64
-pool_bwd_n1c4h2w2_maxpool2_f32_sse41.integer_one:         ;
-    times 4 dd 0x1
-
 section .text align=64
 global pool_bwd_n1c4h2w2_maxpool2_f32_sse41:function
 pool_bwd_n1c4h2w2_maxpool2_f32_sse41:
     xorps xmm1, xmm1
-    movups xmm5, [rel pool_bwd_n1c4h2w2_maxpool2_f32_sse41.integer_one]
+    movups xmm5, [rel .integer_one]
     xorps xmm6, xmm6
     sub r9, r8
     ; the slice's first sample
@@ -88,5 +83,10 @@ pool_bwd_n1c4h2w2_maxpool2_f32_sse41:
     jnz .n
 .n_end:
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 4 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -11,7 +11,7 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 ymm0-6 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   ymm0   maximum[0]
 ;   ymm1   code[0]
 ;   ymm2   x at the position
@@ -33,15 +33,10 @@
 
 default rel
 
-section .rodata align=64
-align 64
-pool_fwd_n1c8h2w2_maxpool2_f32_avx2.integer_one:         ;
-    times 8 dd 0x1
-
 section .text align=64
 global pool_fwd_n1c8h2w2_maxpool2_f32_avx2:function
 pool_fwd_n1c8h2w2_maxpool2_f32_avx2:
-    vmovups ymm4, [rel pool_fwd_n1c8h2w2_maxpool2_f32_avx2.integer_one]
+    vmovups ymm4, [rel .integer_one]
     sub r9, r8
     ; the slice's first sample
     imul rax, r8, 128
@@ -58,17 +53,17 @@ pool_fwd_n1c8h2w2_maxpool2_f32_avx2:
     vxorps ymm1, ymm1, ymm1
     vpaddd ymm3, ymm3, ymm4
     vmovups ymm2, [rdi + 32]
-    vcmpps ymm5, ymm0, ymm2, 1                                ; only a larger element replaces the first maximum
+    vcmpltps ymm5, ymm0, ymm2                                 ; only a larger element replaces the first maximum
     vmaxps ymm0, ymm0, ymm2
     vblendvps ymm1, ymm1, ymm3, ymm5
     vpaddd ymm3, ymm3, ymm4
     vmovups ymm2, [rdi + 64]
-    vcmpps ymm5, ymm0, ymm2, 1                                ; only a larger element replaces the first maximum
+    vcmpltps ymm5, ymm0, ymm2                                 ; only a larger element replaces the first maximum
     vmaxps ymm0, ymm0, ymm2
     vblendvps ymm1, ymm1, ymm3, ymm5
     vpaddd ymm3, ymm3, ymm4
     vmovups ymm2, [rdi + 96]
-    vcmpps ymm5, ymm0, ymm2, 1                                ; only a larger element replaces the first maximum
+    vcmpltps ymm5, ymm0, ymm2                                 ; only a larger element replaces the first maximum
     vmaxps ymm0, ymm0, ymm2
     vblendvps ymm1, ymm1, ymm3, ymm5
     vmovups [rsi], ymm0
@@ -85,5 +80,10 @@ pool_fwd_n1c8h2w2_maxpool2_f32_avx2:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 8 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -11,7 +11,7 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 zmm0-4 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   zmm0   maximum[0]
 ;   zmm1   code[0]
 ;   zmm2   x at the position
@@ -32,15 +32,10 @@
 
 default rel
 
-section .rodata align=64
-align 64
-pool_fwd_n1c16h2w2_maxpool2_f32_avx512.integer_one:         ;
-    times 16 dd 0x1
-
 section .text align=64
 global pool_fwd_n1c16h2w2_maxpool2_f32_avx512:function
 pool_fwd_n1c16h2w2_maxpool2_f32_avx512:
-    vmovups zmm4, [rel pool_fwd_n1c16h2w2_maxpool2_f32_avx512.integer_one]
+    vmovups zmm4, [rel .integer_one]
     sub r9, r8
     ; the slice's first sample
     imul rax, r8, 256
@@ -57,17 +52,17 @@ pool_fwd_n1c16h2w2_maxpool2_f32_avx512:
     vpxord zmm1, zmm1, zmm1
     vpaddd zmm3, zmm3, zmm4
     vmovups zmm2, [rdi + 64]
-    vcmpps k1, zmm0, zmm2, 1                                  ; only a larger element replaces the first maximum
+    vcmpltps k1, zmm0, zmm2                                   ; only a larger element replaces the first maximum
     vmaxps zmm0, zmm0, zmm2
     vblendmps zmm1{k1}, zmm1, zmm3
     vpaddd zmm3, zmm3, zmm4
     vmovups zmm2, [rdi + 128]
-    vcmpps k1, zmm0, zmm2, 1                                  ; only a larger element replaces the first maximum
+    vcmpltps k1, zmm0, zmm2                                   ; only a larger element replaces the first maximum
     vmaxps zmm0, zmm0, zmm2
     vblendmps zmm1{k1}, zmm1, zmm3
     vpaddd zmm3, zmm3, zmm4
     vmovups zmm2, [rdi + 192]
-    vcmpps k1, zmm0, zmm2, 1                                  ; only a larger element replaces the first maximum
+    vcmpltps k1, zmm0, zmm2                                   ; only a larger element replaces the first maximum
     vmaxps zmm0, zmm0, zmm2
     vblendmps zmm1{k1}, zmm1, zmm3
     vmovups [rsi], zmm0
@@ -81,5 +76,10 @@ pool_fwd_n1c16h2w2_maxpool2_f32_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 16 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -11,7 +11,7 @@
 ;   r8   begin   r9 end: slice of samples, of 1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 xmm0-6 flags
-; tile      1 pooled pixels x 4 window positions unrolled
+; tile      1 pooled pixel x 4 window positions unrolled
 ;   xmm0   maximum[0]
 ;   xmm1   code[0]
 ;   xmm2   x at the position
@@ -33,15 +33,10 @@
 
 default rel
 
-section .rodata align=64
-align 64
-pool_fwd_n1c4h2w2_maxpool2_f32_sse41.integer_one:         ;
-    times 4 dd 0x1
-
 section .text align=64
 global pool_fwd_n1c4h2w2_maxpool2_f32_sse41:function
 pool_fwd_n1c4h2w2_maxpool2_f32_sse41:
-    movups xmm4, [rel pool_fwd_n1c4h2w2_maxpool2_f32_sse41.integer_one]
+    movups xmm4, [rel .integer_one]
     sub r9, r8
     ; the slice's first sample
     imul rax, r8, 64
@@ -59,7 +54,7 @@ pool_fwd_n1c4h2w2_maxpool2_f32_sse41:
     paddd xmm3, xmm4
     movups xmm2, [rdi + 16]
     movaps xmm5, xmm0
-    cmpps xmm5, xmm2, 1                                       ; only a larger element replaces the first maximum
+    cmpltps xmm5, xmm2                                        ; only a larger element replaces the first maximum
     maxps xmm0, xmm2
     movaps xmm6, xmm3
     xorps xmm6, xmm1
@@ -68,7 +63,7 @@ pool_fwd_n1c4h2w2_maxpool2_f32_sse41:
     paddd xmm3, xmm4
     movups xmm2, [rdi + 32]
     movaps xmm5, xmm0
-    cmpps xmm5, xmm2, 1                                       ; only a larger element replaces the first maximum
+    cmpltps xmm5, xmm2                                        ; only a larger element replaces the first maximum
     maxps xmm0, xmm2
     movaps xmm6, xmm3
     xorps xmm6, xmm1
@@ -77,7 +72,7 @@ pool_fwd_n1c4h2w2_maxpool2_f32_sse41:
     paddd xmm3, xmm4
     movups xmm2, [rdi + 48]
     movaps xmm5, xmm0
-    cmpps xmm5, xmm2, 1                                       ; only a larger element replaces the first maximum
+    cmpltps xmm5, xmm2                                        ; only a larger element replaces the first maximum
     maxps xmm0, xmm2
     movaps xmm6, xmm3
     xorps xmm6, xmm1
@@ -95,5 +90,10 @@ pool_fwd_n1c4h2w2_maxpool2_f32_sse41:
     jnz .n
 .n_end:
     ret
+
+section .rodata align=64
+align 64
+.integer_one:         ;
+    times 4 dd 0x1
 
 section .note.GNU-stack noalloc noexec nowrite progbits

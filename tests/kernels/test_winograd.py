@@ -20,7 +20,7 @@ from asmgen.plan.specs import (
     WinogradWeights,
 )
 from asmgen.plan.winograd import TRANSFORMS
-from asmgen.tile.winograd import MAX_FRAME_BYTES, choose_tile, winograd_size
+from asmgen.tile.winograd import MAX_FRAME_BYTES, algorithms, choose_tile
 
 Shape = tuple[int, int, int, int]  # n, c, h, w; or top, bottom, left, right
 RELU, LEAKY = Activation("relu"), Activation("leaky_relu", 0.1)
@@ -184,21 +184,21 @@ def test_tile_of_a_middle_layer(isa: str, m: int) -> None:
         assert all(product.tiles * product.vectors + 2 <= level.n_vregs for product in group.products)
     v, p = tile.scratch(spec.u)
     assert v.size_bytes + max(layout.size_bytes for layout in p) <= MAX_FRAME_BYTES
-    assert winograd_size(spec.conv, level) is not None
-    assert winograd_size(spec.conv, level, backward=True) is not None
+    assert algorithms(spec.conv, level)[0].tile
+    assert algorithms(spec.conv, level, backward=True)[0].tile
 
 
 def test_where_winograd_pays(isa: str) -> None:
     level = ISAS[isa]
-    assert winograd_size(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level) == 4
-    assert winograd_size(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level, (2,)) == 2
-    assert winograd_size(forward_spec(isa, "float32", 4, (16, 1, 32, 32), 8).conv, level) is None
-    assert winograd_size(forward_spec(isa, "float32", 2, (16, 64, 3, 3), 64).conv, level) is None
+    assert algorithms(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level)[0].tile == 4
+    assert algorithms(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level, (2,))[0].tile == 2
+    assert algorithms(forward_spec(isa, "float32", 4, (16, 1, 32, 32), 8).conv, level)[0].tile is None
+    assert algorithms(forward_spec(isa, "float32", 2, (16, 64, 3, 3), 64).conv, level)[0].tile is None
 
 
 def test_more_channels_than_a_frame_takes_are_refused() -> None:
     spec = forward_spec("avx512", "float64", 4, (1, 300 * V, 4, 4), 8)
-    assert winograd_size(spec.conv, ISAS["avx512"]) is None
+    assert algorithms(spec.conv, ISAS["avx512"])[0].tile is None
     with pytest.raises(ValueError, match="the transforms of a tile need a frame above"):
         choose_tile(spec, ISAS["avx512"])
 

@@ -12,7 +12,7 @@
 ; clobbers  rax rdi rsi rdx r9 zmm0-2 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 vectors a trip
 ;   zmm0   dx
-;   zmm1   1
+;   zmm1   one
 ;   zmm2   y
 ;   rax    offset
 ;   rdi    dy
@@ -28,11 +28,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-act_bwd_n32f32_sigmoid_f64_avx512.one:                 ; 1.0
-    times 8 dq 0x3ff0000000000000
-
 section .text align=64
 global act_bwd_n32f32_sigmoid_f64_avx512:function
 act_bwd_n32f32_sigmoid_f64_avx512:
@@ -44,7 +39,7 @@ act_bwd_n32f32_sigmoid_f64_avx512:
     imul rax, r8, 256
     lea rdx, [rdx + rax*1]
     sub r9, r8
-    vmovupd zmm1, [rel act_bwd_n32f32_sigmoid_f64_avx512.one]
+    vmovupd zmm1, [rel .one]
     test r9, r9
     jz .n_end
 .n:
@@ -76,5 +71,10 @@ act_bwd_n32f32_sigmoid_f64_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.one:                 ; 1.0
+    times 8 dq 0x3ff0000000000000
 
 section .note.GNU-stack noalloc noexec nowrite progbits

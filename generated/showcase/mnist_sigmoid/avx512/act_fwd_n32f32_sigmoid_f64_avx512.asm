@@ -9,7 +9,7 @@
 ;   r8   begin   r9 end: slice of samples, 0..32
 ; saves     none
 ; clobbers  rax rdi rsi r9 zmm0-5 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      1 vectors a trip
+; tile      1 vector a trip
 ;   zmm0   y
 ;   zmm1   2^(n-1) / d = fl(1 + x) / 1 - y
 ;   zmm2   2(e^r - 1) / 1 - y
@@ -30,68 +30,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.zero:                ; 0.0
-    times 8 dq 0x0
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.sign_bit:            ; the sign bit
-    times 8 dq 0x8000000000000000
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.round:               ; rounds to an integer
-    times 8 dq 0x43380000000003fe
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_low:             ; -708.3
-    times 8 dq 0xc086226666666666
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_high:            ; 710.0
-    times 8 dq 0x4086300000000000
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.log2e:               ; 1.4426950408889634
-    times 8 dq 0x3ff71547652b82fe
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.ln2_high:            ; 0.6931471805592082
-    times 8 dq 0x3fe62e42fefa2000
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.ln2_low:             ; 7.371002565167799e-13
-    times 8 dq 0x3d69ef35793c7673
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c9:              ; 2.510038549551032e-08
-    times 8 dq 0x3e5af38a9b0ec855
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c8:              ; 2.7620088445409746e-07
-    times 8 dq 0x3e9289185613a3d6
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c7:              ; 2.7557268459997064e-06
-    times 8 dq 0x3ec71de0dae63bb3
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c6:              ; 2.4801521295954376e-05
-    times 8 dq 0x3efa019b90d2ae7a
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c5:              ; 0.00019841269863053618
-    times 8 dq 0x3f2a01a01a7c41d5
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c4:              ; 0.0013888888917213717
-    times 8 dq 0x3f56c16c1788bd90
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c3:              ; 0.008333333333330062
-    times 8 dq 0x3f811111111109b3
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c2:              ; 0.04166666666662413
-    times 8 dq 0x3fa5555555553d63
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c1:              ; 0.16666666666666669
-    times 8 dq 0x3fc5555555555556
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.exp_c0:              ; 0.5000000000000001
-    times 8 dq 0x3fe0000000000001
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.two:                 ; 2.0
-    times 8 dq 0x4000000000000000
-align 64
-act_fwd_n32f32_sigmoid_f64_avx512.one:                 ; 1.0
-    times 8 dq 0x3ff0000000000000
-
 section .text align=64
 global act_fwd_n32f32_sigmoid_f64_avx512:function
 act_fwd_n32f32_sigmoid_f64_avx512:
@@ -108,50 +46,50 @@ act_fwd_n32f32_sigmoid_f64_avx512:
 .n_c_h_w:
     vmovupd zmm0, [rdi]
     ; sigmoid: e = e^-|x|, y = e / (1 + e); y where x < 0, else 1 - y
-    vcmppd k1, zmm0, [rel act_fwd_n32f32_sigmoid_f64_avx512.zero], 1
-    vorpd zmm0, zmm0, [rel act_fwd_n32f32_sigmoid_f64_avx512.sign_bit]
+    vcmpltpd k1, zmm0, [rel .zero]
+    vorpd zmm0, zmm0, [rel .sign_bit]
     ; e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses
-    vmovupd zmm2, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_low]
+    vmovupd zmm2, [rel .exp_low]
     vmaxpd zmm2, zmm2, zmm0
-    vmovupd zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_high]
+    vmovupd zmm4, [rel .exp_high]
     vminpd zmm4, zmm4, zmm2
-    vmovupd zmm1, [rel act_fwd_n32f32_sigmoid_f64_avx512.round]
-    vfmadd231pd zmm1, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.log2e]
-    vsubpd zmm3, zmm1, [rel act_fwd_n32f32_sigmoid_f64_avx512.round]
+    vmovupd zmm1, [rel .round]
+    vfmadd231pd zmm1, zmm4, [rel .log2e]
+    vsubpd zmm3, zmm1, [rel .round]
     vpsllq zmm1, zmm1, 52                                     ; 2^(n-1)
-    vfnmadd231pd zmm4, zmm3, [rel act_fwd_n32f32_sigmoid_f64_avx512.ln2_high]
-    vmulpd zmm3, zmm3, [rel act_fwd_n32f32_sigmoid_f64_avx512.ln2_low]
+    vfnmadd231pd zmm4, zmm3, [rel .ln2_high]
+    vmulpd zmm3, zmm3, [rel .ln2_low]
     vmovapd zmm5, zmm4
     vsubpd zmm4, zmm4, zmm3
     vsubpd zmm5, zmm5, zmm4
     vsubpd zmm5, zmm5, zmm3
     vaddpd zmm5, zmm5, zmm5
-    vmovupd zmm2, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c9]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c8]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c7]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c6]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c5]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c4]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c3]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c2]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c1]
-    vfmadd213pd zmm2, zmm4, [rel act_fwd_n32f32_sigmoid_f64_avx512.exp_c0]
+    vmovupd zmm2, [rel .exp_c9]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c8]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c7]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c6]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c5]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c4]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c3]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c2]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c1]
+    vfmadd213pd zmm2, zmm4, [rel .exp_c0]
     vaddpd zmm0, zmm4, zmm4
     vmulpd zmm2, zmm2, zmm0
     vfmadd213pd zmm2, zmm4, zmm5
     vaddpd zmm2, zmm2, zmm0                                   ; 2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)
-    vaddpd zmm0, zmm2, [rel act_fwd_n32f32_sigmoid_f64_avx512.two]
+    vaddpd zmm0, zmm2, [rel .two]
     vmulpd zmm0, zmm0, zmm1
     ; y = x / d, d = 1 + x, put right by what d lost
-    vaddpd zmm1, zmm0, [rel act_fwd_n32f32_sigmoid_f64_avx512.one]
-    vsubpd zmm2, zmm1, [rel act_fwd_n32f32_sigmoid_f64_avx512.one]
+    vaddpd zmm1, zmm0, [rel .one]
+    vsubpd zmm2, zmm1, [rel .one]
     vsubpd zmm3, zmm0, zmm2
     vdivpd zmm0, zmm0, zmm1
-    vmovupd zmm2, [rel act_fwd_n32f32_sigmoid_f64_avx512.one]
+    vmovupd zmm2, [rel .one]
     vsubpd zmm2, zmm2, zmm0
     vmulpd zmm3, zmm3, zmm0
     vfnmadd231pd zmm0, zmm3, zmm2
-    vmovupd zmm1, [rel act_fwd_n32f32_sigmoid_f64_avx512.one]
+    vmovupd zmm1, [rel .one]
     vsubpd zmm1, zmm1, zmm0
     vblendmpd zmm0{k1}, zmm1, zmm0
     vmovupd [rsi], zmm0
@@ -164,5 +102,67 @@ act_fwd_n32f32_sigmoid_f64_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.zero:                ; 0.0
+    times 8 dq 0x0
+align 64
+.sign_bit:            ; the sign bit
+    times 8 dq 0x8000000000000000
+align 64
+.round:               ; rounds to an integer
+    times 8 dq 0x43380000000003fe
+align 64
+.exp_low:             ; -708.3
+    times 8 dq 0xc086226666666666
+align 64
+.exp_high:            ; 710.0
+    times 8 dq 0x4086300000000000
+align 64
+.log2e:               ; 1.4426950408889634
+    times 8 dq 0x3ff71547652b82fe
+align 64
+.ln2_high:            ; 0.6931471805592082
+    times 8 dq 0x3fe62e42fefa2000
+align 64
+.ln2_low:             ; 7.371002565167799e-13
+    times 8 dq 0x3d69ef35793c7673
+align 64
+.exp_c9:              ; 2.510038549551032e-08
+    times 8 dq 0x3e5af38a9b0ec855
+align 64
+.exp_c8:              ; 2.7620088445409746e-07
+    times 8 dq 0x3e9289185613a3d6
+align 64
+.exp_c7:              ; 2.7557268459997064e-06
+    times 8 dq 0x3ec71de0dae63bb3
+align 64
+.exp_c6:              ; 2.4801521295954376e-05
+    times 8 dq 0x3efa019b90d2ae7a
+align 64
+.exp_c5:              ; 0.00019841269863053618
+    times 8 dq 0x3f2a01a01a7c41d5
+align 64
+.exp_c4:              ; 0.0013888888917213717
+    times 8 dq 0x3f56c16c1788bd90
+align 64
+.exp_c3:              ; 0.008333333333330062
+    times 8 dq 0x3f811111111109b3
+align 64
+.exp_c2:              ; 0.04166666666662413
+    times 8 dq 0x3fa5555555553d63
+align 64
+.exp_c1:              ; 0.16666666666666669
+    times 8 dq 0x3fc5555555555556
+align 64
+.exp_c0:              ; 0.5000000000000001
+    times 8 dq 0x3fe0000000000001
+align 64
+.two:                 ; 2.0
+    times 8 dq 0x4000000000000000
+align 64
+.one:                 ; 1.0
+    times 8 dq 0x3ff0000000000000
 
 section .note.GNU-stack noalloc noexec nowrite progbits

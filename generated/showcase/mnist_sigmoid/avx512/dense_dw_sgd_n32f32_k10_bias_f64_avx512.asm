@@ -12,7 +12,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..3
 ; saves     rbx rbp r12
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-20 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      4 outputs x 4 vectors = 16 accumulators; 2 samples an iteration, blocks of 1 tiles
+; tile      4 outputs x 4 vectors = 16 accumulators; 2 samples an iteration, blocks of 1 tile
 ;   zmm0   scalar / g chain 0 / g[0][0] / w[0]
 ;   zmm1   g chain 1 / g[0][1] / w[1]
 ;   zmm2   g chain 2 / g[0][2] / w[2]
@@ -62,10 +62,10 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     push rbx
     push rbp
     push r12
-    mov rax, rsp
+    mov rax, rsp                                              ; a frame of 64 B, aligned
     and rsp, -64
     sub rsp, 128
-    mov qword [rsp + 64], rax
+    mov qword [rsp + 64], rax                                 ; the caller's rsp
     cmp r8, r9
     jae .done
     ; the step's scalars, in every lane, on the frame

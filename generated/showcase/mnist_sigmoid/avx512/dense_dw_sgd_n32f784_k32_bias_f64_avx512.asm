@@ -79,10 +79,10 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     push r12
     push r13
     push r14
-    mov rax, rsp
+    mov rax, rsp                                              ; a frame of 64 B, aligned
     and rsp, -64
     sub rsp, 128
-    mov qword [rsp + 64], rax
+    mov qword [rsp + 64], rax                                 ; the caller's rsp
     cmp r8, r9
     jae .done
     ; the step's scalars, in every lane, on the frame

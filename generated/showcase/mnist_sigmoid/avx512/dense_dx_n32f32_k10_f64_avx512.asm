@@ -290,7 +290,7 @@ dense_dx_n32f32_k10_f64_avx512:
     mov rdx, r10
     mov r8, 5
 .k1_n:
-    ; acc[n][k] = 0 for 6 samples x 1 vectors of inputs
+    ; acc[n][k] = 0 for 6 samples x 1 vector of inputs
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
     vpxord zmm2, zmm2, zmm2
@@ -343,7 +343,7 @@ dense_dx_n32f32_k10_f64_avx512:
     add rdx, 1536
     sub r8, 1
     jnz .k1_n
-    ; acc[n][k] = 0 for 2 samples x 1 vectors of inputs
+    ; acc[n][k] = 0 for 2 samples x 1 vector of inputs
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
     mov r8, rax

@@ -30,17 +30,9 @@
 ;     c (1x)
 ;       h (1x)
 ;         w (24x)
-; a run of 784 contiguous pixels: 1 a channel step, 1 channel steps
+; 1 step of channels with one scale and shift, each 1 run of 784 contiguous pixels
 
 default rel
-
-section .rodata align=64
-align 64
-load_input_n32c1h28w28_rows_f64_avx512.scale:               ; 0.00392156862745098
-    times 8 dq 0x3f70101010101010
-align 64
-load_input_n32c1h28w28_rows_f64_avx512.shift:               ; -0.0
-    times 8 dq 0x8000000000000000
 
 section .text align=64
 global load_input_n32c1h28w28_rows_f64_avx512:function
@@ -49,8 +41,8 @@ load_input_n32c1h28w28_rows_f64_avx512:
     lea rsi, [rsi + r8*4]
     imul r8, r8, 6272
     add rdx, r8
-    vmovupd zmm0, [rel load_input_n32c1h28w28_rows_f64_avx512.scale]
-    vmovupd zmm1, [rel load_input_n32c1h28w28_rows_f64_avx512.shift]
+    vmovupd zmm0, [rel .scale]
+    vmovupd zmm1, [rel .shift]
     test r9, r9
     jz .n_end
 .n:
@@ -96,5 +88,13 @@ load_input_n32c1h28w28_rows_f64_avx512:
 .n_end:
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.scale:               ; 0.00392156862745098
+    times 8 dq 0x3f70101010101010
+align 64
+.shift:               ; -0.0
+    times 8 dq 0x8000000000000000
 
 section .note.GNU-stack noalloc noexec nowrite progbits

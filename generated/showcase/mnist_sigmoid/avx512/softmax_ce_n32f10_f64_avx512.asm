@@ -15,7 +15,7 @@
 ; tile      1 sample, 2 vectors of 8
 ;   zmm0   1 / present
 ;   zmm1   label
-;   zmm2   1
+;   zmm2   one
 ;   zmm3   largest z
 ;   zmm4   z / e^(z - m)
 ;   zmm5   spare / sum
@@ -51,110 +51,6 @@
 
 default rel
 
-section .rodata align=64
-align 64
-softmax_ce_n32f10_f64_avx512.class:               ; class of every position
-    dq 0x0, 0x3ff0000000000000, 0x4000000000000000, 0x4008000000000000, 0x4010000000000000, 0x4014000000000000, 0x4018000000000000, 0x401c000000000000, 0x4020000000000000, 0x4022000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.padding:             ; -infinity where no output is
-    dq 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.one:                 ; 1.0
-    times 8 dq 0x3ff0000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.minus_infinity:      ; -inf
-    times 8 dq 0xfff0000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.no_class:            ; 16777216.0
-    times 8 dq 0x4170000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.round:               ; rounds to an integer
-    times 8 dq 0x43380000000003fe
-align 64
-softmax_ce_n32f10_f64_avx512.exp_low:             ; -708.3
-    times 8 dq 0xc086226666666666
-align 64
-softmax_ce_n32f10_f64_avx512.exp_high:            ; 710.0
-    times 8 dq 0x4086300000000000
-align 64
-softmax_ce_n32f10_f64_avx512.log2e:               ; 1.4426950408889634
-    times 8 dq 0x3ff71547652b82fe
-align 64
-softmax_ce_n32f10_f64_avx512.ln2_high:            ; 0.6931471805592082
-    times 8 dq 0x3fe62e42fefa2000
-align 64
-softmax_ce_n32f10_f64_avx512.ln2_low:             ; 7.371002565167799e-13
-    times 8 dq 0x3d69ef35793c7673
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c9:              ; 2.510038549551032e-08
-    times 8 dq 0x3e5af38a9b0ec855
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c8:              ; 2.7620088445409746e-07
-    times 8 dq 0x3e9289185613a3d6
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c7:              ; 2.7557268459997064e-06
-    times 8 dq 0x3ec71de0dae63bb3
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c6:              ; 2.4801521295954376e-05
-    times 8 dq 0x3efa019b90d2ae7a
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c5:              ; 0.00019841269863053618
-    times 8 dq 0x3f2a01a01a7c41d5
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c4:              ; 0.0013888888917213717
-    times 8 dq 0x3f56c16c1788bd90
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c3:              ; 0.008333333333330062
-    times 8 dq 0x3f811111111109b3
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c2:              ; 0.04166666666662413
-    times 8 dq 0x3fa5555555553d63
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c1:              ; 0.16666666666666669
-    times 8 dq 0x3fc5555555555556
-align 64
-softmax_ce_n32f10_f64_avx512.exp_c0:              ; 0.5000000000000001
-    times 8 dq 0x3fe0000000000001
-align 64
-softmax_ce_n32f10_f64_avx512.two:                 ; 2.0
-    times 8 dq 0x4000000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.one_less_sqrt_half:  ; bits of 1 - bits of sqrt(1/2)
-    times 8 dq 0x95f619980c434
-align 64
-softmax_ce_n32f10_f64_avx512.fraction:            ; the fraction's bits
-    times 8 dq 0xfffffffffffff
-align 64
-softmax_ce_n32f10_f64_avx512.integers:            ; 2^52
-    times 8 dq 0x4330000000000000
-align 64
-softmax_ce_n32f10_f64_avx512.integers_biased:     ; 2^52 + bias
-    times 8 dq 0x43300000000003ff
-align 64
-softmax_ce_n32f10_f64_avx512.sqrt_half:           ; sqrt(1/2)
-    times 8 dq 0x3fe6a09e667f3bcc
-align 64
-softmax_ce_n32f10_f64_avx512.log_c6:              ; 0.14616585424888623
-    times 8 dq 0x3fc2b5900de53b32
-align 64
-softmax_ce_n32f10_f64_avx512.log_c5:              ; 0.15331710618210773
-    times 8 dq 0x3fc39fe51a7c18f9
-align 64
-softmax_ce_n32f10_f64_avx512.log_c4:              ; 0.18182889455674947
-    times 8 dq 0x3fc7462b51cb66b1
-align 64
-softmax_ce_n32f10_f64_avx512.log_c3:              ; 0.22222211130259878
-    times 8 dq 0x3fcc71c62e3f11e6
-align 64
-softmax_ce_n32f10_f64_avx512.log_c2:              ; 0.2857142862600327
-    times 8 dq 0x3fd2492492df281a
-align 64
-softmax_ce_n32f10_f64_avx512.log_c1:              ; 0.39999999999899444
-    times 8 dq 0x3fd99999999952d7
-align 64
-softmax_ce_n32f10_f64_avx512.log_c0:              ; 0.666666666666667
-    times 8 dq 0x3fe5555555555558
-
 section .text align=64
 global softmax_ce_n32f10_f64_avx512:function
 softmax_ce_n32f10_f64_avx512:
@@ -166,10 +62,10 @@ softmax_ce_n32f10_f64_avx512:
     add rdx, rax
     sub r9, r8
     mov r10d, [rcx + 8]
-    lea r11, [rel softmax_ce_n32f10_f64_avx512.class]
-    lea rbx, [rel softmax_ce_n32f10_f64_avx512.padding]
+    lea r11, [rel .class]
+    lea rbx, [rel .padding]
     vbroadcastsd zmm0, [rcx]
-    vmovupd zmm2, [rel softmax_ce_n32f10_f64_avx512.one]
+    vmovupd zmm2, [rel .one]
     test r9, r9
     jz .n_end
 .n:
@@ -178,7 +74,7 @@ softmax_ce_n32f10_f64_avx512:
     vpbroadcastd ymm1, [rsi + r8*4]
     vcvtdq2pd zmm1, ymm1
     ; the largest z
-    vmovupd zmm3, [rel softmax_ce_n32f10_f64_avx512.minus_infinity]
+    vmovupd zmm3, [rel .minus_infinity]
     xor eax, eax
     mov rbp, 2
 .n_max:
@@ -195,7 +91,7 @@ softmax_ce_n32f10_f64_avx512:
     vshufpd zmm5, zmm3, zmm3, 85
     vmaxpd zmm3, zmm3, zmm5                                   ; largest z, in every lane
     ; exponentials and their sum, z - m of the label, first class with z = m
-    vmovupd zmm8, [rel softmax_ce_n32f10_f64_avx512.no_class]
+    vmovupd zmm8, [rel .no_class]
     vpxord zmm5, zmm5, zmm5
     vpxord zmm6, zmm6, zmm6
     xor eax, eax
@@ -203,47 +99,47 @@ softmax_ce_n32f10_f64_avx512:
 .n_exp:
     vmovupd zmm4, [rdi + rax*1]
     vaddpd zmm4, zmm4, [rbx + rax*1]
-    vcmppd k2, zmm4, zmm3, 0
+    vcmpeqpd k2, zmm4, zmm3
     vmovupd zmm9, [r11 + rax*1]
-    vmovupd zmm10, [rel softmax_ce_n32f10_f64_avx512.no_class]
+    vmovupd zmm10, [rel .no_class]
     vblendmpd zmm9{k2}, zmm10, zmm9
     vminpd zmm8, zmm8, zmm9
     vsubpd zmm4, zmm4, zmm3
     vmovupd zmm7, [r11 + rax*1]
-    vcmppd k1, zmm7, zmm1, 0
+    vcmpeqpd k1, zmm7, zmm1
     vmovapd zmm7{k1}{z}, zmm4
     vaddpd zmm6, zmm6, zmm7
     ; e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses
-    vmovupd zmm10, [rel softmax_ce_n32f10_f64_avx512.exp_low]
+    vmovupd zmm10, [rel .exp_low]
     vmaxpd zmm10, zmm10, zmm4
-    vmovupd zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_high]
+    vmovupd zmm12, [rel .exp_high]
     vminpd zmm12, zmm12, zmm10
-    vmovupd zmm9, [rel softmax_ce_n32f10_f64_avx512.round]
-    vfmadd231pd zmm9, zmm12, [rel softmax_ce_n32f10_f64_avx512.log2e]
-    vsubpd zmm11, zmm9, [rel softmax_ce_n32f10_f64_avx512.round]
+    vmovupd zmm9, [rel .round]
+    vfmadd231pd zmm9, zmm12, [rel .log2e]
+    vsubpd zmm11, zmm9, [rel .round]
     vpsllq zmm9, zmm9, 52                                     ; 2^(n-1)
-    vfnmadd231pd zmm12, zmm11, [rel softmax_ce_n32f10_f64_avx512.ln2_high]
-    vmulpd zmm11, zmm11, [rel softmax_ce_n32f10_f64_avx512.ln2_low]
+    vfnmadd231pd zmm12, zmm11, [rel .ln2_high]
+    vmulpd zmm11, zmm11, [rel .ln2_low]
     vmovapd zmm13, zmm12
     vsubpd zmm12, zmm12, zmm11
     vsubpd zmm13, zmm13, zmm12
     vsubpd zmm13, zmm13, zmm11
     vaddpd zmm13, zmm13, zmm13
-    vmovupd zmm10, [rel softmax_ce_n32f10_f64_avx512.exp_c9]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c8]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c7]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c6]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c5]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c4]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c3]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c2]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c1]
-    vfmadd213pd zmm10, zmm12, [rel softmax_ce_n32f10_f64_avx512.exp_c0]
+    vmovupd zmm10, [rel .exp_c9]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c8]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c7]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c6]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c5]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c4]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c3]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c2]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c1]
+    vfmadd213pd zmm10, zmm12, [rel .exp_c0]
     vaddpd zmm4, zmm12, zmm12
     vmulpd zmm10, zmm10, zmm4
     vfmadd213pd zmm10, zmm12, zmm13
     vaddpd zmm10, zmm10, zmm4                                 ; 2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)
-    vaddpd zmm4, zmm10, [rel softmax_ce_n32f10_f64_avx512.two]
+    vaddpd zmm4, zmm10, [rel .two]
     vmulpd zmm4, zmm4, zmm9
     vmovupd [rdx + rax*1], zmm4
     vaddpd zmm5, zmm5, zmm4
@@ -281,7 +177,7 @@ softmax_ce_n32f10_f64_avx512:
     vmovupd zmm4, [rdx + rax*1]
     vmulpd zmm4, zmm4, zmm3
     vmovupd zmm7, [r11 + rax*1]
-    vcmppd k1, zmm7, zmm1, 0
+    vcmpeqpd k1, zmm7, zmm1
     vmovapd zmm7{k1}{z}, zmm2
     vsubpd zmm4, zmm4, zmm7
     vmulpd zmm4, zmm4, zmm0
@@ -292,31 +188,31 @@ softmax_ce_n32f10_f64_avx512:
     ; loss = log(sum) - (z - m) of the label
     ; log x = k ln 2 + log(1 + f): x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2)
     vsubpd zmm9, zmm5, zmm5
-    vpaddq zmm5, zmm5, [rel softmax_ce_n32f10_f64_avx512.one_less_sqrt_half]
+    vpaddq zmm5, zmm5, [rel .one_less_sqrt_half]
     vpsrlq zmm8, zmm5, 52
-    vorpd zmm8, zmm8, [rel softmax_ce_n32f10_f64_avx512.integers]
-    vsubpd zmm8, zmm8, [rel softmax_ce_n32f10_f64_avx512.integers_biased]
-    vandpd zmm5, zmm5, [rel softmax_ce_n32f10_f64_avx512.fraction]
-    vpaddq zmm5, zmm5, [rel softmax_ce_n32f10_f64_avx512.sqrt_half]
-    vsubpd zmm5, zmm5, [rel softmax_ce_n32f10_f64_avx512.one] ; f
-    vmulpd zmm10, zmm8, [rel softmax_ce_n32f10_f64_avx512.ln2_low]
+    vorpd zmm8, zmm8, [rel .integers]
+    vsubpd zmm8, zmm8, [rel .integers_biased]
+    vandpd zmm5, zmm5, [rel .fraction]
+    vpaddq zmm5, zmm5, [rel .sqrt_half]
+    vsubpd zmm5, zmm5, [rel .one]                             ; f
+    vmulpd zmm10, zmm8, [rel .ln2_low]
     ; log(1 + f) = f - s (f - z L(z)), s = f / (2 + f), z = s^2
-    vaddpd zmm12, zmm5, [rel softmax_ce_n32f10_f64_avx512.two]
+    vaddpd zmm12, zmm5, [rel .two]
     vdivpd zmm11, zmm5, zmm12
     vmulpd zmm12, zmm11, zmm11
-    vmovupd zmm13, [rel softmax_ce_n32f10_f64_avx512.log_c6]
-    vfmadd213pd zmm13, zmm12, [rel softmax_ce_n32f10_f64_avx512.log_c5]
-    vfmadd213pd zmm13, zmm12, [rel softmax_ce_n32f10_f64_avx512.log_c4]
-    vfmadd213pd zmm13, zmm12, [rel softmax_ce_n32f10_f64_avx512.log_c3]
-    vfmadd213pd zmm13, zmm12, [rel softmax_ce_n32f10_f64_avx512.log_c2]
-    vfmadd213pd zmm13, zmm12, [rel softmax_ce_n32f10_f64_avx512.log_c1]
-    vfmadd213pd zmm13, zmm12, [rel softmax_ce_n32f10_f64_avx512.log_c0]
+    vmovupd zmm13, [rel .log_c6]
+    vfmadd213pd zmm13, zmm12, [rel .log_c5]
+    vfmadd213pd zmm13, zmm12, [rel .log_c4]
+    vfmadd213pd zmm13, zmm12, [rel .log_c3]
+    vfmadd213pd zmm13, zmm12, [rel .log_c2]
+    vfmadd213pd zmm13, zmm12, [rel .log_c1]
+    vfmadd213pd zmm13, zmm12, [rel .log_c0]
     vmulpd zmm13, zmm13, zmm12
     vsubpd zmm12, zmm5, zmm13
     vmulpd zmm12, zmm12, zmm11
     vsubpd zmm12, zmm12, zmm10
     vsubpd zmm5, zmm5, zmm12
-    vfmadd231pd zmm5, zmm8, [rel softmax_ce_n32f10_f64_avx512.ln2_high]
+    vfmadd231pd zmm5, zmm8, [rel .ln2_high]
     vaddpd zmm5, zmm5, zmm9
     vsubpd zmm5, zmm5, zmm6
     vmovsd [rcx + r8*8 + 64], xmm5
@@ -345,5 +241,109 @@ softmax_ce_n32f10_f64_avx512:
     pop rbx
     vzeroupper
     ret
+
+section .rodata align=64
+align 64
+.class:               ; class of every position
+    dq 0x0, 0x3ff0000000000000, 0x4000000000000000, 0x4008000000000000, 0x4010000000000000, 0x4014000000000000, 0x4018000000000000, 0x401c000000000000, 0x4020000000000000, 0x4022000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000
+align 64
+.padding:             ; -infinity where no output is
+    dq 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000
+align 64
+.one:                 ; 1.0
+    times 8 dq 0x3ff0000000000000
+align 64
+.minus_infinity:      ; -inf
+    times 8 dq 0xfff0000000000000
+align 64
+.no_class:            ; 16777216.0
+    times 8 dq 0x4170000000000000
+align 64
+.round:               ; rounds to an integer
+    times 8 dq 0x43380000000003fe
+align 64
+.exp_low:             ; -708.3
+    times 8 dq 0xc086226666666666
+align 64
+.exp_high:            ; 710.0
+    times 8 dq 0x4086300000000000
+align 64
+.log2e:               ; 1.4426950408889634
+    times 8 dq 0x3ff71547652b82fe
+align 64
+.ln2_high:            ; 0.6931471805592082
+    times 8 dq 0x3fe62e42fefa2000
+align 64
+.ln2_low:             ; 7.371002565167799e-13
+    times 8 dq 0x3d69ef35793c7673
+align 64
+.exp_c9:              ; 2.510038549551032e-08
+    times 8 dq 0x3e5af38a9b0ec855
+align 64
+.exp_c8:              ; 2.7620088445409746e-07
+    times 8 dq 0x3e9289185613a3d6
+align 64
+.exp_c7:              ; 2.7557268459997064e-06
+    times 8 dq 0x3ec71de0dae63bb3
+align 64
+.exp_c6:              ; 2.4801521295954376e-05
+    times 8 dq 0x3efa019b90d2ae7a
+align 64
+.exp_c5:              ; 0.00019841269863053618
+    times 8 dq 0x3f2a01a01a7c41d5
+align 64
+.exp_c4:              ; 0.0013888888917213717
+    times 8 dq 0x3f56c16c1788bd90
+align 64
+.exp_c3:              ; 0.008333333333330062
+    times 8 dq 0x3f811111111109b3
+align 64
+.exp_c2:              ; 0.04166666666662413
+    times 8 dq 0x3fa5555555553d63
+align 64
+.exp_c1:              ; 0.16666666666666669
+    times 8 dq 0x3fc5555555555556
+align 64
+.exp_c0:              ; 0.5000000000000001
+    times 8 dq 0x3fe0000000000001
+align 64
+.two:                 ; 2.0
+    times 8 dq 0x4000000000000000
+align 64
+.one_less_sqrt_half:  ; bits of 1 - bits of sqrt(1/2)
+    times 8 dq 0x95f619980c434
+align 64
+.fraction:            ; the fraction's bits
+    times 8 dq 0xfffffffffffff
+align 64
+.integers:            ; 2^52
+    times 8 dq 0x4330000000000000
+align 64
+.integers_biased:     ; 2^52 + bias
+    times 8 dq 0x43300000000003ff
+align 64
+.sqrt_half:           ; sqrt(1/2)
+    times 8 dq 0x3fe6a09e667f3bcc
+align 64
+.log_c6:              ; 0.14616585424888623
+    times 8 dq 0x3fc2b5900de53b32
+align 64
+.log_c5:              ; 0.15331710618210773
+    times 8 dq 0x3fc39fe51a7c18f9
+align 64
+.log_c4:              ; 0.18182889455674947
+    times 8 dq 0x3fc7462b51cb66b1
+align 64
+.log_c3:              ; 0.22222211130259878
+    times 8 dq 0x3fcc71c62e3f11e6
+align 64
+.log_c2:              ; 0.2857142862600327
+    times 8 dq 0x3fd2492492df281a
+align 64
+.log_c1:              ; 0.39999999999899444
+    times 8 dq 0x3fd99999999952d7
+align 64
+.log_c0:              ; 0.666666666666667
+    times 8 dq 0x3fe5555555555558
 
 section .note.GNU-stack noalloc noexec nowrite progbits
