@@ -68,7 +68,7 @@ class Assembler:
         self._nest: list[str] = []
         self._labels: dict[str, int] = {}
         self._constants: dict[str, Constant] = {}
-        self._n_slots = 0
+        self._slots: dict[int, str] = {}  # offset from rsp -> name
         self._scratch_bytes = 0
         self._arguments_named: set[int] = set()
 
@@ -134,7 +134,9 @@ class Assembler:
             label = self.label("_".join(self._nest))
             runtime = isinstance(trips, str)
             own = counter is None and not on_stack
-            where: Any = self.stack_slot() if on_stack else (self.gp.alloc(f"{name} left") if own else counter)
+            where: Any = (
+                self.stack_slot(f"{name} left") if on_stack else (self.gp.alloc(f"{name} left") if own else counter)
+            )
             end = self.label("_".join(self._nest) + "_end") if runtime else None
             if runtime:
                 x86.TEST(counter, counter)
@@ -181,10 +183,18 @@ class Assembler:
         x86.JNZ(label)
         self.place(end)
 
-    def stack_slot(self) -> Any:
-        """A fresh quadword of the frame, as a memory operand."""
-        self._n_slots += 1
-        return x86.qword[rsp + self._scratch_bytes + 8 * (self._n_slots - 1)]
+    def stack_slot(self, name: str) -> Any:
+        """A fresh quadword of the frame, as a memory operand; instructions without a note of their own get its name."""
+        offset = self._scratch_bytes + 8 * len(self._slots)
+        self._slots[offset] = name
+        return x86.qword[rsp + offset]
+
+    def _slot_name(self, instruction: Any) -> str | None:
+        """The name of the slot that an instruction reads or writes."""
+        for operand in instruction.operands:
+            if isinstance(operand, MemoryOperand) and getattr(operand.address, "base", None) == rsp and operand.size:
+                return self._slots.get(operand.address.displacement)
+        return None
 
     def scratch(self, n_bytes: int) -> Any:
         """The address of `n_bytes` of the frame, aligned to 64 B, to add displacements and indices to.
@@ -193,7 +203,7 @@ class Assembler:
         what it reads. At most 256 KB a kernel; every page is touched in order, so that a guard page below the
         stack is never jumped over.
         """
-        if self._n_slots:
+        if self._slots:
             raise ValueError(f"{self.symbol}: scratch must be taken before the first stack slot")
         at = self._scratch_bytes
         self._scratch_bytes += -(-n_bytes // _LINE_BYTES) * _LINE_BYTES
@@ -203,7 +213,7 @@ class Assembler:
 
     def _frame(self) -> tuple[list[str], list[str]]:
         """Lines that make room for scratch and slots, and that give it back. An aligned frame keeps the old rsp."""
-        size = self._scratch_bytes + 8 * self._n_slots
+        size = self._scratch_bytes + 8 * len(self._slots)
         if not self._scratch_bytes:
             return ([f"    sub rsp, {size}"], [f"    add rsp, {size}"]) if size else ([], [])
         n_pages, rest = divmod(-(-(size + 8) // _LINE_BYTES) * _LINE_BYTES, _PAGE_BYTES)
@@ -256,7 +266,7 @@ class Assembler:
                 continue
             n_instructions += 1
             text = f"    {instruction_text(instruction, self.isa)}"
-            note = self._notes.get(position)
+            note = self._notes.get(position) or self._slot_name(instruction)
             lines.append(f"{text:<{_NOTE_COLUMN}}; {note}" if note else text)
         lines.extend(f"    ; {text}" for text in self._comments.get(len(self._stream), ()))
         lines.extend(leave)

@@ -119,8 +119,8 @@ class _Kernel:
     def _sum_all_parts(self) -> None:
         """Outer loops: samples (or groups of small samples), bands of output rows."""
         asm, tile, conv, strip = self.asm, self.tile, self.conv, self.strip
-        samples = Share(asm, conv.x.n, tile.samples, self.temp)
-        rows = Share(asm, conv.oh, tile.band_rows, self.temp)
+        samples = Share(asm, "samples", conv.x.n, tile.samples, self.temp)
+        rows = Share(asm, "rows of dz", conv.oh, tile.band_rows, self.temp)
         self.sums = TileSums(asm, self.spec, self.x, tile, self.at, samples, rows)
         samples.restart()
         with asm.loop("n", self.n_sample_groups, on_stack=True):

@@ -23,6 +23,7 @@ from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 from asmgen.tile.conv2d_dw_sparse import Tile, choose_tile
 from asmgen.tile.split import parts
+from asmgen.tile.words import counted
 
 
 def emit(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile | None = None) -> Listing:
@@ -47,7 +48,7 @@ class _Kernel:
             self.lists = LiveLists(asm, self.spec, self.tile)
             self.groups.open()
             self.strips = Strips(asm, self.spec, self.oc_block_bytes, self.weights.bias_offset_bytes)
-            self.oc_end = asm.stack_slot()
+            self.oc_end = asm.stack_slot("end of dw")
             dw = self.strips.seek(done)
             add(dw, self.weights.oc * self.weights.oc_bytes)
             x86.MOV(self.oc_end, dw)
@@ -152,7 +153,7 @@ class _Kernel:
                 x_offset.append(c * x.plane_bytes + i * x.row_bytes + j * x.pixel_bytes)
                 dw_offset.append(c * weights.c_block_bytes + tap * weights.tap_bytes)
         gradient = asm.vec.alloc("gradient broadcast")
-        asm.comment(f"{c_blocks} channel blocks x taps {taps[0]}..{taps[-1]}: the sums so far")
+        asm.comment(f"{counted(c_blocks, 'channel block')} x taps {taps[0]}..{taps[-1]}: the sums so far")
         for register, offset in zip(acc, dw_offset, strict=True):
             asm.v.load(register, [dw + offset])
 

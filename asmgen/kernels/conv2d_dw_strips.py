@@ -7,7 +7,7 @@ strip. The sums rest in dw meanwhile, which is zeroed first. Pointers of these l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import peachpy.x86_64 as x86
@@ -52,9 +52,10 @@ class Strips:
         self.x = pixels.layout if pixels else spec.conv.x
         self._steps = (self.dy.plane_bytes, self._code_plane_bytes, dw_block_bytes, self.dy.pixel_bytes)
         self._bias_offset_bytes = bias_offset_bytes
-        self.slice = Slots(*(asm.stack_slot() for _ in range(5)))
-        self.block = Slots(self.slice.x, *(asm.stack_slot() for _ in range(4)))
-        self.n_blocks = asm.stack_slot()
+        names = [field.name for field in fields(Slots)]
+        self.slice = Slots(*(asm.stack_slot(f"{name} of the slice") for name in names))
+        self.block = Slots(self.slice.x, *(asm.stack_slot(f"{name} of the block") for name in names[1:]))
+        self.n_blocks = asm.stack_slot("blocks in the slice")
 
     @property
     def _code_plane_bytes(self) -> int:
@@ -104,7 +105,7 @@ class Strips:
         asm, conv, x, dy, pool = self.asm, self.conv, self.x, self.dy, self.spec.pool
         ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
         temp = asm.gp.alloc("temporary")
-        rows = Share(asm, dy.h, n_rows, temp)
+        rows = Share(asm, "rows of dy", dy.h, n_rows, temp)
         row = (ph * conv.sh * x.row_bytes, dy.row_bytes, dy.w * dy.code_pixel_bytes)
         column = (pw * conv.sw * x.pixel_bytes, dy.pixel_bytes, dy.code_pixel_bytes)
         sample = (x.sample_bytes, dy.sample_bytes, dy.code_sample_bytes)

@@ -59,8 +59,8 @@ class _Kernel:
         self.dz, self.w, self.dx = asm.argument(0, "dz"), asm.argument(1, "w_dx"), asm.argument(2, "dx")
         begin, end = asm.argument(4, "begin"), asm.argument(5, "samples left")
         asm.release_arguments()
-        self.row_taps = asm.stack_slot() if conv.sh > 1 else None
-        self.row_phases_left = asm.stack_slot() if conv.sh > 1 else None
+        self.row_taps = asm.stack_slot("row taps") if conv.sh > 1 else None
+        self.row_phases_left = asm.stack_slot("row phases left") if conv.sh > 1 else None
         offset = asm.gp.alloc("offset of the slice")
         asm.comment("the slice's first sample; row 0 of dx meets row pt / sh of dz under row tap pt % sh")
         x86.SUB(end, begin)

@@ -85,7 +85,7 @@ class _Kernel:
         asm.release_arguments()
         self.masks = asm.gp.alloc("list: masks")
         self.temp = asm.gp.alloc("temporary")
-        self.n_ready = asm.stack_slot()
+        self.n_ready = asm.stack_slot("rows of dx that are zeroed")
         asm.comment("the slice's first sample")
         x86.SUB(end, begin)
         x86.IMUL(self.temp, begin, self.live.sample_bytes)

@@ -110,7 +110,7 @@ class _Kernel:
             add(pointer, first)
         if self.strip:
             self.strip.start(self.x, begin)
-            self.bands = Share(asm, self.y_layout.h, self.tile.band_rows, asm.gp.alloc("temporary"))
+            self.bands = Share(asm, "rows of y", self.y_layout.h, self.tile.band_rows, asm.gp.alloc("temporary"))
         if self.codes is not None:
             x86.IMUL(offset, begin, self.y_layout.code_sample_bytes)
             x86.ADD(self.codes, offset)

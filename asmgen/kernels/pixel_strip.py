@@ -33,7 +33,7 @@ class PixelStrip:
         self._asm, self._conv, self._n_rows, self._samples = asm, conv, n_rows, samples
         self.layout = conv.strip(n_rows, samples)
         self._at = asm.scratch(self.layout.size_bytes)
-        self._images, self._first_row = asm.stack_slot(), asm.stack_slot()
+        self._images, self._first_row = asm.stack_slot("images"), asm.stack_slot("first row of the strip")
         self._runs = PixelRuns(asm, conv.x.w, conv.pixels.scale, conv.pixels.shift)
 
     def origin(self, register: Any) -> None:

@@ -35,9 +35,10 @@ class SampleGroups:
             return
         asm = self._asm
         asm.comment("the slice, group by group of samples")
-        self._next, end = asm.stack_slot(), asm.stack_slot()
+        self._next, end = asm.stack_slot("next unit"), asm.stack_slot("end of the slice")
         tensors = [
-            (register, asm.stack_slot(), step) for register, step in zip(_TENSORS, self._group_bytes, strict=False)
+            (register, asm.stack_slot(f"argument {register}"), step)
+            for register, step in zip(_TENSORS, self._group_bytes, strict=False)
         ]
         x86.MOV(self._next, _BEGIN)
         x86.MOV(end, _END)

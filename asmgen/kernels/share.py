@@ -10,13 +10,16 @@ from asmgen.asm.assembler import Assembler
 
 
 class Share:
-    """How many of `total` items the current pass covers: `size`, or at the end what is left (then a stack slot)."""
+    """How many of `total` items the current pass covers: `size`, or at the end what is left (then in a stack slot).
 
-    def __init__(self, asm: Assembler, total: int, size: int, temp: Any) -> None:
+    items: what they are, in plural; temp: a general-purpose register that may be overwritten.
+    """
+
+    def __init__(self, asm: Assembler, items: str, total: int, size: int, temp: Any) -> None:
         self._asm, self._total, self._size, self._temp = asm, total, size, temp
         self._ragged = total % size != 0
         if self._ragged:
-            self._left, self._now = asm.stack_slot(), asm.stack_slot()
+            self._left, self._now = asm.stack_slot(f"{items} left"), asm.stack_slot(f"{items} of this pass")
 
     def restart(self) -> None:
         """Before the first pass."""

@@ -97,13 +97,13 @@ def test_the_frame_saves_what_is_used_and_nothing_else() -> None:
         for name in "abc":  # the scratch registers
             asm.gp.alloc(name)
         saved = asm.gp.alloc("d")
-        slot = asm.stack_slot()
+        slot = asm.stack_slot("kept")
         x86.MOV(slot, saved)
         asm.v.zero(asm.vec.alloc("zero"))
     listing = asm.finish(FACTS)
     assert listing.saved == ("rbx",)
     assert code(listing) == [
-        "push rbx", "sub rsp, 8", "mov qword [rsp], rbx", "vxorps ymm0, ymm0, ymm0", "add rsp, 8", "pop rbx",
+        "push rbx", "sub rsp, 8", "mov qword [rsp], rbx ; kept", "vxorps ymm0, ymm0, ymm0", "add rsp, 8", "pop rbx",
         "vzeroupper", "ret",
     ]  # fmt: skip
 
@@ -178,13 +178,13 @@ def test_scratch_is_aligned_and_lies_below_the_slots() -> None:
     asm = assembler()
     with asm:
         first, second = asm.scratch(40), asm.scratch(128)
-        slot = asm.stack_slot()
+        slot = asm.stack_slot("kept")
         for place in (x86.qword[first], x86.qword[second + 8], slot):
             x86.MOV(place, x86.rdi)
     assert code(asm.finish(FACTS)) == [
         "mov rax, rsp ; a frame of 200 B, aligned", "and rsp, -64", "sub rsp, 256",
         "mov qword [rsp + 200], rax ; the caller's rsp",
-        "mov qword [rsp], rdi", "mov qword [rsp + 72], rdi", "mov qword [rsp + 192], rdi",
+        "mov qword [rsp], rdi", "mov qword [rsp + 72], rdi", "mov qword [rsp + 192], rdi ; kept",
         "mov rsp, qword [rsp + 200]", "ret",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="kernel: scratch must be taken before the first stack slot"):

@@ -89,7 +89,7 @@ conv1_dw_n1c1h1w2_k16_bias_f32_avx512:
     mov rax, r9
     test rax, rax
     jz .n_band_oc_end
-    mov qword [rsp], rax
+    mov qword [rsp], rax                                      ; oc left
 .n_band_oc:
     mov r11, rdi
     ; 1 channel x 1x1 taps x 1 oc vector: the sums so far
@@ -131,7 +131,7 @@ conv1_dw_n1c1h1w2_k16_bias_f32_avx512:
     vmovups [r12], zmm0
     add r12, 64
     add r8, 128
-    sub qword [rsp], 1
+    sub qword [rsp], 1                                        ; oc left
     jnz .n_band_oc
 .n_band_oc_end:
     add rdi, 128

@@ -47,7 +47,7 @@ conv1_dx_n1c1h2w2_k2_z_f32_avx512:
     test r9, r9
     jz .n_end
 .n:
-    mov qword [rsp], 2
+    mov qword [rsp], 2                                        ; h left
 .n_h:
     ; tile: 1 x 2 pixels x 1 vector = 2 sums, 1 weight register
     vpxord zmm0, zmm0, zmm0
@@ -78,7 +78,7 @@ conv1_dx_n1c1h2w2_k2_z_f32_avx512:
     sub rsi, 128
     sub rdx, 128
     add rdi, 128
-    sub qword [rsp], 1
+    sub qword [rsp], 1                                        ; h left
     jnz .n_h
     sub r9, 1
     jnz .n

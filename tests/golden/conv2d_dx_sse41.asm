@@ -47,7 +47,7 @@ conv1_dx_n1c1h2w2_k2_z_f32_sse41:
     test r9, r9
     jz .n_end
 .n:
-    mov qword [rsp], 2
+    mov qword [rsp], 2                                        ; h left
 .n_h:
     ; tile: 1 x 2 pixels x 1 vector = 2 sums, weights from memory
     xorps xmm0, xmm0
@@ -88,7 +88,7 @@ conv1_dx_n1c1h2w2_k2_z_f32_sse41:
     sub rsi, 32
     sub rdx, 32
     add rdi, 32
-    sub qword [rsp], 1
+    sub qword [rsp], 1                                        ; h left
     jnz .n_h
     sub r9, 1
     jnz .n

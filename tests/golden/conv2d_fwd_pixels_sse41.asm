@@ -54,20 +54,20 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_sse41:
     imul r10, r8, 32
     add rdx, r10
     lea rdi, [rdi + r8*8]
-    mov qword [rsp + 64], rdi
+    mov qword [rsp + 64], rdi                                 ; images
     lea rax, [rsi + 16]
     test r9, r9
     jz .n_end
 .n:
-    mov qword [rsp + 72], 0
+    mov qword [rsp + 72], 0                                   ; first row of the strip
     ; the strip: rows of the images as numbers
     movups xmm0, [rel .scale]
     movups xmm1, [rel .shift]
-    mov r10, qword [rsp + 64]
+    mov r10, qword [rsp + 64]                                 ; images
     lea r8, [rsp]
-    imul rcx, qword [rsp + 72], 1
+    imul rcx, qword [rsp + 72], 1                             ; first row of the strip
     add rcx, [r10]
-    mov rbx, qword [rsp + 72]
+    mov rbx, qword [rsp + 72]                                 ; first row of the strip
     mov rbp, 2
 .n_band_c_h:
     pxor xmm2, xmm2
@@ -81,7 +81,7 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_sse41:
     sub rbp, 1
     jnz .n_band_c_h
     lea rdi, [rsp]
-    mov qword [rsp + 80], 2
+    mov qword [rsp + 80], 2                                   ; oh left
 .n_band_oh:
     ; tile: 1 x 1 pixels x 1 vector = 1 sums, weights from memory
     movups xmm0, [rax]                                        ; bias[0]
@@ -107,10 +107,10 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_sse41:
     sub rsi, 16
     sub rax, 16
     sub rdx, 16
-    sub qword [rsp + 80], 1
+    sub qword [rsp + 80], 1                                   ; oh left
     jnz .n_band_oh
-    add qword [rsp + 72], 2
-    add qword [rsp + 64], 8
+    add qword [rsp + 72], 2                                   ; first row of the strip
+    add qword [rsp + 64], 8                                   ; images
     sub r9, 1
     jnz .n
 .n_end:
