@@ -134,9 +134,8 @@ class Assembler:
             label = self.label("_".join(self._nest))
             runtime = isinstance(trips, str)
             own = counter is None and not on_stack
-            where: Any = (
-                self.stack_slot(f"{name} left") if on_stack else (self.gp.alloc(f"{name} left") if own else counter)
-            )
+            take = self.stack_slot if on_stack else self.gp.alloc
+            where = take(f"{name} left") if own or on_stack else counter
             end = self.label("_".join(self._nest) + "_end") if runtime else None
             if runtime:
                 x86.TEST(counter, counter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asmgen.plan import specs
+from asmgen.plan.convolution import dz_halo
 from asmgen.plan.layout import Halo, Image
 from asmgen.plan.specs import Conv, KernelSpec
 
@@ -19,7 +20,7 @@ def direct_spec(spec: KernelSpec) -> KernelSpec | None:
         case specs.Conv2dBackwardInputWinograd(conv=conv):
             return specs.Conv2dBackwardInput(conv, spec.dz, spec.dx)
         case specs.Conv2dBackwardInputSparse(conv=conv):
-            return specs.Conv2dBackwardInput(conv, _dz(conv, spec.dy, _reach(conv)), spec.dx)
+            return specs.Conv2dBackwardInput(conv, _dz(conv, spec.dy, dz_halo(conv)), spec.dx)
         case specs.Conv2dBackwardWeightsSparse(conv=conv):
             return specs.Conv2dBackwardWeights(conv, _dz(conv, spec.dy, Halo()))
     return None
@@ -39,14 +40,3 @@ def operand_bytes(spec: KernelSpec) -> tuple[int, ...]:
 
 def _dz(conv: Conv, dy: Image, halo: Halo) -> Image:
     return Image(dy.n, conv.weights.oc, conv.oh, conv.ow, dy.block, dy.dtype, halo)
-
-
-def _reach(conv: Conv) -> Halo:
-    """How far the taps of the input gradient reach beyond dz: dx[h] needs dz[(h + pt - i) / sh] for every tap i."""
-    kh, kw = conv.weights.kh, conv.weights.kw
-    return Halo(
-        max(0, (kh - 1 - conv.pt) // conv.sh),
-        max(0, (conv.x.h - 1 + conv.pt) // conv.sh - (conv.oh - 1)),
-        max(0, (kw - 1 - conv.pl) // conv.sw),
-        max(0, (conv.x.w - 1 + conv.pl) // conv.sw - (conv.ow - 1)),
-    )

@@ -92,7 +92,7 @@ def emit(spec: Spec, precision: str, tile: Tile | None = None) -> CudaListing:
         symbol,
         weights.dtype,
         (launch, adding.launch(("workspace", target))) if adding else (launch,),
-        _facts(spec, shape, tile, geometry, tiles),
+        _facts(spec, tile, geometry, tiles),
         workspace_bytes=adding.workspace_bytes if adding else 0,
         conv=conv,
         weights=weights,
@@ -111,7 +111,7 @@ def _is_whole_rows(spec: Spec) -> bool:
     return spec.dy.w % (spec.conv.weights.block // (spec.pool.ph * spec.pool.pw)) == 0
 
 
-def _facts(spec: Spec, shape: Product, tile: Tile, at: Geometry, tiles: tuple[int, int]) -> Facts:
+def _facts(spec: Spec, tile: Tile, at: Geometry, tiles: tuple[int, int]) -> Facts:
     conv, weights = spec.conv, spec.conv.weights
     ctype = dtype_tag(weights.dtype)
     gradient: tuple[Argument, ...]

@@ -16,7 +16,7 @@ from asmgen.plan.specs import Conv2dUnpool, dtype_tag
 def emit(spec: Conv2dUnpool) -> CudaListing:
     """The listing of one shape: dy, y and codes (where they are read), dz (overwritten, halo untouched)."""
     symbol, pool = spec.symbol("cuda"), spec.pool
-    by_y, has_codes = reads(spec)
+    by_y, has_codes = spec.reads_y, spec.reads_codes
     walk = Pixels.of(spec.y)
     grid = spread(walk.items)
     window_h, window_w = (pool.ph, pool.pw) if pool else (1, 1)
@@ -42,16 +42,9 @@ def emit(spec: Conv2dUnpool) -> CudaListing:
     )
 
 
-def reads(spec: Conv2dUnpool) -> tuple[bool, bool]:
-    """(whether y is read, whether the codes are read)."""
-    is_average = spec.pool is not None and spec.pool.kind == "avg"
-    has_codes = spec.pool is not None and (not is_average or bool(spec.act))
-    return bool(spec.act) and not is_average, has_codes
-
-
 def _facts(spec: Conv2dUnpool, loops: tuple[str, ...]) -> Facts:
     pool, act, ctype = spec.pool, spec.act, dtype_tag(spec.dz.dtype)
-    by_y, has_codes = reads(spec)
+    by_y, has_codes = spec.reads_y, spec.reads_codes
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     slope = f" * (y > 0 ? 1 : {act.alpha})" if act else ""
     where = "dz[n,c,h,w]" if pool is None else f"dz[n,c,h*{ph}+r,w*{pw}+s]"

@@ -123,7 +123,7 @@ class _Kernel:
             try:
                 problems += call(self.fn, pointers, begin, end, self.listing.isa, poison=variant.poison)
             except KernelFault as fault:
-                raise _FaultedError(self._describe(fault, case, buffers, begin, end)) from None
+                raise _FaultedError(self._describe(fault, buffers, begin, end)) from None
         memory = []
         for operand, buffer in zip(case.operands, buffers, strict=True):
             if operand is None or buffer is None:
@@ -136,7 +136,7 @@ class _Kernel:
                 problems.append(f"{operand.name}: an input was written")
         return memory, problems
 
-    def _describe(self, fault: KernelFault, case: Case, buffers: Sequence[_Placed | None], begin: int, end: int) -> str:
+    def _describe(self, fault: KernelFault, buffers: Sequence[_Placed | None], begin: int, end: int) -> str:
         where = f"{fault} {instruction_at(self.listing, fault.offset)}, slice [{begin}, {end})"
         if fault.is_timeout:
             return f"does not return: {where}"

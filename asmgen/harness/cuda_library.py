@@ -9,7 +9,6 @@ import ctypes
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -33,10 +32,6 @@ _STRICT = (  # what was never written is no zero; what C++ leaves undefined ends
 )
 _LIBRARY = ("-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-fno-exceptions", "-fno-rtti")
 _FLAGS = ("-std=c++17", "-O2", "-g1", "-U_FORTIFY_SOURCE", *_LIBRARY, *_WARNINGS, *_AS_NVCC, *_STRICT)
-
-
-def has_compiler() -> bool:
-    return shutil.which("g++") is not None
 
 
 def entry(kernel: str) -> str:

@@ -9,21 +9,18 @@ pixels makes a strip of x on its frame for every part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.conv2d_dw_tile import Pointers, TileSums
-from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_sample_bytes
+from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_index, x_sample_bytes
 from asmgen.kernels.sample_groups import SampleGroups
-from asmgen.kernels.share import Share
+from asmgen.kernels.share import Share, in_groups
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import Tile, choose_tile
-from asmgen.tile.split import parts
 
 
 def emit(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile | None = None) -> Listing:
@@ -182,13 +179,13 @@ class _Kernel:
         x86.MOV(self.at.x_tap, self.x_part)
 
         def channels(n_channels: int) -> None:
-            self._groups("i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
+            in_groups(self.asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
             add(self.at.x_tap, -weights.kh * x.row_bytes)
             add(self.at.dw, (n_channels - 1) * weights.channel_bytes)
             self._next_channels(n_channels)
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
-            self._groups("j", weights.kw, tile.kernel_cols, lambda n_cols: columns(n_channels, n_rows, n_cols))
+            in_groups(self.asm, "j", weights.kw, tile.kernel_cols, lambda n_cols: columns(n_channels, n_rows, n_cols))
             add(self.at.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
             add(self.at.dw, (n_rows - 1) * weights.kw * weights.tap_bytes)
 
@@ -197,14 +194,8 @@ class _Kernel:
             add(self.at.x_tap, n_cols * x.pixel_bytes)
             add(self.at.dw, n_cols * weights.tap_bytes)
 
-        self._groups("c", weights.c, tile.channels, channels)
+        in_groups(self.asm, "c", weights.c, tile.channels, channels)
         add(self.at.dw, (oc_vectors - 1) * weights.oc_block_bytes)
-
-    def _groups(self, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
-        """A loop over the full groups, then the remainder."""
-        for count, extent in parts(total, size):
-            with self.asm.loop(name, count, on_stack=True):
-                body(extent)
 
     def _next_channels(self, n_channels: int) -> None:
         """Advance x to the next group of channels: inside its block, to the next block, or by whole blocks."""
@@ -225,7 +216,7 @@ class _Kernel:
         conv, x, dz, weights, tile = self.conv, self.conv.x, self.dz, self.weights, self.tile
         ctype = "f32" if dz.dtype == "float32" else "f64"
         over = f"n<{x.n}, oh<{conv.oh}, ow<{conv.ow}"
-        row, column = _position("oh", conv.sh, "i", conv.pt), _position("ow", conv.sw, "j", conv.pl)
+        row, column = x_index("oh", conv.sh, "i", conv.pt), x_index("ow", conv.sw, "j", conv.pl)
         shape = f"{weights.oc},{weights.c},{weights.kh},{weights.kw}"
         formula = [f"dw[{shape}][oc,c,i,j] = sum over {over} of dz[n,oc,oh,ow] * x[n,c,{row},{column}]"]
         if conv.bias:
@@ -255,8 +246,3 @@ class _Kernel:
                 *(["db: four chains (column % 4) for each part, then added to the sum so far"] if conv.bias else []),
             ),
         )
-
-
-def _position(name: str, stride: int, tap: str, pad: int) -> str:
-    """`oh*2+i-1`"""
-    return f"{name}{f'*{stride}' if stride > 1 else ''}+{tap}{f'-{pad}' if pad else ''}"

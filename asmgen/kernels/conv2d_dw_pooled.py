@@ -7,7 +7,6 @@ so that dz, which would be as large as the convolution's output, is never stored
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import peachpy.x86_64 as x86
@@ -18,7 +17,7 @@ from asmgen.asm.listing import Facts, Listing
 from asmgen.kernels.conv2d_dw_strips import Strips
 from asmgen.kernels.pixel_strip import PixelStrip, x_sample_bytes
 from asmgen.kernels.sample_groups import SampleGroups
-from asmgen.kernels.share import Share
+from asmgen.kernels.share import Share, in_groups
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.plan.specs.base import require
@@ -87,12 +86,12 @@ class _Kernel:
         x86.MOV(self.dw, self.strips.block.dw)
 
         def channels(n_channels: int) -> None:
-            self._groups("i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
+            in_groups(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
             add(self.x_tap, n_channels * x.plane_bytes - weights.kh * x.row_bytes)
             add(self.dw, (n_channels - 1) * weights.channel_bytes)
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
-            self._groups("j", weights.kw, tile.kernel_cols, lambda n_taps: kernel_cols(n_channels, n_rows, n_taps))
+            in_groups(asm, "j", weights.kw, tile.kernel_cols, lambda n_taps: kernel_cols(n_channels, n_rows, n_taps))
             add(self.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
             add(self.dw, (n_rows - 1) * weights.row_bytes)
 
@@ -101,16 +100,10 @@ class _Kernel:
             add(self.x_tap, n_taps * x.pixel_bytes)
             add(self.dw, n_taps * weights.tap_bytes)
 
-        self._groups("c", weights.c, tile.channels, channels)
+        in_groups(asm, "c", weights.c, tile.channels, channels)
         if self.conv.bias:
             self._sum_bias(rows, n_cols)
         asm.gp.free(self.x_tap, self.dw, self.x_at, self.dy_at, self.codes_at)
-
-    def _groups(self, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
-        """A loop over the full groups, then the remainder."""
-        for count, extent in parts(total, size):
-            with self.asm.loop(name, count, on_stack=True):
-                body(extent)
 
     def _sum_tile(self, rows: Share, n_cols: int, extents: tuple[int, int, int]) -> None:
         """Load the accumulators, add the band's products, store them."""

@@ -14,7 +14,7 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.listing import Argument
-from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
+from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_index
 from asmgen.kernels.share import Share
 from asmgen.kernels.window import add
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput
@@ -158,7 +158,7 @@ class Strips:
 
     def formula(self) -> tuple[str, ...]:
         conv, x, dy, weights, pool = self.conv, self.conv.x, self.dy, self.conv.weights, self.spec.pool
-        row, column = _position("oh", conv.sh, "i", conv.pt), _position("ow", conv.sw, "j", conv.pl)
+        row, column = x_index("oh", conv.sh, "i", conv.pt), x_index("ow", conv.sw, "j", conv.pl)
         shape = f"{weights.oc},{weights.c},{weights.kh},{weights.kw}"
         over = f"n<{x.n}, h<{dy.h}, w<{dy.w}"
         where = "oh = h, ow = w"
@@ -185,8 +185,3 @@ class Strips:
         codes = self.dy.n * self.dy.code_sample_bytes if self.spec.pool else 0
         written = weights.size_bytes if self.conv.bias else weights.bias_offset_bytes
         return x_bytes(self.conv) + self.dy.size_bytes + codes, written
-
-
-def _position(name: str, stride: int, tap: str, pad: int) -> str:
-    """`oh*2+i-1`"""
-    return f"{name}{f'*{stride}' if stride > 1 else ''}+{tap}{f'-{pad}' if pad else ''}"

@@ -123,7 +123,7 @@ class _Kernel:
         """Rows n_ready.. of dx that these windows touch; none once the first group is through."""
         asm, dx, row = self.asm, self.dx_layout, self.oc
         n_rows = self.mask
-        asm.comment("zero the rows of dx that no window before touched: n_ready .. min(h, y0 + rows of a patch)")
+        asm.comment("zero the rows of dx that no window before touched, up to min(h, y0 + rows of a patch)")
         ready, inside = asm.label("rows_ready"), asm.label("rows_inside")
         x86.LEA(n_rows, [self.y0 + self.patch_rows])
         x86.CMP(n_rows, dx.h)

@@ -21,7 +21,7 @@ def emit(spec: Conv2dUnpool, isa: Isa, tile: Tile | None = None) -> Listing:
     tile = tile or choose_unpool_tile(spec, isa)
     asm = Assembler(isa, spec.dz.dtype, spec.symbol(isa.name))
     ph, pw = (spec.pool.ph, spec.pool.pw) if spec.pool else (1, 1)
-    masks_by_y, has_codes = reads(spec)
+    masks_by_y, has_codes = spec.reads_y, spec.reads_codes
     with asm:
         dy = Cursor(asm.argument(0, "dy"), spec.dy)
         dz = Cursor(asm.argument(3, "dz"), spec.dz, ph, pw)
@@ -57,13 +57,6 @@ def emit(spec: Conv2dUnpool, isa: Isa, tile: Tile | None = None) -> Listing:
     return asm.finish(_facts(spec, tile))
 
 
-def reads(spec: Conv2dUnpool) -> tuple[bool, bool]:
-    """(whether y is read, whether the codes are read)."""
-    is_average = spec.pool is not None and spec.pool.kind == "avg"
-    has_codes = spec.pool is not None and (not is_average or bool(spec.act))
-    return bool(spec.act) and not is_average, has_codes
-
-
 class _Derivative:
     """gradient *= f'(y): 1 where y > 0, elsewhere alpha."""
 
@@ -88,7 +81,7 @@ class _Derivative:
 def _facts(spec: Conv2dUnpool, tile: Tile) -> Facts:
     pool, act = spec.pool, spec.act
     ctype = "f32" if spec.dz.dtype == "float32" else "f64"
-    by_y, has_codes = reads(spec)
+    by_y, has_codes = spec.reads_y, spec.reads_codes
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     slope = f" * (y > 0 ? 1 : {act.alpha})" if act else ""
     where = "dz[n,c,h,w]" if pool is None else f"dz[n,c,h*{ph}+r,w*{pw}+s]"

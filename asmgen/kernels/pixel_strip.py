@@ -139,6 +139,11 @@ def x_sample_bytes(conv: Conv) -> int:
     return _ADDRESS_BYTES if conv.pixels else conv.x.sample_bytes
 
 
+def x_index(output: str, stride: int, tap: str, pad: int) -> str:
+    """The row or column of x under a tap of an output, as formulas write it: `oh*2+i-1`."""
+    return f"{output}{f'*{stride}' if stride > 1 else ''}+{tap}{f'-{pad}' if pad else ''}"
+
+
 def x_formula(conv: Conv) -> tuple[str, ...]:
     """What x is, where it is made of pixels."""
     if conv.pixels is None:

@@ -1,12 +1,21 @@
-"""A loop of which the last pass may be shorter."""
+"""Loops of which the last pass may be shorter."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
+from asmgen.tile.split import parts
+
+
+def in_groups(asm: Assembler, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
+    """body(count) for groups of `size` of `total` items, in a loop counted on the stack, then for the remainder."""
+    for trips, count in parts(total, size):
+        with asm.loop(name, trips, on_stack=True):
+            body(count)
 
 
 class Share:

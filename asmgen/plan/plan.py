@@ -132,7 +132,7 @@ class Plan:
                 for other in self.tensors:
                     other_begin = self.offsets[other.name]
                     if other_begin < end and begin < other_begin + other.size_bytes:
-                        contents[other.name] = name if not _is_part(other, self, name) else other.name
+                        contents[other.name] = name if not _is_part(other, name) else other.name
             if isinstance(entry.spec, DenseUpdate):
                 updated.update(entry.outputs)
                 at, *states = (self.offsets[name] for name in entry.outputs)
@@ -166,7 +166,7 @@ class Plan:
         return f"{name} {layout}" if layout is not None else name
 
 
-def _is_part(tensor: Tensor, plan: Plan, whole: str) -> bool:
+def _is_part(tensor: Tensor, whole: str) -> bool:
     """Whether `tensor` lies inside the region tensor `whole` (params, grads), so that writing one writes the other."""
     regions = {"params": "w", "grads": "dw"}
     if whole in regions:

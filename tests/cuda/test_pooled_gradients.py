@@ -23,7 +23,8 @@ from asmgen.plan.layout import NO_HALO, Halo
 from asmgen.plan.specs import Conv2dBackwardInputPooled, Conv2dBackwardWeightsPooled, Conv2dForward
 from tests.cuda.test_products import _HALVES, _UNITS, ISA, MODES, _emitted
 from tests.kernels import test_conv2d_dw_pooled
-from tests.kernels.pooled_shapes import SAME, V, make_spec
+from tests.kernels.pooled_shapes import SAME, make_spec
+from tests.kernels.support import V
 
 PLANAR = test_conv2d_dw_pooled.CASES
 BLOCKED: dict[str, dict[str, Any]] = {

@@ -7,16 +7,11 @@ from typing import Any, TypeVar
 from asmgen.asm.isa import ISAS
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardWeightsPooled, Conv2dBackwardWeightsSparse, Pool
+from tests.kernels.support import channels
 
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
 SAME: dict[str, Any] = {"pads": (1, 1, 1, 1)}
 
 Spec = TypeVar("Spec", Conv2dBackwardWeightsPooled, Conv2dBackwardWeightsSparse)
-
-
-def _channels(count: int, lanes: int) -> int:
-    blocks, rest = divmod(count + V // 2, V)
-    return max(1, blocks * lanes + rest - V // 2)
 
 
 def make_spec(
@@ -36,7 +31,7 @@ def make_spec(
     """Rows and columns of the convolution that fill no window are left out, as in a plan."""
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
-    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    c, oc = channels(c, lanes), channels(oc, lanes)
     ph, pw = window or (1, 1)
     dy_h, dy_w = ((h + top + bottom - kh) // sh + 1) // ph, ((w + left + right - kw) // sw + 1) // pw
     oh, ow = dy_h * ph, dy_w * pw

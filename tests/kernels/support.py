@@ -34,6 +34,8 @@ from asmgen.plan.layout import NO_HALO
 from asmgen.plan.specs import KernelSpec
 from asmgen.plan.winograd import SIZES
 
+V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
+
 _DATA = Dataset("none", scale=1 / 255)
 _LOSS, _OPTIMIZER = MeanSquaredError(), SGD(lr=0.1)
 
@@ -126,3 +128,9 @@ def _fits(spec: KernelSpec) -> bool:
     except ValueError:
         return False
     return True
+
+
+def channels(count: int, lanes: int) -> int:
+    """The number of channels that `blocks * V + rest` stands for: at least 1; rest may be negative."""
+    blocks, rest = divmod(count + V // 2, V)
+    return max(1, blocks * lanes + rest - V // 2)

@@ -12,13 +12,7 @@ from asmgen.kernels import conv2d_dw
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import choose_tile
-
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
-
-
-def _channels(count: int, lanes: int) -> int:
-    blocks, rest = divmod(count + V // 2, V)
-    return max(1, blocks * lanes + rest - V // 2)
+from tests.kernels.support import V, channels
 
 
 def make_spec(
@@ -36,7 +30,7 @@ def make_spec(
 ) -> Conv2dBackwardWeights:
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
-    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    c, oc = channels(c, lanes), channels(oc, lanes)
     oh, ow = (h + top + bottom - kh) // sh + 1, (w + left + right - kw) // sw + 1
     halo = Halo(top, max(0, (oh - 1) * sh + kh - top - h), left, max(0, (ow - 1) * sw + kw - left - w))
     x = Image(n, c, h, w, 1 if planar else lanes, dtype, halo)

@@ -11,7 +11,8 @@ from asmgen.harness.check import check_kernel
 from asmgen.kernels import conv2d_dw_pooled
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.conv2d_dw_pooled import choose_tile
-from tests.kernels.pooled_shapes import SAME, V, make_spec
+from tests.kernels.pooled_shapes import SAME, make_spec
+from tests.kernels.support import V
 
 CASES: dict[str, dict[str, Any]] = {
     "three planes": {"shape": (2, 3, 10, 12), "oc": 2 * V, "kernel": (3, 3), "dy_halo": (1, 1, 1, 1), **SAME},

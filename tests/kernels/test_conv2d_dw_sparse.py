@@ -11,7 +11,8 @@ from asmgen.harness.check import check_kernel
 from asmgen.kernels import conv2d_dw_sparse
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 from asmgen.tile.conv2d_dw_sparse import CHUNK, LIST_BYTES, STRIP_BYTES, choose_tile, strip_bytes
-from tests.kernels.pooled_shapes import SAME, V, make_spec
+from tests.kernels.pooled_shapes import SAME, make_spec
+from tests.kernels.support import V
 
 CASES: dict[str, dict[str, Any]] = {
     "whole blocks": {"shape": (3, 2 * V, 8, 8), "oc": 2 * V, "kernel": (3, 3), "dy_halo": (1, 1, 1, 1), **SAME},

@@ -13,13 +13,7 @@ from asmgen.kernels import conv2d_dx
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardInput
 from asmgen.tile.conv2d_dx import choose_tile, column_phases
-
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
-
-
-def _channels(count: int, lanes: int) -> int:
-    blocks, rest = divmod(count + V // 2, V)
-    return max(1, blocks * lanes + rest - V // 2)
+from tests.kernels.support import V, channels
 
 
 def make_spec(
@@ -37,7 +31,7 @@ def make_spec(
     """unread: rows and columns of the convolution's output that a pool behind it leaves out."""
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
-    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    c, oc = channels(c, lanes), channels(oc, lanes)
     oh, ow = (h + top + bottom - kh) // sh + 1 - unread[0], (w + left + right - kw) // sw + 1 - unread[1]
     halo = Halo(top, max(0, (oh - 1) * sh + kh - top - h), left, max(0, (ow - 1) * sw + kw - left - w))
     conv = Conv(

@@ -21,13 +21,7 @@ from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse, LiveEntries, Pool
 from asmgen.reference import ops
 from asmgen.tile.conv2d_dx_sparse import choose_tile
-
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
-
-
-def _channels(count: int, lanes: int) -> int:
-    blocks, rest = divmod(count + V // 2, V)
-    return max(1, blocks * lanes + rest - V // 2)
+from tests.kernels.support import V, channels
 
 
 def make_spec(
@@ -46,7 +40,7 @@ def make_spec(
     """window (1, 1): no pool. Rows and columns of the convolution that fill no window are left out, as in a plan."""
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
-    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    c, oc = channels(c, lanes), channels(oc, lanes)
     ph, pw = window
     dy_h, dy_w = ((h + top + bottom - kh) // sh + 1) // ph, ((w + left + right - kw) // sw + 1) // pw
     oh, ow = dy_h * ph, dy_w * pw

@@ -13,14 +13,9 @@ from asmgen.kernels import conv2d_fwd
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Activation, Conv, Conv2dForward, Pool
 from asmgen.tile.conv2d_fwd import choose_tile
+from tests.kernels.support import V, channels
 
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
 RELU = Activation("relu")
-
-
-def _channels(count: int, lanes: int) -> int:
-    blocks, rest = divmod(count + V // 2, V)
-    return max(1, blocks * lanes + rest - V // 2)
 
 
 def make_spec(
@@ -41,7 +36,7 @@ def make_spec(
 ) -> Conv2dForward:
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
-    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    c, oc = channels(c, lanes), channels(oc, lanes)
     kind, ph, pw = pool or ("", 1, 1)
     rows, cols = ((h + top + bottom - kh) // sh + 1) // ph, ((w + left + right - kw) // sw + 1) // pw
     oh, ow = rows * ph, cols * pw

@@ -15,9 +15,9 @@ from asmgen.plan.specs import Conv, Pixels
 from asmgen.tile.conv2d_fwd import choose_tile
 from asmgen.tile.pixel_strip import MAX_STRIP_BYTES, STRIP_BYTES, band_rows, reads_pixels
 from tests.kernels import pooled_shapes, test_conv2d_dw, test_conv2d_fwd
+from tests.kernels.support import V
 from tests.kernels.test_conv2d_dw_pooled import spec_of as pooled_spec
 
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
 POOL = {"pool": ("max", 2, 2)}
 SAME = pooled_shapes.SAME
 

@@ -21,22 +21,17 @@ from asmgen.plan.specs import (
 )
 from asmgen.plan.winograd import TRANSFORMS
 from asmgen.tile.winograd import MAX_FRAME_BYTES, algorithms, choose_tile
+from tests.kernels.support import V, channels
 
 Shape = tuple[int, int, int, int]  # n, c, h, w; or top, bottom, left, right
 RELU, LEAKY = Activation("relu"), Activation("leaky_relu", 0.1)
-V = 1000  # channel counts are `V * lanes + rest`, written as 1000 * blocks + rest
-
-
-def _channels(count: int, lanes: int) -> int:
-    blocks, rest = divmod(count + V // 2, V)
-    return max(1, blocks * lanes + rest - V // 2)
 
 
 def make_conv(isa: str, dtype: str, shape: Shape, oc: int, pads: Shape, bias: bool) -> Conv:
     """pads: top, bottom, left, right."""
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (top, bottom, left, right) = shape, pads
-    c, oc = _channels(c, lanes), _channels(oc, lanes)
+    c, oc = channels(c, lanes), channels(oc, lanes)
     x = Image(n, c, h, w, lanes, dtype, Halo(top, bottom, left, right))
     weights = ConvWeights(oc, c, 3, 3, lanes, dtype)
     return Conv(x, weights, h + top + bottom - 2, w + left + right - 2, 1, 1, top, left, bias)
@@ -132,7 +127,7 @@ def test_backward_input(isa: str, dtype: str, m: int, shape: Any, oc: int, pads:
 @pytest.mark.parametrize(("oc", "c"), [(1, 1), (V, V), (2 * V + 3, 5), (V - 1, V + 1)])
 def test_weights(isa: str, dtype: str, m: int, oc: int, c: int) -> None:
     lanes = ISAS[isa].lanes(dtype)
-    weights = ConvWeights(_channels(oc, lanes), _channels(c, lanes), 3, 3, lanes, dtype)
+    weights = ConvWeights(channels(oc, lanes), channels(c, lanes), 3, 3, lanes, dtype)
     check_kernel(WinogradWeights(weights, m, mirrored=False), isa)
     check_kernel(WinogradWeights(weights.input_gradient(), m, mirrored=True), isa)
     check_kernel(WinogradWeights(weights.by_input(), m, mirrored=True), isa)

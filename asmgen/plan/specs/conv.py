@@ -142,6 +142,19 @@ class Conv2dUnpool(KernelSpec):
     act: Activation
     pool: Pool | None
 
+    @property
+    def reads_y(self) -> bool:
+        """Whether f' comes from y; behind an average it comes from the codes."""
+        return bool(self.act) and not self._is_average
+
+    @property
+    def reads_codes(self) -> bool:
+        return self.pool is not None and (not self._is_average or bool(self.act))
+
+    @property
+    def _is_average(self) -> bool:
+        return self.pool is not None and self.pool.kind == "avg"
+
     def slice_units(self) -> int:
         return self.dz.n
 
