@@ -234,7 +234,7 @@ class _Kernel:
                     "rdx", "dw", ctype, str(weights) if conv.bias else str(weights).removesuffix(" + bias"), "out"
                 ),
             ),
-            slice_unit=f"blocks of {weights.block} output channels, of {weights.n_oc_blocks}",
+            slice_unit=f"blocks of {weights.block} output channels, 0..{weights.n_oc_blocks}",
             flops=self.spec.flops(),
             bytes_read=x_bytes(conv) + dz.size_bytes,
             bytes_written=weights.size_bytes if conv.bias else weights.bias_offset_bytes,

@@ -199,7 +199,7 @@ class _Kernel:
             source="asmgen/kernels/conv2d_dw_pooled.py",
             formula=self.strips.formula(),
             arguments=self.strips.arguments(weights),
-            slice_unit=f"blocks of {weights.block} output channels, of {weights.n_oc_blocks}",
+            slice_unit=f"blocks of {weights.block} output channels, 0..{weights.n_oc_blocks}",
             flops=self.spec.flops(),
             bytes_read=bytes_read,
             bytes_written=bytes_written,

@@ -178,7 +178,7 @@ class _Kernel:
             source="asmgen/kernels/conv2d_dw_sparse.py",
             formula=(*self.strips.formula(), "only terms with dy != 0 are computed"),
             arguments=self.strips.arguments(weights),
-            slice_unit=f"blocks of {weights.block} output channels, of {self.spec.slice_units()}",
+            slice_unit=f"blocks of {weights.block} output channels, 0..{self.spec.slice_units()}",
             flops=self.spec.flops(),
             flops_note="of the direct algorithm",
             bytes_read=bytes_read,

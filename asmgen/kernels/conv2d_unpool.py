@@ -103,7 +103,7 @@ def _facts(spec: Conv2dUnpool, tile: Tile) -> Facts:
         source="asmgen/kernels/conv2d_unpool.py",
         formula=(formula,),
         arguments=tuple(arguments),
-        slice_unit=f"samples, of {spec.dz.n}",
+        slice_unit=f"samples, 0..{spec.dz.n}",
         flops=spec.flops(),
         bytes_read=spec.dy.size_bytes
         + (spec.y.size_bytes if by_y else 0)

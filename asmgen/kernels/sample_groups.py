@@ -94,7 +94,7 @@ class SampleGroups:
         return replace(
             facts,
             arguments=arguments,
-            slice_unit=f"{facts.slice_unit} in each of {spec.groups} groups of samples",
+            slice_unit=f"blocks of {spec.conv.weights.block} output channels, group by group, 0..{spec.slice_units()}",
             flops=spec.flops(),
             bytes_read=spec.groups * facts.bytes_read,
             bytes_written=spec.groups * facts.bytes_written,

@@ -8,7 +8,7 @@
 ;   rdi  x   f32 [1][1][1][2][16]         in   halo and pad lanes are 0
 ;   rsi  dz  f32 [1][1][1][2][16]         in   pad lanes are zero
 ;   rdx  dw  f32 [1][1][1][1][16] + bias  out
-;   r8   begin   r9 end: slice of blocks of 16 output channels, of 1
+;   r8   begin   r9 end: slice of blocks of 16 output channels, 0..1
 ; saves     rbx rbp r12 r13
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-3 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 channel x 1x1 taps x 1 oc vector = 1 accumulators; 1 column unrolled; bands of 1 row

@@ -8,7 +8,7 @@
 ;   rsi  y      f32 [1][1][1][1][16]               in
 ;   rdx  codes  u8 [1][1][1][1][16]                in
 ;   rcx  dz     f32 [1][1][4][4][16] halo 1/1/1/1  out  halo untouched
-;   r8   begin   r9 end: slice of samples, of 1
+;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax rdi rsi rdx rcx r9 zmm0-5 k1-2 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 pooled pixel x 4 window positions unrolled

@@ -7,7 +7,7 @@
 ;   rdi  dy     f32 [1][1][1][1][4]  in
 ;   rsi  codes  u8 [1][1][1][1][4]   in
 ;   rdx  dx     f32 [1][1][2][2][4]  out
-;   r8   begin   r9 end: slice of samples, of 1
+;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 xmm0-6 flags
 ; tile      1 pooled pixel x 4 window positions unrolled

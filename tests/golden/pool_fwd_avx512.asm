@@ -8,7 +8,7 @@
 ;   rdi  x      f32 [1][1][2][2][16]  in
 ;   rsi  y      f32 [1][1][1][1][16]  out
 ;   rdx  codes  u8 [1][1][1][1][16]   out
-;   r8   begin   r9 end: slice of samples, of 1
+;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
 ; clobbers  rax rdi rsi rdx r9 zmm0-4 k1 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 pooled pixel x 4 window positions unrolled
