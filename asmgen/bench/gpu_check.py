@@ -119,6 +119,7 @@ def program(runner: Runner, command: list[object], seconds: float) -> str:
 
 
 def machine_facts(paths: list[Path], machine: Machine, runner: Runner, found: Findings) -> None:
+    """Names CPU, GPU, driver, nvcc and PyTorch; what is not here is said and is no failure."""
     say(f"CPU {cpu_model()}, {os.cpu_count()} cores")
     for command in (
         ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
@@ -142,6 +143,7 @@ def check_kernels(paths: list[Path], machine: Machine, runner: Runner, found: Fi
 
 
 def sanitize(paths: list[Path], machine: Machine, runner: Runner, found: Findings) -> None:
+    """Kernels and a short training under the tools of compute-sanitizer."""
     if shutil.which("compute-sanitizer") is None:
         return say("compute-sanitizer is not here: memory and races are not checked")
 
@@ -177,6 +179,8 @@ def compare_losses(paths: list[Path], machine: Machine, runner: Runner, found: F
 
 
 def compare_accuracies(paths: list[Path], machine: Machine, runner: Runner, found: Findings) -> None:
+    """Trains each model for a few epochs, on the CPU and on the GPU, where its data was carried to this machine."""
+
     def check(path: Path) -> str:
         trainers = machine.trainers(path)
         name = trainers.model.data.name

@@ -15,6 +15,8 @@ from asmgen.version import __version__
 
 @dataclass(frozen=True)
 class Finding:
+    """A tool and its version, None where it is not installed."""
+
     tool: Tool
     version: str | None
 
@@ -43,6 +45,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
+    """What this machine has, found by running every tool."""
     return Diagnosis(
         cpu_model=cpu.cpu_model(),
         features=cpu.cpu_features(),

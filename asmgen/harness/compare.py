@@ -54,6 +54,7 @@ def in_bounds(error: Array, bound: Array | float) -> Array:
 
 
 def compare(expected: Expected, memory: list[Array]) -> tuple[Array, list[str]]:
+    """(each element's error, infinite for NaN; nothing, or what is wrong). memory: the operands after the call."""
     got = expected.unpack(memory[expected.operand]).astype(np.float64)
     error = np.abs(got - expected.value)
     bound = np.broadcast_to(expected.bound, error.shape)

@@ -157,6 +157,7 @@ class Strips:
     # the header -----------------------------------------------------------------------------------------------------
 
     def formula(self) -> tuple[str, ...]:
+        """dw and db as sums over pooled pixels, for the header."""
         conv, x, dy, weights, pool = self.conv, self.conv.x, self.dy, self.conv.weights, self.spec.pool
         row, column = x_index("oh", conv.sh, "i", conv.pt), x_index("ow", conv.sw, "j", conv.pl)
         shape = f"{weights.oc},{weights.c},{weights.kh},{weights.kw}"
@@ -170,6 +171,7 @@ class Strips:
         return (*lines, *x_formula(conv))
 
     def arguments(self, weights: ConvWeights | ConvWeightsByInput) -> tuple[Argument, ...]:
+        """The four of every kernel of this kind; weights: the layout of dw."""
         dy, ctype = self.dy, "f32" if self.dy.dtype == "float32" else "f64"
         codes = f"[{dy.n}][{dy.n_c_blocks}][{dy.h}][{dy.w}][{dy.block}]"
         dw = str(weights) if self.conv.bias else str(weights).removesuffix(" + bias")

@@ -49,6 +49,7 @@ class LossKernel:
         self.n_vectors = spec.z.stride // self.asm.lanes
 
     def emit(self) -> Listing:
+        """The listing: a loop over samples, each through the hooks below or, where absent, cleared."""
         asm, z = self.asm, self.z
         with asm:
             self.z_row, self.labels, self.dz_row, self.block = (

@@ -55,6 +55,7 @@ class ConvWeights:
         return self.bias_offset_bytes + self.n_oc_blocks * self.tap_bytes
 
     def offset_bytes(self, oc: int, c: int, kh: int, kw: int) -> int:
+        """Bytes from the parameters' start to w[oc][c][kh][kw]."""
         block, lane = divmod(oc, self.block)
         return (
             block * self.oc_block_bytes

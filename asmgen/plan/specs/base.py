@@ -106,6 +106,7 @@ def activations_tag(layout: Activations) -> str:
 
 
 def pool_tag(pool: Pool | None) -> str:
+    """`_maxpool2`; `_avgpool3x2s2` where the stride is not the window; nothing without a pool."""
     if pool is None:
         return ""
     window = f"{pool.ph}" if pool.ph == pool.pw else f"{pool.ph}x{pool.pw}"
