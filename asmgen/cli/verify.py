@@ -99,9 +99,10 @@ def _cuda(model: Model, precision: str, seed: int) -> _Checked:
     from asmgen.harness.cuda_machine import CudaMachine
 
     plan = plan_for(model, CUDA)
+    listings = emit_cuda_plan(plan, precision)
     say(f"checking {len(plan.specs())} kernels", level=1)
     rows = [_row(report) for report in check_cuda_kernels(plan.specs(), seed, precision)]
-    machine = CudaMachine(plan, emit_cuda_plan(plan, precision))
+    machine = CudaMachine(plan, listings)
     target = f"{CUDA.name}, emulated on this CPU, products in {precision}"
     return _Checked(target, rows, machine, TF32_TOLERANCE if precision == "tf32" else None)
 

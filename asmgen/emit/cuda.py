@@ -20,6 +20,7 @@ from asmgen.emit.generate import write_changed, write_initial_values
 from asmgen.emit.manifest import manifest_text, plan_facts
 from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
+from asmgen.errors import UsageError
 from asmgen.model.network import Model
 from asmgen.paths import TEMPLATES_DIR
 from asmgen.plan.layout import LINE_BYTES, round_up
@@ -76,7 +77,14 @@ def emit_cuda(plan: Plan, precision: str, arches: tuple[str, ...]) -> CudaKernel
 
 
 def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
-    """The listings of a plan by symbol, each distinct spec once. Raises ValueError where two specs share a symbol."""
+    """The listings of a plan by symbol, each distinct spec once.
+
+    Raises UsageError for a precision that the model cannot have, ValueError where two specs share a symbol.
+    """
+    if precision == "tf32" and plan.dtype != "float32":
+        raise UsageError(
+            f"--precision tf32: {plan.model_name} is of {plan.dtype} and has no other products; tf32 is for float32 models"
+        )
     listings: dict[str, CudaListing] = {}
     for spec in plan.specs():
         symbol = spec.symbol(CUDA.name)

@@ -1,7 +1,8 @@
 // The part of the CUDA runtime's interface that the trainer uses, for a CPU: memory of the device is the host's, a stream
 // does everything at once, a graph is a list of launches. It can be told to fail, so that tests see the trainer's answer:
-//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, no_sm_90, no_clusters, busy_device, no_kernel,
-//                            old_ptx, full_memory, refused_launch or broken_kernel; the last two @N: from launch N on
+//   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, sm_80, no_sm_90, no_clusters, busy_device,
+//                            no_kernel, old_ptx, no_memory, full_memory, refused_launch or broken_kernel; the last two
+//                            @N: from launch N on
 //   ASMGEN_EMULATION_MEMORY  bytes of device memory
 //   ASMGEN_EMULATION_SEED    another order of blocks and threads
 #pragma once
@@ -45,6 +46,7 @@ struct dim3 {
 
 struct cudaDeviceProp {
     char name[256];
+    size_t totalGlobalMem;
     int major, minor;
 };
 
@@ -188,7 +190,10 @@ inline cudaError_t cudaGetDeviceCount(int* count)
 
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int)
 {
-    *properties = {"emulated GPU", emulation::fails("old_device") ? 7 : emulation::fails("no_sm_90") ? 8 : 9, 0};
+    *properties = {"emulated GPU", emulation::memory_bytes(), 9, 0};
+    if (emulation::fails("old_device")) properties->major = 7;
+    if (emulation::fails("sm_80")) properties->major = 8;
+    if (emulation::fails("no_sm_90")) properties->major = 8, properties->minor = 9;
     return cudaSuccess;
 }
 
@@ -242,7 +247,7 @@ inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaSt
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned)
 {
     *stream = 0;
-    return cudaSuccess;
+    return emulation::fails("no_memory") ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return emulation::last_error; }

@@ -63,7 +63,7 @@ inline void prepare(const char* name, const void* kernel, int block, int shared_
     const cudaError_t loaded = cudaFuncGetAttributes(&needs, kernel);
     for (const cudaError_t unfit : {cudaErrorNoKernelImageForDevice, cudaErrorInvalidDeviceFunction, cudaErrorUnsupportedPtxVersion}) {
         if (loaded != unfit) continue;
-        fail(exit_machine, "kernel %s was not compiled for this device; build again, with its architecture in --arch", name);
+        fail(exit_machine, "kernel %s was not compiled for this device; build it with --arch sm_%u", name, device.capability);
     }
     check(loaded, name);
     const int limit = most_shared_bytes(name);

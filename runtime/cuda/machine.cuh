@@ -15,8 +15,9 @@ namespace host {
 #ifdef __CUDA_ARCH_LIST__
 constexpr int built_for[] = {__CUDA_ARCH_LIST__};
 #else
-constexpr int built_for[] = {800};
+constexpr int built_for[] = {860};  // of the emulation: more than the least, so that a GPU can lie between them
 #endif
+constexpr int least_capability = 80;  // of asmgen's kernels; asmgen/toolchain/nvcc.py refuses to compile for less
 
 constexpr size_t alignment = 256;
 
@@ -41,28 +42,76 @@ inline void choose_device(cudaDeviceProp& properties)
     int least = built_for[0];
     for (const int built : built_for) least = built < least ? built : least;
     device.capability = properties.major * 10 + properties.minor;
-    if (device.capability * 10 < least) {
-        fail(exit_machine, "%s has compute capability %u.%u, this trainer needs %u.%u; build it with --arch sm_%u%u, or %s",
-             properties.name, properties.major, properties.minor, least / 100, least % 100 / 10, properties.major,
-             properties.minor, cpu);
+    if (device.capability < least_capability) {
+        fail(exit_machine, "%s has compute capability %u.%u, the kernels of --isa cuda need %u.%u or later; %s", properties.name,
+             properties.major, properties.minor, least_capability / 10, least_capability % 10, cpu);
     }
-    check(cudaSetDevice(0), "starting the GPU");
+    if (device.capability * 10 < least) {
+        fail(exit_machine, "%s has compute capability %u.%u, this trainer was built for %u.%u and later; build it with --arch sm_%u",
+             properties.name, properties.major, properties.minor, least / 100, least % 100 / 10, device.capability);
+    }
 }
 
-// Blocks of device memory, asked for together so that a failure can name the sum.
+// Blocks of device memory, counted before they are asked for, so that a failure can name the sum.
 struct Wish {
     void** target;
     size_t bytes;
 };
 
-template <size_t n>
-void allocate(const char* name, const Wish (&wishes)[n], size_t data_bytes)
+struct Memory {
+    size_t needed, image_bytes, most_samples;  // in all; of both splits' images; of a phase
+    uint8_t* labels;
+    Wish wishes[8];
+};
+
+inline Memory memory;
+
+inline void plan_memory()
 {
-    size_t needed = 0, available = 0, whole = 0;
-    for (const Wish& wish : wishes) needed += aligned(wish.bytes);
+    using namespace runtime;
+    const size_t samples = train_split.count + test_split.count;
+    const size_t most_samples = train_split.count > test_split.count ? train_split.count : test_split.count;
+    memory.image_bytes = samples * model_channels * model_height * model_width;
+    memory.most_samples = most_samples;
+    steps.most_steps = (most_samples + model_batch - 1) / model_batch;
+    result_bytes = result_words() * sizeof(uint32_t);
+    const Wish wishes[] = {
+        {reinterpret_cast<void**>(&device.arena.byte), model_arena_bytes},
+        {reinterpret_cast<void**>(&device.workspace.byte), arena::workspace_bytes},
+        {reinterpret_cast<void**>(&device.images.byte), memory.image_bytes},
+        {reinterpret_cast<void**>(&memory.labels), samples},
+        {reinterpret_cast<void**>(&steps.order), most_samples * sizeof *steps.order},
+        {reinterpret_cast<void**>(&steps.rows), steps.most_steps * sizeof *steps.rows},
+        {reinterpret_cast<void**>(&steps.step), sizeof *steps.step},
+        {reinterpret_cast<void**>(&steps.feed.results), steps.most_steps * result_bytes},
+    };
+    static_assert(sizeof wishes == sizeof memory.wishes, "a place for each");
+    memory.needed = 0;
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; ++i) {
+        memory.wishes[i] = wishes[i];
+        memory.needed += aligned(wishes[i].bytes);
+    }
+}
+
+// CUDA's own context and a stream; where other programs have taken all memory, not even those fit.
+inline void start_device(const cudaDeviceProp& properties)
+{
+    cudaError_t error = cudaSetDevice(0);
+    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking);
+    if (error == cudaErrorMemoryAllocation) {
+        fail(exit_failed, "%s needs %m MB of the device's memory, %m MB of them for the images, but %s, with %m MB in all, has not even "
+             "enough free for CUDA to start",
+             runtime::model_name, memory.needed, memory.image_bytes, properties.name, properties.totalGlobalMem);
+    }
+    check(error, "starting the GPU");
+}
+
+inline void allocate(const char* name)
+{
+    size_t available = 0, whole = 0;
     check(cudaMemGetInfo(&available, &whole), "asking for the device's free memory");
-    bool fits = needed <= available;
-    for (const Wish& wish : wishes) {
+    bool fits = memory.needed <= available;
+    for (const Wish& wish : memory.wishes) {
         if (!fits) break;
         const cudaError_t error = cudaMalloc(wish.target, aligned(wish.bytes));
         if (error == cudaErrorMemoryAllocation)
@@ -72,7 +121,7 @@ void allocate(const char* name, const Wish (&wishes)[n], size_t data_bytes)
     }
     if (!fits) {
         fail(exit_failed, "%s needs %m MB of the device's memory, %m MB of them for the images, but %s has %m MB free of %m MB",
-             runtime::model_name, needed, data_bytes, name, available, whole);
+             runtime::model_name, memory.needed, memory.image_bytes, name, available, whole);
     }
 }
 
@@ -94,34 +143,19 @@ inline void upload(void* target, const void* source, size_t bytes, const char* d
 inline void allocate_all(const char* name)
 {
     using namespace runtime;
-    const size_t image_bytes = model_channels * model_height * model_width;
-    const size_t samples = train_split.count + test_split.count;
-    const size_t most_samples = train_split.count > test_split.count ? train_split.count : test_split.count;
-    steps.most_steps = (most_samples + model_batch - 1) / model_batch;
-    result_bytes = result_words() * sizeof(uint32_t);
-    uint8_t* labels;
-    const Wish wishes[] = {
-        {reinterpret_cast<void**>(&device.arena.byte), model_arena_bytes},
-        {reinterpret_cast<void**>(&device.workspace.byte), arena::workspace_bytes},
-        {reinterpret_cast<void**>(&device.images.byte), samples * image_bytes},
-        {reinterpret_cast<void**>(&labels), samples},
-        {reinterpret_cast<void**>(&steps.order), most_samples * sizeof *steps.order},
-        {reinterpret_cast<void**>(&steps.rows), steps.most_steps * sizeof *steps.rows},
-        {reinterpret_cast<void**>(&steps.step), sizeof *steps.step},
-        {reinterpret_cast<void**>(&steps.feed.results), steps.most_steps * result_bytes},
-    };
-    allocate(name, wishes, samples * image_bytes);
+    allocate(name);
     steps.feed.rows = steps.rows;
     steps.feed.order = steps.order;
-    steps.feed.labels = labels;
+    steps.feed.labels = memory.labels;
     steps.feed.step = steps.step;
     step_rows = page_locked<StepRow>(steps.most_steps);
     step_results = page_locked<uint8_t>(steps.most_steps * result_bytes);
-    steps.host_order = page_locked<uint32_t>(most_samples);
+    steps.host_order = page_locked<uint32_t>(memory.most_samples);
+    const size_t image_bytes = model_channels * model_height * model_width;
     for (const Split* split : {&train_split, &test_split}) {
         const size_t before = split == &test_split ? train_split.count : 0;
         upload(device.images.byte + before * image_bytes, split->images, split->count * image_bytes, "copying the images");
-        upload(labels + before, split->labels, split->count, "copying the labels");
+        upload(memory.labels + before, split->labels, split->count, "copying the labels");
     }
     check(cudaMemsetAsync(device.arena.byte, 0, model_arena_bytes, device.stream), "clearing the arena");
 }
@@ -145,7 +179,8 @@ void machine_open()
     using namespace host;
     cudaDeviceProp properties;
     choose_device(properties);
-    check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "starting the GPU");
+    plan_memory();
+    start_device(properties);
     allocate_all(properties.name);
     for (cudaEvent_t* event : {&steps.began, &steps.chunks[0].finished, &steps.chunks[1].finished}) {
         check(cudaEventCreate(event), "starting the GPU");

@@ -76,6 +76,13 @@ def test_options_of_cuda_belong_to_cuda(option: list[str], tiny: str) -> None:
     assert f"{option[0]} is an option of --isa cuda" in failed.output
 
 
+@pytest.mark.parametrize("command", ["build", "show", "verify", "train", "bench"])
+def test_tf32_is_for_float32(command: str) -> None:
+    failed = run(command, "models/mnist_sigmoid.py", "--isa", "cuda", "--precision", "tf32")
+    assert failed.exit_code == 2
+    assert failed.output.endswith("tf32 is for float32 models\n")
+
+
 def test_show_lists_and_prints(tiny: str) -> None:
     table = run("show", tiny, "--isa", "cuda")
     assert table.exit_code == 0, table.output

@@ -41,6 +41,30 @@ REFUSED = {
     "large": ("struct Large { float tile[65]; }; shared_memory<Large>().tile[0] = 0;", "wants 260 bytes of shared"),
     "stack": ("volatile char large[100000]; large[t] = 0; out[t] = large[t];", "stack"),
 }  # fmt: skip
+_OTHER = "*map_shared_rank(&shared.tile[t], 1 - cluster_rank())"
+REFUSED_OF_CLUSTERS = {
+    "writes_early": (
+        f"{_OTHER} = in[t]; cluster_barrier(); out[blockIdx.x * 64 + t] = shared.tile[t];",
+        r"map_shared_rank \(.*\) before the first cluster_barrier: block \d of the cluster may not have started",
+    ),
+    "writes_after_own_barrier": (
+        f"block_barrier(); {_OTHER} = in[t]; cluster_barrier(); out[blockIdx.x * 64 + t] = shared.tile[t];",
+        "before the first cluster_barrier",
+    ),
+    "reads_late": (
+        f"shared.tile[t] = in[t]; cluster_barrier(); out[blockIdx.x * 64 + t] = {_OTHER};",
+        r"map_shared_rank \(.*\) after the last cluster_barrier: block \d of the cluster may have left|that has left",
+    ),
+    "one_reads_late": (
+        "shared.tile[t] = in[t]; cluster_barrier();"
+        f"if (cluster_rank() == 1 && t == 63) out[t] = {_OTHER}; else out[t] = 0;",
+        "thread 63: .* (after the last cluster_barrier: block 0 of|that has left)",
+    ),
+    "keeps_a_pointer": (
+        f"cluster_barrier(); float* other = &{_OTHER}; *other = in[t]; cluster_barrier(); out[t] = *other;",
+        "touches shared memory of a block that has left",
+    ),
+}  # fmt: skip
 RIGHT = {
     "copy": "out[t] = in[t];",
     "turned": "shared.tile[t] = in[t]; block_barrier(); out[t] = shared.tile[63 - t];",
@@ -52,7 +76,9 @@ RIGHT = {
     shared.tile[t] = in[t] + 100 * cluster_rank();
     cluster_barrier();
     out[blockIdx.x * 64 + t] = *map_shared_rank(&shared.tile[t], 1 - cluster_rank());
+    cluster_barrier();  // this block's memory has been read
     """,
+    "own_rank": "shared.tile[t] = in[t]; out[blockIdx.x * 64 + t] = *map_shared_rank(&shared.tile[t], cluster_rank());",
     "mma_tf32": """
     const int group = lane / 4, member = lane % 4;
     const float* b_in = in + 128;
@@ -77,7 +103,7 @@ RIGHT = {
     """,
     "to_tf32": "out[t] = math::bits_as<float>(to_tf32(in[t]));",
 }
-KERNELS = WRONG | {name: body for name, (body, _) in REFUSED.items()} | RIGHT
+KERNELS = WRONG | {name: body for name, (body, _) in (REFUSED | REFUSED_OF_CLUSTERS).items()} | RIGHT
 
 
 def _listing(name: str, block: int = 64, grid: int = 1, cluster: int = 1) -> CudaListing:
@@ -122,6 +148,15 @@ def test_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CudaFault, match=REFUSED[name][1]):
         _run(name)
     assert _run("copy")[5] == 5  # the next launch works
+
+
+@pytest.mark.parametrize("name", REFUSED_OF_CLUSTERS)
+def test_refuses_in_a_cluster(name: str) -> None:
+    """In every order of the threads."""
+    for seed in range(5):
+        with pytest.raises(CudaFault, match=REFUSED_OF_CLUSTERS[name][1]):
+            _run(name, n=256, grid=4, cluster=2, seed=seed)
+    assert _run("own_rank", n=256, grid=4, cluster=2)[133] == 5  # the next launch works
 
 
 def test_exchange_within_a_warp() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from asmgen.errors import ToolError, UsageError
 from asmgen.toolchain import nvcc
+from asmgen.toolchain.cuda_build import CUDA_RUNTIME
 
 
 def program(path: Path) -> Path:
@@ -64,3 +65,7 @@ def test_code_for_each_architecture_and_ptx_of_the_latest() -> None:
 def test_wrong_architectures_are_usage_errors(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         nvcc.parse_arches(text)
+
+
+def test_trainers_refuse_the_gpus_that_the_compiler_does() -> None:
+    assert f"least_capability = {nvcc.LEAST_ARCH};" in (CUDA_RUNTIME / "machine.cuh").read_text()

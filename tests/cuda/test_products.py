@@ -132,8 +132,12 @@ def test_tiles_of_pixels(tile: dict[str, Any]) -> None:
     spec = test_conv2d_fwd.make_spec(ISA, "float32", **_WIDE)
     check_cuda_kernel(spec, emit=_emitted(conv2d_fwd, **tile))
     if tile is _SMALL:  # a window in parts
-        pooled = test_conv2d_fwd.make_spec(ISA, "float32", **test_conv2d_fwd.CASES["window of nine"])
+        nine = test_conv2d_fwd.CASES["window of nine"]
+        pooled = test_conv2d_fwd.make_spec(ISA, "float32", **nine)
         check_cuda_kernel(pooled, emit=_emitted(conv2d_fwd, window_slots=2, **tile))
+        # Two warps, and an odd number of steps: the last one reads the stage that the next part's copies begin with.
+        odd = test_conv2d_fwd.make_spec(ISA, "float32", **nine | {"shape": (2, V, 9, 11)})
+        check_cuda_kernel(odd, emit=_emitted(conv2d_fwd, window_slots=2, **tile | {"warps_m": 2}))
         check_cuda_kernel(test_conv2d_dx.make_spec(ISA, "float32", **_WIDE), emit=_emitted(conv2d_dx, **tile))
 
 

@@ -180,12 +180,13 @@ inline void load_matrices(uint32_t (&words)[2], const void* row, Place place = P
 inline int cluster_rank() { return emulation::current->warp->block->rank; }
 
 template <class T>
-T* map_shared_rank(T* shared, int rank)
+T* map_shared_rank(T* shared, int rank, Place place = Place::here())
 {
     emulation::require_shared("map_shared_rank", shared, 1);
     if (rank < 0 || rank >= emulation::grid.launch->cluster) {
         emulation::fail("map_shared_rank: rank %d of %d", rank, emulation::grid.launch->cluster);
     }
+    emulation::access_remote(rank, place);
     const char* own = emulation::current->warp->block->shared->begin();
     char* other = emulation::grid.blocks[rank].shared->begin();
     return reinterpret_cast<T*>(other + (reinterpret_cast<const char*>(shared) - own));

@@ -79,10 +79,17 @@ struct Warp {
 struct Block {
     Index index;
     int rank;  // in the cluster
-    int waiting;
+    int waiting, done;
     std::unique_ptr<GuardedMemory> shared;
     std::vector<Warp> warps;
     std::vector<Thread> threads;
+};
+
+// That a thread took an address in another block's shared memory.
+struct RemoteAccess {
+    const Thread* thread;  // null: none
+    int rank;              // of the other block
+    Place place;
 };
 
 struct Grid {
@@ -93,6 +100,8 @@ struct Grid {
     std::vector<Warp*> runnable;
     Stacks stacks;
     int waiting_in_cluster, done;
+    bool all_started;     // a barrier of the cluster says so
+    RemoteAccess remote;  // the first one since the cluster's last barrier
     uint64_t random_state;
     bool gives_way;  // the current thread lets another warp run
     bool failed;

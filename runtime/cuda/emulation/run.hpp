@@ -36,7 +36,9 @@ inline void on_signal(int number, siginfo_t* info, void* context)
     const char* text = signal_text(number);
     if (has_address && grid.stacks.surround(info->si_addr)) text = "needs more stack than the emulation has";
     for (const Block& block : grid.blocks) {
-        if (has_address && block.shared->surrounds(info->si_addr)) text = "touches shared memory outside the launch's bytes";
+        if (!has_address || !block.shared->surrounds(info->si_addr)) continue;
+        const bool has_left = block.done == grid.launch->block;
+        text = has_left ? "touches shared memory of a block that has left" : "touches shared memory outside the launch's bytes";
     }
     const Index& at = blockIdx;
     snprintf(grid.message, sizeof grid.message, "block (%d, %d, %d), thread %d: %s", at.x, at.y, at.z, threadIdx.x, text);

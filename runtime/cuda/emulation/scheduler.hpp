@@ -117,8 +117,35 @@ inline void barrier_of_cluster(const Place& place)
             for (Warp& warp : block.warps) wake(warp);
         }
         grid.waiting_in_cluster = 0;
+        grid.all_started = true;
+        grid.remote.thread = nullptr;
     }
     leave_thread();
+}
+
+// A GPU starts the blocks of a cluster one by one, and their shared memory goes as they leave: only between two of its
+// barriers is another block's certain to be there, whatever the order.
+inline void access_remote(int rank, const Place& place)
+{
+    if (rank == current->warp->block->rank) return;
+    if (!grid.all_started) {
+        fail("map_shared_rank (%s:%d) before the first cluster_barrier: block %d of the cluster may not have started",
+             base_name(place.file), place.line, rank);
+    }
+    if (!grid.remote.thread) grid.remote = {current, rank, place};
+}
+
+// What is wrong with a cluster that all threads have left. Called on the scheduler's stack.
+inline void check_last_remote()
+{
+    const RemoteAccess& last = grid.remote;
+    if (!last.thread) return;
+    const Index& at = last.thread->warp->block->index;
+    snprintf(grid.message, sizeof grid.message,
+             "block (%d, %d, %d), thread %d: map_shared_rank (%s:%d) after the last cluster_barrier: block %d of the "
+             "cluster may have left",
+             at.x, at.y, at.z, last.thread->number, base_name(last.place.file), last.place.line, last.rank);
+    grid.failed = true;
 }
 
 // What every stack starts with: the kernel, once for every block that the stack serves.
@@ -130,6 +157,7 @@ inline void thread_main()
         warp.ready &= ~current->bit();
         warp.done |= current->bit();
         ++grid.done;
+        if (++warp.block->done == grid.launch->block && grid.launch->cluster > 1) warp.block->shared->open(false);
         leave_thread();
     }
 }
@@ -159,10 +187,13 @@ inline void run_cluster(int first, int y, int z)
 {
     grid.runnable.clear();
     grid.waiting_in_cluster = grid.done = 0;
+    grid.all_started = false;
+    grid.remote.thread = nullptr;
     const int n_threads = static_cast<int>(grid.blocks.size()) * grid.launch->block;
     for (Block& block : grid.blocks) {
         block.index = {first + block.rank, y, z};
-        block.waiting = 0;
+        block.waiting = block.done = 0;
+        if (grid.launch->cluster > 1) block.shared->open(true);
         memset(block.shared->begin(), 0xFF, grid.launch->shared_bytes);  // NaN
         for (Thread& thread : block.threads) {
             thread.copies.clear();
@@ -183,6 +214,7 @@ inline void run_cluster(int first, int y, int z)
         }
         run_some_warp();
     }
+    if (!grid.failed) check_last_remote();
 }
 
 inline void prepare_blocks(const Launch& launch, bool after_failure)
