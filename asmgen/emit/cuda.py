@@ -83,7 +83,7 @@ def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
     """
     if precision == "tf32" and plan.dtype != "float32":
         raise UsageError(
-            f"--precision tf32: {plan.model_name} is of {plan.dtype} and has no other products; tf32 is for float32 models"
+            f"--precision tf32: {plan.model_name} is of {plan.dtype}, the only precision it has; tf32 is of float32 models"
         )
     listings: dict[str, CudaListing] = {}
     for spec in plan.specs():
