@@ -82,9 +82,7 @@ def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
     Raises UsageError for a precision that the model cannot have, ValueError where two specs share a symbol.
     """
     if precision == "tf32" and plan.dtype != "float32":
-        raise UsageError(
-            f"--precision tf32: {plan.model_name} is of {plan.dtype}, the only precision it has; tf32 is of float32 models"
-        )
+        raise UsageError(f"--precision tf32 is for float32 models; {plan.model_name} is of {plan.dtype}")
     listings: dict[str, CudaListing] = {}
     for spec in plan.specs():
         symbol = spec.symbol(CUDA.name)

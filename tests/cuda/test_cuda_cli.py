@@ -80,7 +80,7 @@ def test_options_of_cuda_belong_to_cuda(option: list[str], tiny: str) -> None:
 def test_tf32_is_for_float32(command: str) -> None:
     failed = run(command, "models/mnist_sigmoid.py", "--isa", "cuda", "--precision", "tf32")
     assert failed.exit_code == 2
-    assert failed.output.endswith("tf32 is of float32 models\n")
+    assert "--precision tf32 is for float32 models; mnist_sigmoid is of float64\n" in failed.output
 
 
 def test_show_lists_and_prints(tiny: str) -> None:
