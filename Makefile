@@ -74,10 +74,7 @@ $(VENV)/.dev: $(SETUP_INPUTS)
 $(DEMO_DATA)/classes.json: | $(VENV)/.base
 	$(ASMGEN) data synth catdog -o $(DEMO_DATA)
 
-$(DEMO).built: models/catdog.py $(SOURCES) | $(VENV)/.base
+$(DEMO).log: models/catdog.py $(SOURCES) $(DEMO_DATA)/classes.json | $(VENV)/.base
 	$(ASMGEN) build models/catdog.py --isa native
-	touch $@
-
-$(DEMO).log: $(DEMO).built $(DEMO_DATA)/classes.json
 	isa=$$($(ASMGEN) doctor --best-isa); \
 	generated/catdog/$$isa/trainer --data $(DEMO_DATA) --epochs $(DEMO_EPOCHS) --save $(DEMO).safetensors | tee $@

@@ -6,12 +6,16 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: pytest-xdist has a worker on every core
 
+import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from asmgen.toolchain import cpu
+
+# Started behind `&`, tests inherit an ignored SIGINT, and so would the programs that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

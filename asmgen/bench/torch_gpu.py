@@ -46,12 +46,12 @@ def make_step(model: Model, name: str, device: str) -> Callable[[], object]:
     x = peer.inputs(rng.integers(0, 256, (model.batch_size, *model.input)).astype(np.uint8)).to(device)
     labels = torch.from_numpy(rng.integers(0, classes_of(model), model.batch_size)).to(device)
     if name != "eager" and "channels_last" in rows_of(model, False):
-        peer.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        peer.network.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
     if name in ("graph", "compile"):
         peer.optimizer = _fused(peer)
     if name == "compile":
-        peer.loss = torch.compile(peer.loss, mode="max-autotune")  # type: ignore[method-assign]
+        peer.loss = torch.compile(peer.loss, mode="max-autotune")
 
     def step() -> object:
         return peer.step(x, labels)
@@ -70,7 +70,7 @@ def _fused(peer: TorchPeer) -> torch.optim.Optimizer:
 
 def _captured(step: Callable[[], object]) -> Callable[[], object]:
     """`step` as one CUDA graph."""
-    stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream: Any = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP_STEPS):
@@ -79,11 +79,12 @@ def _captured(step: Callable[[], object]) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    replay: Callable[[], object] = graph.replay
+    return replay
 
 
 def _event() -> Any:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return torch.cuda.Event(enable_timing=True)
 
 
 def measure(step: Callable[[], object], steps: int, rounds: int, on_gpu: bool) -> tuple[float, float]:

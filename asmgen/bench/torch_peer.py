@@ -43,6 +43,7 @@ class TorchPeer:
         self.network = nn.Sequential(*(layer for placed in shapes for layer in _modules(placed))).to(self.dtype)
         self.load(parameters)
         self.criterion = _criterion(model)
+        self.loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._loss  # torch.compile replaces it
         self.optimizer = _optimizer(model, self.network)
         scale, shift = zip(*model.data.affine(model.input[0]), strict=True)
         self._scale = torch.tensor(scale, dtype=self.dtype).reshape(1, -1, 1, 1)
@@ -66,7 +67,7 @@ class TorchPeer:
         """u8 images as the network's input."""
         return torch.from_numpy(np.ascontiguousarray(images)).to(self.dtype) * self._scale + self._shift
 
-    def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of a batch that `inputs` made."""
         return self.criterion(self.network(x), labels)
 
@@ -74,7 +75,7 @@ class TorchPeer:
         """One training step; returns the loss before it."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(x, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return loss.detach()
 
@@ -113,13 +114,14 @@ def _modules(placed: LayerShape) -> list[nn.Module]:
 def _criterion(model: Model) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """loss(logits, labels), targets made from labels as the kernels do."""
     if isinstance(model.loss, SoftmaxCrossEntropy):
-        return nn.CrossEntropyLoss()
+        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.CrossEntropyLoss()
+        return criterion
     loss = nn.BCEWithLogitsLoss() if isinstance(model.loss, BinaryCrossEntropy) else nn.MSELoss()
     classes = classes_of(model)
 
     def from_labels(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         targets = labels[:, None] if z.shape[1] == 1 else nn.functional.one_hot(labels, classes)
-        return loss(z, targets.to(z.dtype))  # type: ignore[no-any-return]
+        return loss(z, targets.to(z.dtype))
 
     return from_labels
 

@@ -35,7 +35,7 @@ class TorchStep:
         self._x = self._peer.inputs(images)
         self._labels = torch.from_numpy(rng.integers(0, classes_of(model), model.batch_size))
         if variant == "channels_last" or (self._is_bf16 and "channels_last" in variants(model)):
-            self._peer.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._peer.network.to(memory_format=torch.channels_last)
             self._x = self._x.contiguous(memory_format=torch.channels_last)
 
     def seconds_per_step(self, threads: int, at_least: float) -> float:

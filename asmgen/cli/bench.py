@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from asmgen.asm.isa import Isa
 from asmgen.bench.suite import WORKS, measure_all
 from asmgen.bench.tables import tables
 from asmgen.cli.bench_cuda import bench_cuda, check_options
 from asmgen.cli.build import build_if_stale
-from asmgen.cli.console import say
+from asmgen.cli.console import say, status
 from asmgen.cli.cuda import cuda_choice, precision_option
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.errors import IsaError, UsageError
 from asmgen.model.network import DTYPES, Model
 from asmgen.toolchain.cpu import cpu_features, missing_features
+from asmgen.toolchain.tools import require_module
 
 PEERS = ("torch", "numpy", "c", "python")
 VARIANTS = "bench"  # folder of the trainers of models that were changed to measure them
@@ -99,6 +102,11 @@ def bench(ctx: click.Context, /, out: Path | None, as_json: bool, precision: str
     and compiled, by the device's clock and by the wall's.
     """
     request = Request(**asked)
+    if "torch" in request.peers() and not find_spec("torch"):
+        if ctx.get_parameter_source("against") != ParameterSource.DEFAULT:
+            require_module("torch")
+        say("not measured: PyTorch, which is missing here (`asmgen doctor` tells how to install it)")
+        request = replace(request, against="none")
     options = cuda_choice(request.isa_names, precision=precision)
     if CUDA_NAME in request.isa_names:
         check_options(ctx, request.isa_names, request.against)
@@ -118,9 +126,10 @@ def run(request: Request, out: Path) -> dict[str, Any]:
     plain = load(request.model_path, request.settings)
     model = measured_model(plain, request.dtype)
     isas = list(_usable(request.isa_names))
-    with ExitStack() as stack:
+    with ExitStack() as stack, status() as show:
         workloads = list(_workloads(request, plain, model, isas, out, stack)) if works else []
-        rows, scaling = measure_all(workloads, counts, request.rounds, request.seconds, lambda text: say(text, level=1))
+        rows, scaling = measure_all(workloads, counts, request.rounds, request.seconds, show)
+        kernels = [_kernels(model, isa, request, show) for isa in isas] if request.kernels else []
     return {
         "command": str(request),
         "machine": machine(),
@@ -129,7 +138,7 @@ def run(request: Request, out: Path) -> dict[str, Any]:
         "peers": peers,
         "rows": [asdict(row) for row in rows],
         "scaling": [asdict(row) for row in scaling],
-        "kernels": [_kernels(model, isa, request) for isa in isas] if request.kernels else [],
+        "kernels": kernels,
     }
 
 
@@ -151,7 +160,7 @@ def _workloads(
     yield from peer_workloads(model, request.peers(), works)
 
 
-def _kernels(model: Model, isa: Isa, request: Request) -> dict[str, Any]:
+def _kernels(model: Model, isa: Isa, request: Request, show: Callable[[str], None]) -> dict[str, Any]:
     from asmgen.bench.kernels import kernel_rows
     from asmgen.bench.peak import Peak
     from asmgen.emit.generate import emit_plan
@@ -161,7 +170,7 @@ def _kernels(model: Model, isa: Isa, request: Request) -> dict[str, Any]:
     plan = plan_for(model, isa, tuning)
     peak = Peak.of(isa, model.dtype)
     listings = emit_plan(plan, isa, tuning)
-    rows = kernel_rows(model, plan, isa, listings, peak, request.rounds, lambda text: say(text, level=1))
+    rows = kernel_rows(model, plan, isa, listings, peak, request.rounds, show)
     return {
         "isa": isa.name,
         "rows": [asdict(row) for row in rows],

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -10,6 +14,7 @@ import click
 from asmgen.errors import UsageError
 
 DEBUG_LEVELS = ("0", "1", "2", "3", "4", "5")
+_ERASE = "\r\x1b[K"  # the line
 
 
 class FilePath(click.Path):
@@ -37,6 +42,24 @@ def verbosity() -> int:
     context = click.get_current_context(silent=True)
     level = context.find_root().obj if context else None
     return level if isinstance(level, int) else 0
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Takes what is being done now: on a terminal one line, written over and gone at the end; with -v a line each."""
+    watched = verbosity() == 0 and sys.stderr.isatty()
+
+    def show(text: str) -> None:
+        if watched:
+            click.echo(f"{_ERASE}{text[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+        else:
+            say(text, level=1)
+
+    try:
+        yield show
+    finally:
+        if watched:
+            click.echo(_ERASE, nl=False, err=True)
 
 
 def say(text: str, *, level: int = 0) -> None:

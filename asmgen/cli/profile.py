@@ -16,9 +16,9 @@ from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.emit.tuning import Tuning
-from asmgen.errors import AsmgenError
 from asmgen.model.network import Model
 from asmgen.plan.schedule import PHASES
+from asmgen.toolchain.tools import require_module
 
 FOLDER = "profile"  # of the profiled trainers, in the folder that trainers are made in
 _RANDOM_BATCHES = 32
@@ -56,6 +56,8 @@ def profile(
     """
     from asmgen.bench.clock import core_hertz
 
+    if picture:
+        require_module("matplotlib")
     isa = resolve_isa(isa_name)
     model = load(model_path, settings)
     tuning = tune.read(model, model_path, isa)
@@ -114,9 +116,7 @@ def _layers(found: Profile) -> Table:
 
 
 def _draw(found: Profile, title: str, target: Path) -> None:
-    try:
-        from asmgen.bench.picture import draw_profile
-    except ModuleNotFoundError as error:
-        raise AsmgenError(f"--picture {target}: needs {error.name}; pip install 'asmgen[plot]'") from None
+    from asmgen.bench.picture import draw_profile
+
     draw_profile(found, title, target)
     say(f"picture: {target}")

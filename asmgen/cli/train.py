@@ -14,7 +14,7 @@ from asmgen.cli.console import FilePath, say, verbosity
 from asmgen.cli.cuda import build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
-from asmgen.errors import AsmgenError
+from asmgen.toolchain.tools import require_module
 
 # Flags that the trainer itself knows; they are handed on as they are.
 _NUMBERS = ("epochs", "lr", "seed", "threads", "batch-limit")
@@ -55,6 +55,8 @@ def train(
 ) -> None:
     """Build MODEL if anything changed, then run its trainer with these flags (they are the trainer's own)."""
     options = cuda_choice((isa_name,), arch, precision, emulate)
+    if curves:
+        require_module("matplotlib")
     model = load(model_path, settings)
     if isa_name == CUDA_NAME:
         trainer = build_cuda_if_stale(model, model_path, settings, options, resolve_out(out))
@@ -88,9 +90,7 @@ def _run(command: list[str]) -> int:
 
 
 def _draw(log: Path, target: Path) -> None:
-    try:
-        from asmgen.cli.curves import draw_curves
-    except ModuleNotFoundError as error:
-        raise AsmgenError(f"--curves {target}: needs {error.name}; pip install 'asmgen[plot]'") from None
+    from asmgen.cli.curves import draw_curves
+
     draw_curves(log, target)
     click.echo(f"curves: {target}")

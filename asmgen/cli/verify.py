@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from asmgen.asm.isa import Isa
-from asmgen.cli.console import say
+from asmgen.cli.console import status
 from asmgen.cli.cuda import cuda_choice, precision_option
 from asmgen.cli.options import CUDA_NAME, MODEL, SET, isa_option, load, require_cpu, resolve_isa
 from asmgen.cli.tuning import TuneFile, tune_options
@@ -23,6 +24,8 @@ from asmgen.harness.machine import Machine, PlanMemory
 from asmgen.harness.steps import TF32_TOLERANCE, Difference, compare_steps
 from asmgen.model.network import Model
 from asmgen.reference.initial import initial_parameters
+
+Show = Callable[[str], None]
 
 
 @click.command()
@@ -50,18 +53,22 @@ def verify(
     guard pages, with poisoned registers and in several slicings; then the model trains for a few steps beside the
     reference, compared after every kernel call. Exit code 1 at the first difference.
 
-    The table: the largest relative error, in ulp where that is meaningful, and as a share of the bound that was
-    derived for the kernel's sums (above 1 is a failure).
+    The table: the relative error of a kernel's worst value or a step's whole tensor (norms), a step's worst value in
+    ulp of the tensor's largest, and the share of the bound that was derived for a kernel's sums (above 1: a failure).
 
-    With --isa cuda, kernels run in an emulation of the GPU on one CPU thread: minutes for convolutions of some size.
+    The reference is slow: a second for small networks, minutes for convolutions of some size, longer with --isa cuda,
+    whose kernels run in an emulation of the GPU on one CPU thread. `--set batch=2` makes it quicker.
     """
     options = cuda_choice(isa_names, precision=precision)
     model = load(model_path, settings)
     report: list[dict[str, Any]] = []
     for name in isa_names:
         isa = None if name == CUDA_NAME else resolve_isa(name)
-        checks = _cpu(model, model_path, isa, tune, seed) if isa else _cuda(model, options.precision, seed)
-        rows = checks.kernels + _steps(model, checks.machine, steps, checks.tolerance)
+        with status() as show:
+            checks = (
+                _cpu(model, model_path, isa, tune, seed, show) if isa else _cuda(model, options.precision, seed, show)
+            )
+            rows = checks.kernels + _steps(model, checks, steps, show)
         report += [{"isa": checks.machine.target, **row} for row in rows]
         if not as_json:
             n_kernels = len(checks.kernels)
@@ -81,26 +88,26 @@ class _Checked:
     tolerance: float | None = None
 
 
-def _cpu(model: Model, model_path: str, isa: Isa, tune: TuneFile, seed: int) -> _Checked:
+def _cpu(model: Model, model_path: str, isa: Isa, tune: TuneFile, seed: int, show: Show) -> _Checked:
     require_cpu(isa)
     tuning = tune.read(model, model_path, isa)
     plan = plan_for(model, isa, tuning)
     listings = emit_plan(plan, isa, tuning)
 
     rows = []
-    for spec in plan.specs():
-        say(f"checking {spec.symbol(isa.name)}", level=1)
+    for number, spec in enumerate(plan.specs(), start=1):
+        show(f"{isa.name}: kernel {number} of {len(plan.specs())}, {spec.symbol(isa.name)}")
         rows.append(_row(check_kernel(spec, isa, seed, emit=lambda spec, isa: listings[spec.symbol(isa.name)])))
     return _Checked(isa.name, rows, Machine(plan, isa, listings))
 
 
-def _cuda(model: Model, precision: str, seed: int) -> _Checked:
+def _cuda(model: Model, precision: str, seed: int, show: Show) -> _Checked:
     from asmgen.harness.cuda_check import check_cuda_kernels
     from asmgen.harness.cuda_machine import CudaMachine
 
     plan = plan_for(model, CUDA)
     listings = emit_cuda_plan(plan, precision)
-    say(f"checking {len(plan.specs())} kernels", level=1)
+    show(f"{CUDA.name}: {len(plan.specs())} kernels")
     rows = [_row(report) for report in check_cuda_kernels(plan.specs(), seed, precision)]
     machine = CudaMachine(plan, listings)
     target = f"{CUDA.name}, emulated on this CPU, products in {precision}"
@@ -116,11 +123,12 @@ def _row(report: Report) -> dict[str, Any]:
     }
 
 
-def _steps(model: Model, machine: PlanMemory, n_steps: int, tolerance: float | None) -> list[dict[str, Any]]:
+def _steps(model: Model, checks: _Checked, n_steps: int, show: Show) -> list[dict[str, Any]]:
     """The worst difference of every tensor over all steps."""
     worst: dict[str, Difference] = {}
     parameters = initial_parameters(model)
-    for difference in compare_steps(model, machine, parameters, n_steps, tolerance):
+    for difference in compare_steps(model, checks.machine, parameters, n_steps, checks.tolerance):
+        show(f"{checks.machine.target}: step {difference.step} of {n_steps}, {difference.entry.text}")
         before = worst.get(difference.tensor)
         if before is None or difference.relative > before.relative:
             worst[difference.tensor] = difference

@@ -18,7 +18,7 @@ LEAST_ARCH = 80  # cp.async and TF32 products
 
 INSTALL = (
     "install NVIDIA's CUDA toolkit (https://developer.nvidia.com/cuda-downloads; found on PATH, in $CUDA_HOME or "
-    "/usr/local/cuda), or its PyPI packages: pip install 'asmgen[cuda]'"
+    "/usr/local/cuda), or its PyPI packages (.venv/bin/pip install -e '.[cuda]')"
 )
 
 # As the emulation computes: a product and a sum are fused where the text says so, and nowhere else.

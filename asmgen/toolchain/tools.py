@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from asmgen.errors import ToolError
@@ -114,6 +115,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("jinja2", _distribution("jinja2"), "no source can be written", _SETUP, needed_to_build=True),
     Tool("click", _distribution("click"), "the command line does not start", _SETUP, needed_to_build=True),
     Tool("pillow", _distribution("pillow"), "no `asmgen data import` and no `asmgen data synth`", _SETUP),
+    Tool("matplotlib", _distribution("matplotlib"), "no `train --curves` and no `profile --picture`", _SETUP),
     Tool("torch", _distribution("torch"), "no `asmgen bench --against torch`; parity tests are skipped", _TORCH),
     Tool("safetensors", _distribution("safetensors"), "tests that exchange weights are skipped", _SETUP),
     Tool("qemu-x86_64", _program("qemu-x86_64", "--version"), "tests on older CPUs are skipped", _apt("qemu-user")),
@@ -131,6 +133,12 @@ def missing_module_error(module: str) -> ToolError | None:
         if tool.name == name:
             return ToolError(f"Python module {package} is missing: {tool.without}; install it: {tool.install}")
     return None
+
+
+def require_module(module: str) -> None:
+    """Raises ToolError where a module of TOOLS is missing: before the work whose result needs it."""
+    if not find_spec(module) and (error := missing_module_error(module)):
+        raise error
 
 
 def find_program(name: str) -> str:

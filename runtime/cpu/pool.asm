@@ -108,7 +108,7 @@ machine_help:
     call    cpus_allowed
     mov     rbx, rax
     call    useful_threads
-    SAY     `  --threads N        1 to %u; this process may use %u CPUs, this model's steps keep %u busy (default: %u)\n`, MAX_THREADS, rbx, [model_useful_threads], rax
+    SAY     `  --threads N        1 to %u (default: %u; of %u CPUs, no more than %u shorten a step of this model)\n`, MAX_THREADS, rax, rbx, [model_useful_threads]
     pop     rbx
     ret
 

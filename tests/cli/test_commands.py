@@ -98,6 +98,22 @@ def test_a_full_disk_during_a_build(tiny: str, tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 
+def test_what_is_not_installed_is_said_before_the_work(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("matplotlib", "torch"):
+        monkeypatch.setitem(sys.modules, module, None)
+    picture = tmp_path / "picture.png"
+    fails(run("train", tiny, "--curves", picture, "--out", tmp_path / "out"), 1, "matplotlib is missing", "make setup")
+    fails(run("profile", tiny, "--picture", picture, "--out", tmp_path / "out"), 1, "matplotlib is missing")
+    fails(run("bench", tiny, "--against", "torch", "--out", tmp_path / "out"), 1, "torch is missing")
+    assert not (tmp_path / "out").exists()
+    bench = run("bench", tiny, "--isa", "sse41", "--work", "step", "--rounds", 1, "--seconds", 0.01, "--out", tmp_path)
+    assert bench.exit_code == 0, bench.output
+    assert "not measured: PyTorch" in bench.output
+    assert "asmgen sse41" in bench.output
+
+
 def test_emit_only_does_not_assemble(tiny: str, tmp_path: Path) -> None:
     assert run("build", tiny, "--isa", "sse41", "--emit-only", "--out", tmp_path).exit_code == 0
     assert (tmp_path / "tiny" / "sse41" / "trainer.asm").exists()

@@ -38,9 +38,7 @@ def test_no_more_than_are_useful(build: Build, data: Path) -> None:
     small = build(Linear(useful_threads=1))
     assert threads_of(run(small, "--data", data, "--eval")) == 1
     assert threads_of(run(small, "--data", data, "--eval", "--threads", 2)) == 2
-    assert (
-        f"this process may use {CPUS} CPUs, this model's steps keep 1 busy (default: 1)" in run(small, "--help").stdout
-    )
+    assert f"(default: 1; of {CPUS} CPUs, no more than 1 shorten a step of this model)" in run(small, "--help").stdout
 
 
 def in_groups(trainer: Path, data: Path, folder: Path, groups: str, files: Mapping[str, str]) -> int:
