@@ -285,6 +285,32 @@ class Vec:
         self.mov(dst, a)
         getattr(x86, f"SHUF{self._suffix}")(dst, b, order % 4 if self._suffix == "PD" else order)
 
+    # parts of 128 bits ----------------------------------------------------------------------------------------------
+
+    def store_part(self, mem: Any, src: Any, part: int) -> None:
+        """The 128 bits at mem = part `part` of src (any alignment)."""
+        if part == 0:
+            self.store(mem, src.as_xmm)
+        else:
+            self._extract(mem, src, part)
+
+    def load_part(self, dst: Any, src: Any, part: int) -> Any:
+        """The xmm register that holds part `part` of src: src's own, or dst's."""
+        if part == 0:
+            return src.as_xmm
+        self._extract(dst.as_xmm, src, part)
+        return dst.as_xmm
+
+    def _extract(self, dst: Any, src: Any, part: int) -> None:
+        (x86.VEXTRACTF32X4 if self._isa.has_mask else x86.VEXTRACTF128)(dst, src, part)
+
+    def store_piece(self, address: Any, src: Any, first: int, n_bytes: int) -> None:
+        """The n_bytes (2, 4, 8) at address = those from byte `first`, a multiple of n_bytes, of src (an xmm view)."""
+        if n_bytes == 8:
+            self._op("MOVHPS" if first else "MOVLPS")([address], src)
+        else:
+            self._op("PEXTRD" if n_bytes == 4 else "PEXTRW")([address], src, first // n_bytes)
+
     # bits ----------------------------------------------------------------------------------------------------------
 
     def and_(self, dst: Any, a: Any, b: Any) -> None:

@@ -9,6 +9,7 @@ The activations fused here are monotone, so f(max z) = max f(z) needs only one f
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class Epilogue:
     def store(self, acc: Accumulators, y: Any, codes: Any) -> None:
         """y, codes: registers at the tile's first pooled pixel and channel block. Overwrites the sums."""
         ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
-        self.asm.comment(self._phase())
+        self.asm.comment(self.phase())
         for g in range(len(acc[0][0])):
             for h in range(len(acc) // ph):
                 for w in range(len(acc[0]) // pw):
@@ -41,7 +42,7 @@ class Epilogue:
                     self._store_window(window, [y + at], codes and codes + pixel * self.y.code_pixel_bytes)
         self.asm.v.release_scratch()
 
-    def _phase(self) -> str:
+    def phase(self) -> str:
         steps = [f"{self.pool.kind} over {self.pool.ph} x {self.pool.pw}"] if self.pool else []
         if self.act:
             steps.insert(1 if self.pool and self.pool.kind == "max" else 0, self.act.kind)
@@ -51,22 +52,27 @@ class Epilogue:
         v, asm = self.asm.v, self.asm
         spare = asm.vec.alloc("activated")
         code = asm.vec.alloc("code") if self.has_codes else None
-        if code is not None:
-            v.zero(code)
-        if self.pool and self.pool.kind == "avg":
-            result = self._mean(window, code, spare)
-        else:
-            result = self._activate(self._maximum(window, code), spare)
-        v.store(y, result)
+        v.store(y, self.result(window, code, spare, window[0]))
         if code is not None:
             v.store_bytes(codes, code)
             asm.vec.free(code)
         asm.vec.free(spare)
 
-    def _maximum(self, window: list[Any], code: Any) -> Any:
+    def result(self, window: Iterable[Any], code: Any, spare: Any, total: Any) -> Any:
+        """The register with the window's y: spare, its last one, or total (of a mean); code (or None) = its code.
+
+        Overwrites the window's registers, one after the other. total: where a mean is summed; may be the first of them.
+        """
+        if code is not None:
+            self.asm.v.zero(code)
+        if self.pool and self.pool.kind == "avg":
+            return self._mean(window, code, spare, total)
+        return self._activate(self._maximum(iter(window), code), spare)
+
+    def _maximum(self, window: Iterator[Any], code: Any) -> Any:
         """The maximum, in the window's last register; a tie keeps the first position."""
-        v, best = self.asm.v, window[0]
-        for position, value in enumerate(window[1:], 1):
+        v, best = self.asm.v, next(window)
+        for position, value in enumerate(window, 1):
             if code is not None:
                 larger = v.mask_alloc("larger")
                 v.less(larger, best, value)
@@ -81,8 +87,8 @@ class Epilogue:
             best = value
         return best
 
-    def _mean(self, window: list[Any], code: Any, spare: Any) -> Any:
-        """The mean of the activated values, in the window's first register, and the live bits in code."""
+    def _mean(self, window: Iterable[Any], code: Any, spare: Any, total: Any) -> Any:
+        """total = the mean of the activated values, and the live bits in code."""
         v, asm = self.asm.v, self.asm
         for position, value in enumerate(window):
             if code is not None:
@@ -95,11 +101,11 @@ class Epilogue:
                 v.mask_free(live)
             activated = self._activate(value, spare)
             if position:
-                v.add(window[0], window[0], activated)
+                v.add(total, total, activated)
             else:
-                v.mov(window[0], activated)
-        v.mul(window[0], window[0], asm.vector_constant("share", 1 / len(window), f"1 / {len(window)}"))
-        return window[0]
+                v.mov(total, activated)
+        v.mul(total, total, asm.vector_constant("share", 1 / (position + 1), f"1 / {position + 1}"))
+        return total
 
     def _activate(self, value: Any, spare: Any) -> Any:
         """The register that holds f(value); a NaN stays one (max and min give their last operand then)."""

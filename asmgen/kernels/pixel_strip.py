@@ -25,13 +25,13 @@ _ADDRESS_BYTES = 8  # of an image, in the argument
 class PixelStrip:
     """The strip under `n_rows` rows of z of `samples` samples, and which rows of which images it holds next.
 
-    Takes scratch, so it must be made before the kernel's first stack slot.
+    cols: columns of z that are computed (ow). Takes scratch, so it must be made before the kernel's first stack slot.
     """
 
-    def __init__(self, asm: Assembler, conv: Conv, n_rows: int, samples: int = 1) -> None:
+    def __init__(self, asm: Assembler, conv: Conv, n_rows: int, samples: int = 1, cols: int | None = None) -> None:
         assert conv.pixels is not None
         self._asm, self._conv, self._n_rows, self._samples = asm, conv, n_rows, samples
-        self.layout = conv.strip(n_rows, samples)
+        self.layout = conv.strip(n_rows, samples, cols)
         self._at = asm.scratch(self.layout.size_bytes)
         self._images, self._first_row = asm.stack_slot("images"), asm.stack_slot("first row of the strip")
         self._runs = PixelRuns(asm, conv.x.w, conv.pixels.scale, conv.pixels.shift)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dForward
+from asmgen.tile import pixel_lanes
 from asmgen.tile.conv2d import (
     MAX_VECTORS,
     RegisterTile,
@@ -21,6 +22,7 @@ from asmgen.tile.conv2d import (
     trips_divisor,
 )
 from asmgen.tile.cost import Candidate, ranked
+from asmgen.tile.pixel_lanes import PixelTile
 from asmgen.tile.pixel_strip import band_rows
 
 
@@ -53,7 +55,7 @@ class ForwardTile:
         return describe(runs, self.unroll_rows, self.channels, self.prefetches) + strips
 
 
-def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
+def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile | PixelTile:
     """The tiles with the fewest predicted cycles. Raises ValueError when a pooling window exceeds the registers."""
     found = candidates(spec, isa)
     if not found:
@@ -62,14 +64,15 @@ def choose_tile(spec: Conv2dForward, isa: Isa) -> ForwardTile:
     return found[0].tile
 
 
-def candidates(spec: Conv2dForward, isa: Isa) -> tuple[Candidate[ForwardTile], ...]:
-    """Every split of the output channels with the best tilings of a row, ranked."""
+def candidates(spec: Conv2dForward, isa: Isa) -> tuple[Candidate[ForwardTile | PixelTile], ...]:
+    """Every split of the output channels with the best tilings of a row, and tiles whose lanes are pixels, ranked."""
     conv = spec.conv
     weights, (rows, unit) = conv.weights, _window(spec)
     epilogue = 3 if spec.pool and spec.pool.kind == "avg" else 2
     strip = Strip(rows, unit, conv.sw, tuple(range(weights.kw)), weights.c * weights.kh, epilogue)
     n_strips = conv.x.n * (conv.oh // rows)
-    found = []
+    found: list[Candidate[ForwardTile | PixelTile]] = []
+    found += (Candidate(each.tile, each.cycles) for each in pixel_lanes.candidates(spec, isa))
     for split in splits(weights.n_oc_blocks, MAX_VECTORS):
         for chosen in ranks([best_runs(isa, strip, conv.ow, vectors) for vectors, _ in split]):
             groups = tuple(Group(*part, runs.tile) for part, runs in zip(split, chosen, strict=True))

@@ -6,15 +6,19 @@ pytest tests/kernels/test_golden.py --update-golden writes tests/golden/ anew.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asmgen.asm.isa import ISAS
+from asmgen.asm.isa import ISAS, Isa
 from asmgen.kernels.registry import _EMITTERS, emit_kernel
 from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
 from asmgen.plan.specs import Activation, Conv, Pixels, Pool
+from asmgen.tile import pixel_lanes
+from asmgen.tile.cost import Candidate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MAX_LINES = 150
@@ -47,6 +51,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     conv_of_pixels = Conv(
         Image(1, 1, 2, 1, 1, F32), ConvWeights(1, 1, 1, 1, lanes, F32), 2, 1, 1, 1, 0, 0, True, pixels
     )
+    conv_of_pixel = Conv(Image(1, 1, 1, 1, 1, F32), ConvWeights(2, 1, 1, 1, lanes, F32), 1, 1, 1, 1, 0, 0, True, pixels)
     inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
     dense = DenseWeights(1, inputs, lanes, F32)
     step = specs.Update("sgd", F32, lanes, dense.size_bytes // (4 * lanes))
@@ -56,6 +61,9 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "conv2d_fwd": specs.Conv2dForward(conv, y, RELU, MAX2, codes=True),
         "conv2d_fwd_pixels": specs.Conv2dForward(
             conv_of_pixels, Image(1, 1, 2, 1, lanes, F32), RELU, None, codes=False
+        ),
+        "conv2d_fwd_pixel_lanes": specs.Conv2dForward(
+            conv_of_pixel, Image(1, 2, 1, 1, lanes, F32), RELU, None, codes=False
         ),
         "conv2d_unpool": specs.Conv2dUnpool(y, y, dz, RELU, MAX2),
         "conv2d_dx": specs.Conv2dBackwardInput(conv_to_pair, z_pair, x),
@@ -75,10 +83,18 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     }
 
 
+#: Kinds of tiles that only larger shapes choose by themselves.
+CANDIDATES: dict[str, Callable[[Any, Isa], Sequence[Candidate[Any]]]] = {
+    "conv2d_fwd_pixel_lanes": pixel_lanes.candidates,
+}
+
+
 @pytest.mark.parametrize("op", tiny(4))
 @pytest.mark.parametrize("isa", ISAS)
 def test_text(isa: str, op: str, request: pytest.FixtureRequest) -> None:
-    text = emit_kernel(tiny(ISAS[isa].lanes(F32))[op], ISAS[isa]).text()
+    spec, level = tiny(ISAS[isa].lanes(F32))[op], ISAS[isa]
+    tile = CANDIDATES[op](spec, level)[0].tile if op in CANDIDATES else None
+    text = emit_kernel(spec, level, tile).text()
     golden = GOLDEN / f"{op}_{isa}.asm"
     assert text.count("\n") < MAX_LINES
     if request.config.getoption("--update-golden"):

@@ -55,10 +55,13 @@ class Conv:
         if self.pixels and self.x.block != 1:
             raise ValueError(f"Conv: pixels are planar, but x has blocks of {self.x.block} channels")
 
-    def strip(self, n_rows: int, samples: int = 1) -> Image:
-        """Planar rows of x that n_rows rows of z read, the halo's rows among them; its columns are the strip's halo."""
+    def strip(self, n_rows: int, samples: int = 1, cols: int | None = None) -> Image:
+        """Planar rows of x that n_rows rows of z read, the halo's rows among them; its columns are the strip's halo.
+
+        cols: columns of z that are computed, where there are more than ow.
+        """
         x, weights = self.x, self.weights
-        right = max(0, (self.ow - 1) * self.sw + weights.kw - self.pl - x.w)
+        right = max(0, ((cols or self.ow) - 1) * self.sw + weights.kw - self.pl - x.w)
         rows = (n_rows - 1) * self.sh + weights.kh
         return Image(samples, x.c, rows, x.w, 1, x.dtype, Halo(0, 0, self.pl, right))
 
