@@ -22,8 +22,9 @@ from asmgen.toolchain.tools import TOOLS, find_program
 
 # A step names its kernels `extern` at every call: once more is not a warning. NASM 2.16.03 warns of what refers from one
 # section to another; older ones do not know those warnings' names.
-_NO_WARNINGS = ("-w-label-redef", "-w-unknown-warning", "-w-reloc-rel-dword", "-w-reloc-abs-qword")
-FLAGS = ("-f", "elf64", "-g", "-F", "dwarf", "-w+all", *_NO_WARNINGS)
+_CROSSING = ("rel-dword", "abs-dword", "abs-qword")
+_SILENT = ("-w-label-redef", "-w-unknown-warning", *(f"-w-reloc-{kind}" for kind in _CROSSING))
+FLAGS = ("-f", "elf64", "-g", "-F", "dwarf", "-w+all", *_SILENT)
 _FOLDER_BYTES = 128  # of the folder that NASM records; always the same, so that the objects are
 _HERE = b"./"
 _INCLUDE = re.compile(rb'^\s*(?:[\w.]+:\s*)?(?:%include|incbin)\s+"([^"]+)"', re.MULTILINE)
