@@ -84,6 +84,7 @@ class Resident:
     loss: Loss
     update: Update
     states: tuple[int, ...]  # elements from a parameter to its states
+    keeps_states: bool  # of weights, in shared memory; else they stay in the arena
     arithmetic: str
     cluster: int
     warps: int
@@ -97,6 +98,11 @@ class Resident:
         shape = "_".join(str(layer.outputs) for layer in self.layers)
         what = f"{self.loss.kind}_{self.update.kind}_{specs.dtype_tag(self.plan.dtype)}"
         return f"resident_n{self.plan.batch}f{self.layers[0].inputs}_{shape}_{what}_cuda"
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """As the optimizers' formulas call them."""
+        return ("m", "v")[2 - len(self.states) :]
 
     @property
     def samples_of_block(self) -> int:
@@ -125,9 +131,13 @@ class Refusal:
 
 def _shared_map(resident: Resident) -> Iterator[tuple[str, int, str]]:
     size, samples = ELEMENT_BYTES[resident.plan.dtype], resident.samples
-    states = resident.update.n_states
+    states = len(resident.states)
     for layer in resident.layers:
-        yield f"w{layer.number}", round_up(layer.padded * layer.stride * size, 16), "weights of the block's inputs"
+        weights = round_up(layer.padded * layer.stride * size, 16)
+        yield f"w{layer.number}", weights, "weights of the block's inputs"
+        if resident.keeps_states:
+            for name in resident.state_names:
+                yield f"{name}{layer.number}", weights, "of these weights"
         if layer.bias_at is not None:
             sizes = (1 + states) * layer.padded * size
             yield f"b{layer.number}", round_up(sizes, 16), f"bias, {states} states"

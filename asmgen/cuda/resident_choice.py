@@ -29,15 +29,21 @@ _LAUNCH = 4500  # of a kernel in a graph that does little: the gap before it, it
 
 
 def decide(plan: Plan, arches: tuple[str, ...], precision: str) -> Resident | Refusal:
-    """The cluster with the fewest estimated cycles, among those that a GPU of `arches` (sm_80, ...) can run."""
+    """The cluster with the fewest estimated cycles, among those that a GPU of `arches` (sm_80, ...) can run.
+
+    With the states of weights in shared memory, where they fit: that saves their way from L2 and back.
+    """
     shape = _read(plan)
     if isinstance(shape, Refusal):
         return shape
     arithmetic = "dmma" if plan.dtype == "float64" else "tf32" if precision == "tf32" else "tf32x3"
-    found = [_resident(plan, shape, cluster, arithmetic) for cluster in CLUSTERS]
+    places = (False, True) if shape.update.update.n_states else (False,)
+    found = [_resident(plan, shape, cluster, arithmetic, keeps) for keeps in places for cluster in CLUSTERS]
     fitting = [resident for resident in found if any(_holds(arch, resident) for arch in arches)]
     if not fitting:
-        needs = " or ".join(f"{resident.shared_bytes:,} on {resident.cluster}" for resident in (found[0], found[-1]))
+        needs = " or ".join(
+            f"{resident.shared_bytes:,} on {resident.cluster}" for resident in (found[0], found[len(CLUSTERS) - 1])
+        )
         return Refusal(f"no GPU of {', '.join(arches)} has the shared memory a block: {needs} blocks")
     best = min(fitting, key=lambda resident: resident.cycles)
     launches = sum(entry.phase != "derive" for entry in plan.entries)
@@ -88,17 +94,17 @@ def _read(plan: Plan) -> _Shape | Refusal:
     return _Shape(load, tuple(layers), loss, update)
 
 
-def _resident(plan: Plan, shape: _Shape, cluster: int, arithmetic: str) -> Resident:
+def _resident(plan: Plan, shape: _Shape, cluster: int, arithmetic: str, keeps_states: bool) -> Resident:
     rows = 8 if plan.dtype == "float64" else 16  # of a tile
     samples = round_up(plan.batch, rows)
-    states = shape.update.update.n_states
+    read_states = 0 if keeps_states else shape.update.update.n_states
     layers = tuple(
         _layer(plan, what, cluster, samples, rows, is_first=number == 0) for number, what in enumerate(shape.layers)
     )
     most_tasks = max(p.tasks for layer in layers for p in (layer.forward, layer.backward, layer.weights))
     warps = max(4, -(-samples // 32), min(_MOST_WARPS, round_up(most_tasks, 4)))
     buffers = _place(_exchanged(layers, cluster, samples))
-    cycles = _cycles(plan, layers, cluster, warps, samples, arithmetic, states)
+    cycles = _cycles(plan, layers, cluster, warps, samples, arithmetic, read_states)
     distances = tuple(distance // ELEMENT_BYTES[plan.dtype] for distance in shape.update.state_bytes)
     return Resident(
         plan=plan,
@@ -106,6 +112,7 @@ def _resident(plan: Plan, shape: _Shape, cluster: int, arithmetic: str) -> Resid
         loss=shape.loss,
         update=shape.update.update,
         states=distances,
+        keeps_states=keeps_states,
         arithmetic=arithmetic,
         cluster=cluster,
         warps=warps,
@@ -180,7 +187,7 @@ def _place(buffers: Iterator[Buffer]) -> tuple[Buffer, ...]:
 
 
 def _cycles(
-    plan: Plan, layers: tuple[Layer, ...], cluster: int, warps: int, samples: int, arithmetic: str, states: int
+    plan: Plan, layers: tuple[Layer, ...], cluster: int, warps: int, samples: int, arithmetic: str, read_states: int
 ) -> int:
     size, step = ELEMENT_BYTES[plan.dtype], 4 if arithmetic == "dmma" else 8
     cycles = 0.0
@@ -191,6 +198,6 @@ def _cycles(
             cycles += max(instructions * _MMA[arithmetic] / 4, trips * product.depth // step * _MMA_LATENCY[arithmetic])
         if cluster > 1:
             cycles += 2 * samples * layer.padded * size / _EXCHANGED_BYTES
-        cycles += 2 * states * layer.padded * layer.slice * size / _STATE_BYTES
+        cycles += 2 * read_states * layer.padded * layer.slice * size / _STATE_BYTES
     barriers = 2 * len(layers) + 1
     return round(cycles + barriers * (_CLUSTER_BARRIER if cluster > 1 else _BLOCK_BARRIER))

@@ -82,16 +82,19 @@ def _arguments(resident: Resident) -> tuple[Argument, ...]:
         ("order", "u32 [n_samples]", "in", "samples of the phase"),
         ("rows", "64 bytes a step", "in", "inv_count, present; hyper block at 16"),
         ("results", f"{ctype} losses[{plan.batch}], u32 predictions[{plan.batch}] a step", "out", ""),
-        ("params", f"{ctype} {PARAMETERS}", "in/out", _parameters(resident.states)),
+        ("params", f"{ctype} {PARAMETERS}", "in/out", _parameters(resident)),
     ]
     named += [(name, "u32", "in", "") for name in ("first", "end", "n_samples")]
     return tuple(Argument(f"a{i}", name, layout, way, note) for i, (name, layout, way, note) in enumerate(named))
 
 
-def _parameters(states: tuple[int, ...]) -> str:
+def _parameters(resident: Resident) -> str:
     """When they are read and written."""
-    behind = " and ".join(f"+ {distance}" for distance in states)
-    return "at the launch's ends" + (f"; states at {behind}: each step" if states else "")
+    when = "at the launch's ends"
+    if not resident.states:
+        return when
+    behind = " and ".join(f"+ {distance}" for distance in resident.states)
+    return f"{when}; states at {behind}: {'as well' if resident.keeps_states else 'each step'}"
 
 
 def _facts(resident: Resident) -> Facts:
@@ -99,7 +102,9 @@ def _facts(resident: Resident) -> Facts:
     size = ELEMENT_BYTES[plan.dtype]
     shape = " -> ".join(str(n) for n in (layers[0].inputs, *(layer.outputs for layer in layers)))
     blocks = f"{resident.cluster} blocks of a cluster" if resident.cluster > 1 else "one block"
-    states = 2 * len(resident.states) * size * sum(layer.outputs * layer.inputs for layer in layers)
+    read_states = 0 if resident.keeps_states else len(resident.states)
+    states = 2 * read_states * size * sum(layer.outputs * layer.inputs for layer in layers)
+    where = "stay in shared memory" if resident.keeps_states else "come from L2 and go back"
     macs = [plan.batch * layer.inputs * layer.outputs for layer in layers]
     return Facts(
         title=f"resident training  {plan.batch} x {shape}, {resident.loss.kind}, {resident.update.kind}",
@@ -130,6 +135,7 @@ def _facts(resident: Resident) -> Facts:
                 f"{layer.label}: {layer.inputs} x {layer.outputs}, {layer.slice} inputs a block"
                 for layer in resident.layers
             ),
+            *((f"states of weights {where}",) if resident.states else ()),
             f"estimated {resident.cycles} cycles a step",
         ),
     )

@@ -83,6 +83,7 @@ NETWORKS = {
         ),
     )
 }  # fmt: skip
+STATES_IN_L2 = ("two",)  # of these networks: tested as if they did not fit into shared memory
 
 
 @pytest.fixture
@@ -92,6 +93,8 @@ def pair(name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
         pytest.skip("nasm is not installed")
     cluster, model = NETWORKS[name]
     monkeypatch.setattr(resident_choice, "CLUSTERS", (cluster,))
+    if name in STATES_IN_L2:
+        limit_shared_memory(monkeypatch, resident_of(model).shared_bytes - 1)
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers of this run
@@ -103,7 +106,10 @@ def test_it_trains_as_the_cpu_does(name: str, pair: Pair, tmp_path: Path) -> Non
     """Steps one by one, whole epochs with evaluation by the other kernels; and the same bits whatever the order."""
     cluster, _ = NETWORKS[name]
     manifest = json.loads((pair.cuda.parent / "manifest.json").read_text())
-    assert (manifest["kernels"][-1]["op"], manifest["kernels"][-1]["launches"][0]["cluster"]) == ("resident", cluster)
+    kernel = manifest["kernels"][-1]
+    assert (kernel["op"], kernel["launches"][0]["cluster"]) == ("resident", cluster)
+    text = (pair.cuda.parent / f"{kernel['symbol']}.cu").read_text()
+    assert ("states of weights come from L2" in text) == (name in STATES_IN_L2)
     for args in (("--epochs", STEPS, "--batch-limit", 1), ()):
         logs, reports = [], []
         for kind, path in (("cpu", pair.cpu), ("cuda", pair.cuda)):
@@ -134,6 +140,31 @@ def test_where_a_cluster_does_not_fit_launches_train(pair: Pair, tmp_path: Path)
         assert ("resident training" in done.stdout) == (way == "resident")
         bits[way] = (tmp_path / "w").read_bytes()
     assert bits["launches"] == bits["sm_80"] == bits["no room"] != bits["resident"]
+
+
+def resident_of(model: Model) -> Resident:
+    found = decide(plan_for(model, CUDA), nvcc.DEFAULT_ARCHES, "float32")
+    assert isinstance(found, Resident)
+    return found
+
+
+def limit_shared_memory(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(resident_choice, "SHARED_BYTES", dict.fromkeys(resident_choice.SHARED_BYTES, limit))
+
+
+@pytest.mark.parametrize("name", ["alone", "four", "two"])
+def test_states_lie_in_shared_memory_where_they_fit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, model = NETWORKS[name]
+    monkeypatch.setattr(resident_choice, "CLUSTERS", (cluster,))
+    near = resident_of(model)
+    limit_shared_memory(monkeypatch, near.shared_bytes)
+    assert resident_of(model) == near
+    limit_shared_memory(monkeypatch, near.shared_bytes - 1)
+    far = resident_of(model)
+    assert (near.keeps_states, far.keeps_states) == (True, False)
+    assert near.cycles < far.cycles
+    weights = sum(size for name, size, _ in far.shared_map if name.startswith("w"))
+    assert near.shared_bytes - far.shared_bytes == weights * len(near.states)
 
 
 def shipped(name: str) -> Resident | Refusal:
@@ -195,15 +226,15 @@ def test_what_lives_at_the_same_time_lies_apart(name: str) -> None:
         assert decided.cluster * layer.slice >= max(before.padded, layer.inputs)
 
 
-@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_sigmoid"])
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_sigmoid", "alone"])
 def test_nvcc_compiles_it_without_spilling(name: str, tmp_path: Path) -> None:
     compiler = nvcc.find_nvcc()
     if compiler is None:
         pytest.skip("no nvcc: CUDA source is not compiled for GPUs")
-    decided = shipped(name)
-    assert isinstance(decided, Resident)
+    resident = resident_of(NETWORKS[name][1]) if name in NETWORKS else shipped(name)
+    assert isinstance(resident, Resident)
     source = tmp_path / "resident.cu"
-    source.write_text(resident_kernel.emit(decided).text)
+    source.write_text(resident_kernel.emit(resident).text)
     command = [compiler, *nvcc.compile_flags(nvcc.DEFAULT_ARCHES), "--Werror", "all-warnings", "-Xptxas", "-v"]
     command += ["-fatbin", "-o", tmp_path / "resident.fatbin", f"-I{CUDA_RUNTIME}", source]
     said = subprocess.run(list(map(str, command)), capture_output=True, text=True)
