@@ -20,8 +20,8 @@ from pathlib import Path
 from asmgen.errors import ToolError
 from asmgen.toolchain.tools import TOOLS, find_program
 
-# A step names its kernels `extern` at every call: once more is not a warning. NASM 2.16.03 warns of what refers from one
-# section to another; older ones do not know those warnings' names.
+# A step names its kernels `extern` at every call: once more is not a warning. NASM 2.16.03 warns of what refers to
+# another section; older ones do not know those warnings' names.
 _CROSSING = ("rel-dword", "abs-dword", "abs-qword")
 _SILENT = ("-w-label-redef", "-w-unknown-warning", *(f"-w-reloc-{kind}" for kind in _CROSSING))
 FLAGS = ("-f", "elf64", "-g", "-F", "dwarf", "-w+all", *_SILENT)
