@@ -13,69 +13,39 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
-from asmgen.asm.listing import Facts, Listing
-from asmgen.kernels.conv2d_dw_strips import Strips
-from asmgen.kernels.pixel_strip import PixelStrip, x_sample_bytes
-from asmgen.kernels.sample_groups import SampleGroups
+from asmgen.asm.listing import Listing
+from asmgen.kernels import conv2d_dw_taps
+from asmgen.kernels.conv2d_dw_pooled_frame import PooledGradient
 from asmgen.kernels.share import Share, in_groups
 from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.plan.specs.base import require
 from asmgen.tile.conv2d_dw_pooled import Tile, choose_tile, chunks, elements
-from asmgen.tile.split import parts
+from asmgen.tile.tap_lanes import TapTile
 from asmgen.tile.words import counted
 
-_BIAS_CHAINS = 4  # independent sums: hides the latency of the addition
+_NOTES = (
+    "every element of dw is one chain over n, h, w and the window's positions in a fixed order; between bands it rests"
+    " in dw",
+)
 _PREFETCH_PIXELS = 64  # how far ahead of its use dy is fetched
 
 
-def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | None = None) -> Listing:
+def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | TapTile | None = None) -> Listing:
     """The kernel of one shape: rdi x or pixels, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output
     channels. Raises ValueError where x is not planar.
     """
     require(spec.conv.x.block == 1, spec, "x must be planar")
-    return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
+    tile = tile or choose_tile(spec.of_group(), isa)
+    if isinstance(tile, TapTile):
+        return conv2d_dw_taps.emit(spec, isa, tile)
+    return _Kernel(spec, isa, tile).emit()
 
 
-class _Kernel:
+class _Kernel(PooledGradient):
     def __init__(self, whole: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile) -> None:
-        spec = whole.of_group()
-        self.spec, self.tile, self.conv, self.dy = spec, tile, spec.conv, spec.dy
-        self.weights = spec.conv.weights
-        self.asm = Assembler(isa, spec.dy.dtype, whole.symbol(isa.name))
-        self.pixels = PixelStrip(self.asm, spec.conv, tile.rows * spec.pool.ph) if spec.conv.pixels else None
-        self.x = self.pixels.layout if self.pixels else spec.conv.x
-        sample_bytes = x_sample_bytes(spec.conv), self.dy.sample_bytes, self.dy.code_sample_bytes
-        self.groups = SampleGroups(self.asm, whole, sample_bytes)
-
-    def emit(self) -> Listing:
-        asm = self.asm
-        with asm:
-            done = asm.label("done")
-            weights = self.weights
-            self.groups.open()
-            self.strips = Strips(asm, self.spec, weights.oc_block_bytes, weights.bias_offset_bytes, self.pixels)
-            asm.gp.free(self.strips.seek(done))
-            self._clear_slice()
-            self.strips.visit(self.tile.rows, self.dy.w, self._sum_block)
-            asm.place(done)
-            self.groups.close()
-        return asm.finish(self.groups.facts(self._facts()))
-
-    def _clear_slice(self) -> None:
-        asm, weights = self.asm, self.weights
-        asm.comment("dw = 0 (and db = 0): the sums start here")
-        zero, at, left = asm.vec.alloc("zero"), asm.gp.alloc("dw"), asm.gp.alloc("left")
-        asm.v.zero(zero)
-        x86.MOV(at, self.strips.slice.dw)
-        x86.IMUL(left, self.strips.n_blocks, weights.oc_block_bytes // weights.tap_bytes)
-        with asm.loop("vector", "vectors of the slice", left):
-            asm.v.store([at], zero)
-            x86.ADD(at, weights.tap_bytes)
-        if self.conv.bias:
-            self.strips.clear_bias(at, left, zero)
-        asm.gp.free(at, left)
-        asm.vec.free(zero)
+        super().__init__(whole, isa, tile, "asmgen/kernels/conv2d_dw_pooled.py", _NOTES)
+        self.tile = tile
 
     def _sum_block(self, rows: Share, n_cols: int) -> None:
         """V output channels over one band: loops over the tiles of their taps, then the bias."""
@@ -101,9 +71,9 @@ class _Kernel:
             add(self.dw, n_taps * weights.tap_bytes)
 
         in_groups(asm, "c", weights.c, tile.channels, channels)
+        asm.gp.free(self.x_tap, self.dw, self.x_at, self.dy_at, self.codes_at)
         if self.conv.bias:
             self._sum_bias(rows, n_cols)
-        asm.gp.free(self.x_tap, self.dw, self.x_at, self.dy_at, self.codes_at)
 
     def _sum_tile(self, rows: Share, n_cols: int, extents: tuple[int, int, int]) -> None:
         """Load the accumulators, add the band's products, store them."""
@@ -140,11 +110,6 @@ class _Kernel:
         window.release()
         asm.vec.free(*acc.values())
 
-    def _window_steps(self) -> tuple[int, int]:
-        """Bytes of x from a window to the one below, and to the right."""
-        conv, pool, x = self.conv, self.spec.pool, self.x
-        return pool.ph * conv.sh * x.row_bytes, pool.pw * conv.sw * x.pixel_bytes
-
     def _multiply(
         self,
         acc: dict[tuple[int, int, int], Any],
@@ -165,52 +130,6 @@ class _Kernel:
                 asm.note(f"x[channel {c}, row {row}, column {column}]")
                 for position, (i, j) in meeting:
                     window.fma(acc[c, i, j], position)
-
-    def _sum_bias(self, rows: Share, n_cols: int) -> None:
-        """db += the sum of dy over the band."""
-        asm, dy = self.asm, self.dy
-        chains = [asm.vec.alloc(f"sum[column % {_BIAS_CHAINS} = {k}]") for k in range(min(_BIAS_CHAINS, n_cols))]
-        db = asm.gp.alloc("db")
-        asm.comment(f"db, in {len(chains)} chains")
-        for register in chains:
-            asm.v.zero(register)
-        x86.MOV(self.dy_at, self.strips.block.dy)
-        with rows.loop("bias_row", on_stack=True):
-            for count, n in parts(n_cols, len(chains)):
-                with asm.loop("column", count):
-                    for k in range(n):
-                        asm.v.add(chains[k], chains[k], [self.dy_at + k * dy.pixel_bytes])
-                    add(self.dy_at, n * dy.pixel_bytes)
-            add(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
-        x86.MOV(db, self.strips.block.db)
-        for register in chains[1:]:
-            asm.v.add(chains[0], chains[0], register)
-        asm.v.add(chains[0], chains[0], [db])
-        asm.v.store([db], chains[0])
-        asm.gp.free(db)
-        asm.vec.free(*chains)
-
-    def _facts(self) -> Facts:
-        x, dy, weights = self.conv.x, self.dy, self.weights
-        bytes_read, bytes_written = self.strips.traffic(weights)
-        return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights behind a max pool:"
-            f" {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
-            source="asmgen/kernels/conv2d_dw_pooled.py",
-            formula=self.strips.formula(),
-            arguments=self.strips.arguments(weights),
-            slice_unit=f"blocks of {weights.block} output channels, 0..{weights.n_oc_blocks}",
-            flops=self.spec.flops(),
-            bytes_read=bytes_read,
-            bytes_written=bytes_written,
-            tile=str(self.tile),
-            notes=(
-                "every element of dw is one chain over n, h, w and the window's positions in a fixed order; between"
-                " bands it rests in dw",
-                *([f"db: chains (column % {_BIAS_CHAINS}) for each band, then added to the sum so far"]
-                  if self.conv.bias else []),
-            ),
-        )  # fmt: skip
 
 
 class _Window:

@@ -86,6 +86,18 @@ class Strips:
         asm.gp.free(x, dy_first, codes, begin, n_blocks, temp)
         return dw
 
+    def rest_in(self, sums: Any, block_bytes: int, temp: Any) -> Any:
+        """From now on, dw of the slice and the block are at the address `sums`, `block_bytes` apart, in a copy that the
+        kernel moves to dw at the end. Gives the slot of dw; temp = sums.
+        """
+        slot = self.asm.stack_slot("dw")
+        x86.MOV(temp, self.slice.dw)
+        x86.MOV(slot, temp)
+        x86.LEA(temp, [sums])
+        x86.MOV(self.slice.dw, temp)
+        self._steps = (*self._steps[:2], block_bytes, self._steps[3])
+        return slot
+
     def _has(self, slot: Any) -> bool:
         """Whether the kernel has this tensor: codes need a pool, db a bias."""
         if slot in (self.slice.codes, self.block.codes):

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
+from asmgen.tile import tap_lanes
 from asmgen.tile.cost import MACHINES, Candidate, ranked
 from asmgen.tile.pixel_strip import band_rows
 from asmgen.tile.split import parts
+from asmgen.tile.tap_lanes import TapTile
 from asmgen.tile.words import counted
 
 BAND_BYTES = 16 * 1024  # of dy: near for the next tile, and loading and storing the sums hardly counts
@@ -38,15 +40,19 @@ class Tile:
         return f"{taps} = {sums} accumulators; {positions} at a time; bands of {rows}"
 
 
-def choose_tile(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Tile:
+def choose_tile(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Tile | TapTile:
     """The tile with the fewest predicted cycles within the registers and the code budget."""
     return candidates(spec, isa)[0].tile
 
 
-def candidates(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> tuple[Candidate[Tile], ...]:
-    """Every tile that fits, ranked."""
+def candidates(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> tuple[Candidate[Tile | TapTile], ...]:
+    """Every tile that fits, and those whose lanes are taps, ranked."""
     n_pixels = spec.dy.n * spec.dy.h * spec.dy.w * spec.conv.weights.n_oc_blocks
-    return ranked(Candidate(tile, n_pixels * _cycles(spec, isa, tile)) for tile in _register_tiles(spec, isa))
+    found: list[Candidate[Tile | TapTile]] = [
+        Candidate(tile, n_pixels * _cycles(spec, isa, tile)) for tile in _register_tiles(spec, isa)
+    ]
+    found += (Candidate(each.tile, each.cycles) for each in tap_lanes.candidates(spec, isa))
+    return ranked(found)
 
 
 def chunks(spec: Conv2dBackwardWeightsPooled, tile: Tile) -> list[list[tuple[int, int]]]:
