@@ -27,6 +27,7 @@ from asmgen.harness.size import code_bytes
 from asmgen.plan.schedule import schedule
 from asmgen.plan.specs import KernelSpec
 from asmgen.tile.candidates import predicted_cycles
+from asmgen.tile.cost import peak_cycles, traffic_cycles
 
 _CLOSEST = 3  # names that are suggested for one that does not exist
 
@@ -52,7 +53,11 @@ def show(
     show_plan: bool,
     as_json: bool,
 ) -> None:
-    """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one)."""
+    """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one).
+
+    In the list, peak_kcycles are of the arithmetic at the FMA units' peak, traffic_kcycles of moving every tensor once,
+    predicted_kcycles what the cost model expects.
+    """
     wishes = [name for name, given in (("KERNEL", kernel), ("--plan", show_plan), ("--json", as_json)) if given]
     if len(wishes) > 1:
         raise UsageError(f"{' and '.join(wishes)} each choose what is shown; give one of them")
@@ -111,6 +116,8 @@ def _row(facts: dict[str, Any], spec: KernelSpec, listings: dict[str, Listing], 
         "code_bytes": code_bytes(listing),
         "mflop": round(facts["flops"] / 1e6, 3),
         "kbytes": round((facts["bytes_read"] + facts["bytes_written"]) / 1e3, 1),
+        "peak_kcycles": round(peak_cycles(listing.facts, isa, listing.dtype) / 1e3, 1),
+        "traffic_kcycles": round(traffic_cycles(listing.facts, isa) / 1e3, 1),
         "predicted_kcycles": round(predicted_cycles(spec, isa, listing) / 1e3, 1),
     }
 
