@@ -5,7 +5,7 @@
 %include "print.inc"
 %include "model.inc"
 
-extern opt_load, file_map, memory_release, tensor_walk
+extern opt_load, file_map, memory_release, machine_run, tensor_scatter
 extern json_at, json_end, json_take, json_peek, json_skip
 extern header_start, header_failed, entry_read_name, entry_read, entry_name, entry_dtype, entry_shape, entry_begin, entry_end
 extern equal_text
@@ -17,7 +17,6 @@ metadata:           db "__metadata__", 0
 
 section .bss
 data_bytes:         resq 1              ; behind the header
-scatter_source:     resq 1              ; -> canonical tensor
 
 section .text
 
@@ -77,7 +76,8 @@ checkpoint_load:
 
     call    check_all_found
     call    check_places
-    call    copy_all
+    lea     rdi, [scatter_shares]
+    call    machine_run
     mov     rdi, rbx
     mov     rsi, r12
     call    memory_release
@@ -207,38 +207,21 @@ check_places:
     FAIL    EXIT_FAILED, "%s has %u bytes of data, but its tensors end at byte %u: not a safetensors file, or something follows", \
             [opt_load], [data_bytes], rax
 
-; copy_all: the data of the file to the packed tensors
-copy_all:
+; scatter_shares: r12 = this thread, r13 = threads: the data of the file to the packed tensors
+scatter_shares:
     push    rbx
-    push    r12
-    push    r13
+    push    rbp
     lea     rbx, [model_tensors]
-    lea     r12, [model_tensor_sources]
-    mov     r13, [model_tensor_count]
+    xor     ebp, ebp
 .next:
-    mov     rax, [r12]
-    mov     [scatter_source], rax
+    lea     rax, [model_tensor_sources]
+    mov     rsi, [rax + rbp * 8]
     mov     rdi, rbx
-    lea     rsi, [scatter]
-    call    tensor_walk
+    call    tensor_scatter
     add     rbx, tensor_size
-    add     r12, 8
-    dec     r13
-    jnz     .next
-    pop     r13
-    pop     r12
+    inc     rbp
+    cmp     rbp, [model_tensor_count]
+    jb      .next
+    pop     rbp
     pop     rbx
-    ret
-
-; scatter: rdi -> packed element, rsi = its canonical index
-scatter:
-    mov     rdx, [scatter_source]
-    cmp     qword [model_element_bytes], 4
-    je      .float32
-    mov     rax, [rdx + rsi * 8]
-    mov     [rdi], rax
-    ret
-.float32:
-    mov     eax, [rdx + rsi * 4]
-    mov     [rdi], eax
     ret

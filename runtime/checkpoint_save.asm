@@ -5,7 +5,7 @@
 %include "print.inc"
 %include "model.inc"
 
-extern opt_save, file_kind, memory_take, tensor_walk
+extern opt_save, file_kind, memory_take, machine_run, tensor_gather
 
 global checkpoint_save, checkpoint_check_path, temporary_remove
 
@@ -23,7 +23,6 @@ section .bss
 temporary:          resb PATH_BYTES     ; FILE.tmp.PID
 temporary_exists:   resq 1              ; 1: it must go where the program ends now
 file_image:         resq 1              ; -> memory for the whole file, taken before the training, too
-gather_target:      resq 1              ; -> where the canonical tensor goes
 
 section .text
 
@@ -85,8 +84,8 @@ temporary_remove:
 save_failed:                            ; rax = -errno
     FAIL    EXIT_FAILED, "cannot save to %s: %e", [opt_save], rax
 
-; checkpoint_save: all tensors, as the model's ready-made header lists them. rbx -> the file in memory, rbp -> tensor,
-; r12 = tensors left, r13 -> data of the file, later r13d = descriptor.
+; checkpoint_save: all tensors, as the model's ready-made header lists them. rbx -> the file in memory, later rbp -> what is
+; to be written, r12 = bytes left, r13d = descriptor.
 checkpoint_save:
     push    rbx
     push    rbp
@@ -97,19 +96,8 @@ checkpoint_save:
     lea     rsi, [model_header]
     mov     rcx, [model_header_bytes]
     rep     movsb
-    mov     r13, rdi
-    lea     rbp, [model_tensors]
-    mov     r12, [model_tensor_count]
-.tensor:
-    mov     rax, [rbp + tensor.file_offset]
-    add     rax, r13
-    mov     [gather_target], rax
-    mov     rdi, rbp
-    lea     rsi, [gather]
-    call    tensor_walk
-    add     rbp, tensor_size
-    dec     r12
-    jnz     .tensor
+    lea     rdi, [gather_shares]
+    call    machine_run
 
     call    temporary_create
     mov     r13d, eax
@@ -148,17 +136,23 @@ checkpoint_save:
     pop     rbx
     ret
 
-; gather: rdi -> packed element, rsi = its canonical index
-gather:
-    mov     rdx, [gather_target]
-    cmp     qword [model_element_bytes], 4
-    je      .float32
-    mov     rax, [rdi]
-    mov     [rdx + rsi * 8], rax
-    ret
-.float32:
-    mov     eax, [rdi]
-    mov     [rdx + rsi * 4], eax
+; gather_shares: r12 = this thread, r13 = threads: the packed tensors to the data of the file
+gather_shares:
+    push    rbx
+    push    rbp
+    lea     rbx, [model_tensors]
+    mov     rbp, [model_tensor_count]
+.tensor:
+    mov     rsi, [file_image]
+    add     rsi, [model_header_bytes]
+    add     rsi, [rbx + tensor.file_offset]
+    mov     rdi, rbx
+    call    tensor_gather
+    add     rbx, tensor_size
+    dec     rbp
+    jnz     .tensor
+    pop     rbp
+    pop     rbx
     ret
 
 ; sync_directory: makes the new name durable. Some file systems cannot, and the file is whole either way: no failure.

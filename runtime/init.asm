@@ -1,118 +1,228 @@
 ; init.asm: the first values of the parameters. Tensor t of the checkpoint draws from stream t, in canonical order.
+;
+; A thread draws a chunk of values at a time, in canonical order, and copies it to its place run by run. A value depends on
+; its index alone, so it is the same whichever thread draws it.
 
 %include "common.inc"
 %include "model.inc"
+%include "philox.inc"
 
-extern philox_start, philox_word, tensor_walk
+extern machine_run, philox_start, philox_fill, tensor_walk, tensor_scatter, run_copy
 
 global tensors_init
 
-HALVES              equ 12              ; 16-bit halves in a normal draw
-NORMAL_SHIFT        equ 6 - HALVES * (1 << 15)
+CHUNK               equ 256             ; values
+NORMAL_WORDS        equ 6               ; of a normal draw, two halves each
+
+struc drawing                           ; what a thread draws with; on its stack
+    .philox         resb philox_size
+    .words          resd CHUNK * NORMAL_WORDS   ; drawn, then turned into the integers that the values are multiples of
+    .values         resq CHUNK
+    .first          resq 1              ; canonical index of the first value; a chunk begins at a multiple of CHUNK
+    .integers       resq 1              ; -> uniform or normal
+    .factor         resq 1              ; float64: a value is so many times its integer
+    .stack          resq 1              ; the caller's stack pointer
+endstruc
 
 section .rodata
-align 8
+align 16
+ones:               times 4 dd 1
+minus_two_to_24:    times 4 dd -(1 << 24)
+sign_of_halves:     times 8 dw 0x8000
+one_of_halves:      times 8 dw 1
 two_to_minus_24:    dq 0x3e70000000000000
 two_to_minus_16:    dq 0x3ef0000000000000
 
-section .bss
-current:            resq 1              ; -> the tensor that is being filled
-
 section .text
 
+; tensors_init: fills all tensors; the arena is zeros
 tensors_init:
+    lea     rdi, [fill_shares]
+    jmp     machine_run
+
+; fill_shares: r12d = this thread, r13d = threads. rbx -> tensor, r14 = its number, rbp -> drawing.
+fill_shares:
     push    rbx
-    push    r12
-    push    r13
+    push    rbp
+    push    r14
+    mov     rax, rsp
+    sub     rsp, drawing_size
+    and     rsp, -16
+    mov     rbp, rsp
+    mov     [rbp + drawing.stack], rax
     lea     rbx, [model_tensors]
-    mov     r12, [model_tensor_count]
-    xor     r13d, r13d
+    xor     r14d, r14d
 .tensor:
-    cmp     r13, r12
-    jae     .done
-    mov     edi, r13d
-    call    philox_start
-    mov     [current], rbx
-    lea     rsi, [uniform]
+    movsd   xmm0, [two_to_minus_24]
+    lea     rax, [uniform]
     cmp     qword [rbx + tensor.init], INIT_UNIFORM
-    je      .walk
-    lea     rsi, [normal]
+    je      .draw
+    movsd   xmm0, [two_to_minus_16]
+    lea     rax, [normal]
     cmp     qword [rbx + tensor.init], INIT_NORMAL
-    je      .walk
-    lea     rsi, [copy]
+    je      .draw
     cmp     qword [rbx + tensor.init], INIT_DATA
     jne     .next                       ; zeros: as the arena is
-.walk:
     mov     rdi, rbx
+    mov     rsi, [rbx + tensor.data]
+    call    tensor_scatter
+    jmp     .next
+.draw:
+    mulsd   xmm0, [rbx + tensor.scale]  ; exact: a power of two
+    movsd   [rbp + drawing.factor], xmm0
+    mov     [rbp + drawing.integers], rax
+    mov     qword [rbp + drawing.first], -CHUNK
+    lea     rdi, [rbp + drawing.philox]
+    mov     esi, r14d
+    call    philox_start
+    mov     rdi, rbx
+    lea     rsi, [fill_run]
+    mov     rdx, rbp
     call    tensor_walk
 .next:
     add     rbx, tensor_size
-    inc     r13
-    jmp     .tensor
-.done:
-    pop     r13
-    pop     r12
-    pop     rbx
-    ret
-
-; uniform: rdi -> element, rsi = index. u = word >> 8, value = (2u + 1 - 2^24) * 2^-24 * scale
-uniform:
-    push    rdi
-    mov     rdi, rsi
-    call    philox_word
-    pop     rdi
-    shr     eax, 8
-    lea     eax, [rax * 2 + 1 - (1 << 24)]
-    cvtsi2sd xmm0, eax
-    mulsd   xmm0, [two_to_minus_24]
-    jmp     scale_and_store
-
-; normal: rdi -> element, rsi = index. z = (sum of the halves of words 6i .. 6i+5, + 6 - 12 * 2^15) / 2^16, value = z * scale
-normal:
-    push    rbx
-    push    rbp
-    push    rdi
-    imul    rdi, rsi, HALVES / 2
-    mov     ebx, NORMAL_SHIFT
-    mov     ebp, HALVES / 2
-.word:
-    call    philox_word
-    movzx   ecx, ax
-    shr     eax, 16
-    add     ebx, ecx
-    add     ebx, eax
-    inc     rdi
-    dec     ebp
-    jnz     .word
-    cvtsi2sd xmm0, ebx
-    mulsd   xmm0, [two_to_minus_16]
-    pop     rdi
+    inc     r14
+    cmp     r14, [model_tensor_count]
+    jb      .tensor
+    mov     rsp, [rbp + drawing.stack]
+    pop     r14
     pop     rbp
     pop     rbx
-
-; scale_and_store: rdi -> element, xmm0 = value for scale 1
-scale_and_store:
-    mov     rax, [current]
-    mulsd   xmm0, [rax + tensor.scale]
-    cmp     qword [model_element_bytes], 4
-    je      .float32
-    movsd   [rdi], xmm0
-    ret
-.float32:
-    cvtsd2ss xmm0, xmm0
-    movss   [rdi], xmm0
     ret
 
-; copy: rdi -> element, rsi = index. The element of the tensor's own file.
-copy:
-    mov     rax, [current]
-    mov     rax, [rax + tensor.data]
-    cmp     qword [model_element_bytes], 4
-    je      .float32
-    mov     rax, [rax + rsi * 8]
-    mov     [rdi], rax
+; fill_run: of tensor_walk, r8 -> drawing
+fill_run:
+    push    rbx
+    push    rbp
+    push    r12
+    push    r13
+    push    r14
+    mov     rbp, r8
+    mov     rbx, rdi                    ; -> the next element
+    mov     r12, rsi
+    mov     r13, rdx                    ; elements left
+    mov     r14, rcx                    ; the next one's index
+.piece:
+    mov     rax, r14
+    sub     rax, [rbp + drawing.first]
+    cmp     rax, CHUNK
+    jb      .drawn
+    call    draw_chunk
+    mov     rax, r14
+    sub     rax, [rbp + drawing.first]
+.drawn:
+    mov     r8d, CHUNK                  ; as many as the chunk still has
+    sub     r8, rax
+    cmp     r8, r13
+    cmova   r8, r13
+    add     r14, r8
+    sub     r13, r8
+    mov     rcx, [model_element_bytes]
+    imul    rax, rcx
+    lea     rdx, [rbp + drawing.values + rax]
+    mov     rdi, rbx
+    mov     rsi, r12
+    mov     rax, r8
+    imul    rax, rsi
+    add     rbx, rax
+    call    run_copy
+    test    r13, r13
+    jnz     .piece
+    pop     r14
+    pop     r13
+    pop     r12
+    pop     rbp
+    pop     rbx
     ret
-.float32:
-    mov     eax, [rax + rsi * 4]
+
+; draw_chunk: rbp -> drawing, r14 = index: the values of its chunk
+draw_chunk:
+    mov     rdx, r14
+    and     rdx, -CHUNK
+    mov     [rbp + drawing.first], rdx
+    lea     rdi, [rbp + drawing.philox]
+    lea     rsi, [rbp + drawing.words]
+    call    [rbp + drawing.integers]
+
+    ; value = integer * factor, in float64, then rounded to the dtype
+    movddup xmm2, [rbp + drawing.factor]
+    lea     rsi, [rbp + drawing.words]
+    lea     rdi, [rbp + drawing.values]
+    mov     ecx, CHUNK / 4
+.four:
+    cvtdq2pd xmm0, [rsi]
+    cvtdq2pd xmm1, [rsi + 8]
+    mulpd   xmm0, xmm2
+    mulpd   xmm1, xmm2
+    cmp     dword [model_element_bytes], 4
+    jne     .float64
+    cvtpd2ps xmm0, xmm0
+    cvtpd2ps xmm1, xmm1
+    movlhps xmm0, xmm1
+    movaps  [rdi], xmm0
+    add     rdi, 16
+    jmp     .stored
+.float64:
+    movapd  [rdi], xmm0
+    movapd  [rdi + 16], xmm1
+    add     rdi, 32
+.stored:
+    add     rsi, 16
+    dec     ecx
+    jnz     .four
+    ret
+
+; uniform: rdi -> philox, rsi -> words, rdx = index: words become 2u + 1 - 2^24 with u = word >> 8, that is (word >> 7 | 1) - 2^24
+uniform:
+    shr     rdx, 4                      ; the group
+    mov     ecx, CHUNK / PHILOX_WORDS
+    call    philox_fill                 ; rsi -> behind the words
+    movdqa  xmm1, [ones]
+    movdqa  xmm2, [minus_two_to_24]
+    mov     rcx, -CHUNK * 4
+.four:
+    movdqa  xmm0, [rsi + rcx]
+    psrld   xmm0, 7
+    por     xmm0, xmm1
+    paddd   xmm0, xmm2
+    movdqa  [rsi + rcx], xmm0
+    add     rcx, 16
+    jnz     .four
+    ret
+
+; normal: the same for words 6i .. 6i+5, which become the sum of their halves + 6 - 12 * 2^15. A half with its upper bit inverted
+; is, as a signed number, 2^15 less.
+normal:
+    push    rsi
+    imul    rdx, rdx, NORMAL_WORDS
+    shr     rdx, 4
+    mov     ecx, CHUNK * NORMAL_WORDS / PHILOX_WORDS
+    call    philox_fill                 ; rsi -> behind the words
+    movdqa  xmm1, [sign_of_halves]
+    movdqa  xmm2, [one_of_halves]
+    mov     rcx, -CHUNK * NORMAL_WORDS * 4
+.halves:
+    movdqa  xmm0, [rsi + rcx]
+    pxor    xmm0, xmm1
+    pmaddwd xmm0, xmm2                  ; the two halves of each word
+    movdqa  [rsi + rcx], xmm0
+    add     rcx, 16
+    jnz     .halves
+
+    pop     rsi
+    mov     rdi, rsi                    ; sums take the place of words that are done with
+    mov     ecx, CHUNK
+.sum:
+    mov     eax, [rsi]
+    add     eax, [rsi + 4]
+    add     eax, [rsi + 8]
+    add     eax, [rsi + 12]
+    add     eax, [rsi + 16]
+    add     eax, [rsi + 20]
+    add     eax, 6
     mov     [rdi], eax
+    add     rsi, NORMAL_WORDS * 4
+    add     rdi, 4
+    dec     ecx
+    jnz     .sum
     ret

@@ -3,6 +3,7 @@
 
 %include "common.inc"
 %include "model.inc"
+%include "philox.inc"
 
 extern memory_take, philox_start, philox_word
 extern train_split, train_count, validation_split, validation_begin, validation_end
@@ -13,6 +14,8 @@ FIRST_STREAM        equ 0x10000
 
 section .bss
 order:              resq 1              ; -> u32 sample[train_count]
+alignb 16
+stream:             resb philox_size    ; of the epoch
 
 section .text
 
@@ -27,7 +30,8 @@ order_open:
 order_shuffle:
     push    rbx
     push    rbp
-    add     edi, FIRST_STREAM
+    lea     esi, [rdi + FIRST_STREAM]
+    lea     rdi, [stream]
     call    philox_start
     mov     rbx, [order]
     mov     rbp, [train_count]
@@ -52,17 +56,18 @@ order_shuffle:
     jb      .sample
 
 .swap:                                  ; i = rbp - 1, down to 1; j = (word(i) * (i + 1)) >> 32
-    lea     rdi, [rbp - 1]
-    test    rdi, rdi
+    lea     rsi, [rbp - 1]
+    test    rsi, rsi
     jz      .done
+    lea     rdi, [stream]
     call    philox_word
     imul    rax, rbp
     shr     rax, 32
+    dec     rbp
     mov     ecx, [rbx + rax * 4]
-    mov     edx, [rbx + rdi * 4]
+    mov     edx, [rbx + rbp * 4]
     mov     [rbx + rax * 4], edx
-    mov     [rbx + rdi * 4], ecx
-    mov     rbp, rdi
+    mov     [rbx + rbp * 4], ecx
     jmp     .swap
 .done:
     pop     rbp

@@ -2,113 +2,124 @@
 ;
 ; key = the seed; counter = (index low, index high, stream, 0). Word i of a stream is word i % 4 of block i / 4.
 ; asmgen/reference/random.py draws the same numbers.
+;
+; A register holds one word of two blocks, in the low halves of its quadwords, where pmuludq reads it and leaves the low half
+; of the product; what is in the high halves never counts.
 
 %include "common.inc"
+%include "philox.inc"
 
 extern opt_seed
 
-global philox_start, philox_word
-
-BLOCKS              equ 4               ; computed together, one in every lane
-WORDS               equ 4 * BLOCKS
-ROUNDS              equ 10
+global philox_start, philox_fill, philox_word
 
 section .rodata
 align 16
-multiplier_0:       times 4 dd 0xd2511f53
-multiplier_1:       times 4 dd 0xcd9e8d57
-weyl_0:             times 4 dd 0x9e3779b9
-weyl_1:             times 4 dd 0xbb67ae85
-lanes:              dd 0, 1, 2, 3
-
-section .bss
-alignb 16
-words:              resd WORDS
-first:              resq 1              ; index of the first of `words`, over WORDS; -1: there are none
-stream:             resd 1
+multiplier_0:       times 2 dq 0xd2511f53
+multiplier_1:       times 2 dq 0xcd9e8d57
+weyl:               dq 0x9e3779b9, 0xbb67ae85   ; what a round adds to the key's words
+first_pair:         dq 0, 1
+second_pair:        dq 2, 3
 
 section .text
 
-; philox_start: edi = stream
+; philox_start: rdi -> philox, esi = stream. Keeps all but rax rcx rsi xmm0-2.
 philox_start:
-    mov     [stream], edi
-    mov     qword [first], -1
+    mov     [rdi + philox.stream], rsi
+    mov     qword [rdi + philox.group], -1
+    movd    xmm0, [opt_seed]
+    movd    xmm1, [opt_seed + 4]
+    punpcklqdq xmm0, xmm1               ; word 0, word 1
+    xor     ecx, ecx
+.round:
+    pshufd  xmm1, xmm0, 0x44
+    pshufd  xmm2, xmm0, 0xee
+    movdqa  [rdi + philox.keys + rcx], xmm1
+    movdqa  [rdi + philox.keys + rcx + 16], xmm2
+    paddd   xmm0, [weyl]
+    add     ecx, 32
+    cmp     ecx, PHILOX_ROUNDS * 32
+    jb      .round
     ret
 
-; philox_word: rdi = index  ->  eax = that word of the stream. Keeps all but rax rcx rdx xmm0-9.
+; ROUND number, register of word 0: x0 x1 x2 x3 become  hi(m1 x2) ^ x1 ^ k0,  lo(m1 x2),  hi(m0 x0) ^ x3 ^ k1,  lo(m0 x0).
+; Nothing moves: before round r word w is in register first + (w + r) % 4.
+%macro ROUND 2.nolist
+    %assign %%x0 %2 + (%1 + 0) % 4
+    %assign %%x1 %2 + (%1 + 1) % 4
+    %assign %%x2 %2 + (%1 + 2) % 4
+    %assign %%x3 %2 + (%1 + 3) % 4
+    pmuludq xmm%[%%x0], xmm10
+    pmuludq xmm%[%%x2], xmm11
+    pxor    xmm%[%%x1], [rdi + philox.keys + %1 * 32]
+    pxor    xmm%[%%x3], [rdi + philox.keys + %1 * 32 + 16]
+    pshufd  xmm8, xmm%[%%x2], 0xf5      ; the high halves
+    pshufd  xmm9, xmm%[%%x0], 0xf5
+    pxor    xmm%[%%x1], xmm8
+    pxor    xmm%[%%x3], xmm9
+%endmacro
+
+; STORE_PAIR registers of words 0 to 3, bytes from rsi: two blocks, their words side by side
+%macro STORE_PAIR 5.nolist
+    psllq   %2, 32
+    psllq   %4, 32
+    pblendw %1, %2, 0xcc                ; words 0 and 1 of one block, then of the other
+    pblendw %3, %4, 0xcc
+    movdqa  %2, %1
+    punpcklqdq %1, %3
+    punpckhqdq %2, %3
+    movdqa  [rsi + %5], %1
+    movdqa  [rsi + %5 + 16], %2
+%endmacro
+
+; philox_fill: rdi -> philox, rsi -> words, aligned to 16 bytes, rdx = the first group, rcx = how many groups, at least one.
+; Keeps all but rcx rdx rsi xmm0-11.
+philox_fill:
+    shl     rdx, 2                      ; the first block
+    movdqa  xmm10, [multiplier_0]
+    movdqa  xmm11, [multiplier_1]
+.group:
+    movq    xmm0, rdx
+    punpcklqdq xmm0, xmm0
+    movdqa  xmm4, xmm0
+    paddq   xmm0, [first_pair]
+    paddq   xmm4, [second_pair]
+    movdqa  xmm1, xmm0
+    movdqa  xmm5, xmm4
+    psrlq   xmm1, 32
+    psrlq   xmm5, 32
+    movddup xmm2, [rdi + philox.stream]
+    movdqa  xmm6, xmm2
+    pxor    xmm3, xmm3
+    pxor    xmm7, xmm7
+%assign round 0
+%rep PHILOX_ROUNDS
+    ROUND   round, 0
+    ROUND   round, 4
+    %assign round round + 1
+%endrep
+    STORE_PAIR xmm2, xmm3, xmm0, xmm1, 0        ; where ten rounds have left them
+    STORE_PAIR xmm6, xmm7, xmm4, xmm5, 32
+    add     rsi, PHILOX_WORDS * 4
+    add     rdx, 4
+    dec     rcx
+    jnz     .group
+    ret
+
+; philox_word: rdi -> philox, rsi = index  ->  eax = that word of the stream. Keeps all but rcx rdx rsi xmm0-11.
 philox_word:
-    mov     rax, rdi
-    shr     rax, 4
-    cmp     rax, [first]
+    mov     eax, esi
+    and     eax, PHILOX_WORDS - 1
+    shr     rsi, 4
+    cmp     rsi, [rdi + philox.group]
     jne     .compute
 .have:
-    mov     ecx, edi
-    and     ecx, WORDS - 1
-    lea     rdx, [words]
-    mov     eax, [rdx + rcx * 4]
+    mov     eax, [rdi + philox.words + rax * 4]
     ret
-
-; xmm0-3 = the counters' words, xmm4 xmm5 = the key
 .compute:
-    mov     [first], rax
-    shl     rax, 2                      ; the first block
-    movd    xmm0, eax
-    pshufd  xmm0, xmm0, 0
-    paddd   xmm0, [lanes]               ; no carry: a multiple of four
-    shr     rax, 32
-    movd    xmm1, eax
-    pshufd  xmm1, xmm1, 0
-    movd    xmm2, [stream]
-    pshufd  xmm2, xmm2, 0
-    pxor    xmm3, xmm3
-    movd    xmm4, [opt_seed]
-    pshufd  xmm4, xmm4, 0
-    movd    xmm5, [opt_seed + 4]
-    pshufd  xmm5, xmm5, 0
-    mov     ecx, ROUNDS
-.round:
-    pxor    xmm1, xmm4
-    pxor    xmm3, xmm5
-    pshufd  xmm6, xmm0, 0xf5            ; lanes 1 and 3, where pmuludq reads 0 and 2
-    pshufd  xmm7, xmm2, 0xf5
-    pmuludq xmm0, [multiplier_0]
-    pmuludq xmm6, [multiplier_0]
-    pmuludq xmm2, [multiplier_1]
-    pmuludq xmm7, [multiplier_1]
-    pshufd  xmm8, xmm0, 0xf5            ; high halves of lanes 0 and 2
-    pshufd  xmm9, xmm2, 0xf5
-    pblendw xmm8, xmm6, 0xcc            ; with those of 1 and 3
-    pblendw xmm9, xmm7, 0xcc
-    psllq   xmm6, 32
-    psllq   xmm7, 32
-    pblendw xmm0, xmm6, 0xcc            ; low halves
-    pblendw xmm2, xmm7, 0xcc
-    pxor    xmm8, xmm3                  ; word 2 = hi0 ^ word 3 ^ k1
-    pxor    xmm9, xmm1                  ; word 0 = hi1 ^ word 1 ^ k0
-    movdqa  xmm3, xmm0                  ; word 3 = lo0
-    movdqa  xmm1, xmm2                  ; word 1 = lo1
-    movdqa  xmm2, xmm8
-    movdqa  xmm0, xmm9
-    paddd   xmm4, [weyl_0]
-    paddd   xmm5, [weyl_1]
-    dec     ecx
-    jnz     .round
-
-    ; a block's words side by side
-    movdqa  xmm6, xmm0
-    punpckldq xmm6, xmm1
-    punpckhdq xmm0, xmm1
-    movdqa  xmm7, xmm2
-    punpckldq xmm7, xmm3
-    punpckhdq xmm2, xmm3
-    movdqa  xmm8, xmm6
-    punpcklqdq xmm8, xmm7
-    punpckhqdq xmm6, xmm7
-    movdqa  xmm9, xmm0
-    punpcklqdq xmm9, xmm2
-    punpckhqdq xmm0, xmm2
-    movdqa  [words], xmm8
-    movdqa  [words + 16], xmm6
-    movdqa  [words + 32], xmm9
-    movdqa  [words + 48], xmm0
+    mov     [rdi + philox.group], rsi
+    mov     rdx, rsi
+    lea     rsi, [rdi + philox.words]
+    mov     ecx, 1
+    call    philox_fill
     jmp     .have

@@ -2,7 +2,8 @@
 ; GPU) has one name and two files, in cpu/ and cuda/:
 ;   the entry point, which ends in `start`           machine_open machine_describe machine_help
 ;   step_derive parameters_fetch machine_exit        epoch_run evaluate
-;   machine_log_columns machine_log
+;   machine_log_columns machine_log              machine_run: rdi -> function, which every thread that the machine has for
+;                                                such work calls, with r12 = its number, r13 = how many there are
 
 %include "common.inc"
 %include "print.inc"
@@ -34,9 +35,11 @@ start:
     call    log_open
     call    machine_open
 
-    call    tensors_init
     cmp     qword [opt_load], 0
-    je      .ready
+    jne     .load
+    call    tensors_init
+    jmp     .ready
+.load:
     call    checkpoint_load
 .ready:
     call    step_derive

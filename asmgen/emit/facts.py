@@ -78,7 +78,7 @@ def init_file(parameter: Parameter) -> str:
 def _tensors(parameters: LayerParameters, plan: Plan) -> list[ParamTensor]:
     layout = parameters.layout
     base = plan.offsets[parameters.name]
-    dims = _dims(layout)
+    dims = merged(_dims(layout))
     tensors = [_tensor(parameters.weight, base, dims)]
     if parameters.bias:
         bias_dims = (PackedDim(parameters.bias.shape[0], 1, 1, 0),)
@@ -99,6 +99,18 @@ def _dims(layout: Weights) -> tuple[PackedDim, ...]:
         case ConvWeightsByInput():
             return _conv_dims_by_input(layout)
     return _dense_dims(layout)
+
+
+def merged(dims: tuple[PackedDim, ...]) -> tuple[PackedDim, ...]:
+    """The same walk in fewer dimensions: none of one index, one for neighbours at one distance throughout."""
+    whole: list[PackedDim] = []
+    for dim in dims:
+        last = whole[-1] if whole else None
+        if last and last.block == dim.block == 1 and last.outer_stride == dim.extent * dim.outer_stride:
+            whole[-1] = PackedDim(last.extent * dim.extent, 1, dim.outer_stride, 0)
+        elif dim.extent > 1:
+            whole.append(dim)
+    return tuple(whole) or dims[-1:]
 
 
 def _conv_dims_by_input(layout: ConvWeightsByInput) -> tuple[PackedDim, ...]:

@@ -10,7 +10,7 @@
 extern opt_threads, arena, cpus_allowed
 extern thread_barrier, barrier_wait, barrier_release, barrier_looks
 
-global machine_open, machine_describe, machine_help, machine_log_columns, machine_log, threads_run
+global machine_open, machine_describe, machine_help, machine_log_columns, machine_log, machine_run, threads_run
 
 CLONE_VM            equ 0x100
 CLONE_FS            equ 0x200
@@ -35,12 +35,14 @@ LOOKS               equ 8192            ; with a pause between: 25 to 350 us, by
 
 section .rodata
 align 8
+function_lists:     dq call_function, thread_barrier, 0
 worker_mask:        dq ~(1 << (SIGBUS - 1))     ; a fault belongs to the thread that made it; all else is the main thread's
 
 section .bss
 threads:            resq 1              ; how many there are, the main thread among them
 job:                resq 1              ; -> the lists that all run next
 job_images:         resq 1              ; -> the first image
+function:           resq 1              ; of machine_run
 old_mask:           resq 1
 
 section .text
@@ -217,3 +219,12 @@ threads_run:
     pop     r12
     pop     rbx
     ret
+
+; machine_run: rdi -> function, which all threads call with r12 = their number, r13 = threads. Returns when all have.
+machine_run:
+    mov     [function], rdi
+    lea     rdi, [function_lists]
+    jmp     threads_run
+
+call_function:
+    jmp     [function]

@@ -6,7 +6,7 @@
 extern machine_name                     ; text, in machine.cuh
 extern training_device_seconds          ; float64, in steps.cuh
 
-global machine_describe, machine_help, machine_log_columns, machine_log
+global machine_describe, machine_help, machine_log_columns, machine_log, machine_run
 
 section .text
 
@@ -27,4 +27,17 @@ machine_log_columns:
 
 machine_log:
     FORMAT  ",%g", [training_device_seconds]
+    ret
+
+; machine_run: rdi -> function, called with r12 = 0, r13 = 1: the one thread of the host
+machine_run:
+    push    r12
+    push    r13
+    push    r13                         ; the stack stays aligned
+    xor     r12d, r12d
+    mov     r13d, 1
+    call    rdi
+    pop     r13
+    pop     r13
+    pop     r12
     ret

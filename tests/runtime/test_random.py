@@ -10,8 +10,10 @@ from safetensors.numpy import load_file
 
 from asmgen.emit.trainer_model import Init
 from asmgen.reference import random
+from asmgen.reference.initial import initial_parameters
 from tests.runtime.conftest import Build
 from tests.runtime.linear import Data, Linear, draw, run
+from tests.runtime.shipped import shipped
 
 
 def test_known_answers() -> None:
@@ -82,3 +84,22 @@ def test_first_weights_from_a_file(dtype: str, build: Build, tmp_path: Path) -> 
     assert said.returncode == 0
     assert load_file(saved)["1.weight"].tobytes() == values.tobytes()
     assert load_file(saved)["1.bias"].tobytes() == draw(model.bias_init, model.seed, 1, model.outputs, dtype).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("catdog", {"size": "24"}), ("lenet", {}), ("mnist_sigmoid", {})],
+    ids=["catdog", "lenet", "sigmoid"],
+)
+def test_first_weights_of_models(name: str, settings: dict[str, str], isa: str, tmp_path: Path) -> None:
+    """Bit for bit in every layout, whichever threads draw; what is loaded and saved again is the same file."""
+    model, trainer = shipped(name, settings, isa, tmp_path)
+    first, again = tmp_path / "first", tmp_path / "again"
+    for threads in (1, 2, 5):
+        options = ("--data", tmp_path, "--epochs=0", "--threads", threads)
+        assert run(trainer, *options, "--save", first).returncode == 0
+        found = load_file(first)
+        for tensor, values in initial_parameters(model).items():
+            assert found[tensor].tobytes() == values.tobytes(), (tensor, threads)
+        assert run(trainer, *options, "--load", first, "--save", again).returncode == 0
+        assert again.read_bytes() == first.read_bytes()

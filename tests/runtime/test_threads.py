@@ -9,21 +9,14 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from asmgen.asm.isa import ISAS
-from asmgen.data.idx import write_idx
-from asmgen.emit.generate import generate
-from asmgen.model.load import load_model
-from asmgen.model.shapes import classes_of
 from asmgen.paths import RUNTIME_DIR
-from asmgen.toolchain.build import build_trainer
 from tests.runtime.conftest import Build
 from tests.runtime.linear import Data, Linear, run
+from tests.runtime.shipped import shipped
 
 ROOT = RUNTIME_DIR.parent
 COUNTS = (1, 2, 3, 4, 8)
@@ -65,17 +58,7 @@ def test_same_bits(model: Linear, build: Build, tmp_path: Path) -> None:
 )
 def test_shipped_models_same_bits(name: str, settings: dict[str, str], isa: str, tmp_path: Path) -> None:
     """Three steps of which the last one's batch is not full, then the test."""
-    model = load_model(str(ROOT / "models" / f"{name}.py"), settings)
-    model = replace(model, data=replace(model.data, validation=None))
-    generated = generate(model, ISAS[isa], tmp_path)
-    trainer = build_trainer(generated.folder, generated.sources)
-    rng = np.random.default_rng(0)
-    channels, height, width = model.input
-    for split, count in (("train", 2 * model.batch_size + 1), ("test", 10)):
-        shape = (count, channels, height, width) if channels > 1 else (count, height, width)
-        images = rng.integers(0, 256, shape).astype(np.uint8)
-        write_idx(tmp_path / f"{split}-images-idx{len(shape)}-ubyte", images)
-        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", rng.integers(0, classes_of(model), count).astype(np.uint8))
+    _, trainer = shipped(name, settings, isa, tmp_path)
     found = {count: weights(trainer, tmp_path, tmp_path / "w", "--epochs", 1, "--threads", count) for count in COUNTS}
     assert len(set(found.values())) == 1, found
 

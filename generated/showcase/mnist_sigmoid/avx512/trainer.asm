@@ -107,9 +107,8 @@ model_cpu_features:
 t0.name: db "1.weight", 0
 align 8
 t0.shape: dq 2, 32, 784
-t0.dims: dq 2
-    dq 32, 1, 6272, 0
-    dq 784, 1, 8, 0
+t0.dims: dq 1
+    dq 25088, 1, 8, 0
 
 t1.name: db "1.bias", 0
 align 8
@@ -120,9 +119,8 @@ t1.dims: dq 1
 t2.name: db "3.weight", 0
 align 8
 t2.shape: dq 2, 10, 32
-t2.dims: dq 2
-    dq 10, 1, 256, 0
-    dq 32, 1, 8, 0
+t2.dims: dq 1
+    dq 320, 1, 8, 0
 
 t3.name: db "3.bias", 0
 align 8
