@@ -73,8 +73,6 @@ def build_if_stale(
     model: Model, model_path: str, settings: tuple[str, ...], isa: Isa, out: Path, tune: TuneFile
 ) -> Path:
     """The path of the trainer, built unless nothing changed since it was."""
-    from asmgen.cli.debug import print_generated
-
     folder = out / model.name / isa.name
     trainer = folder / "trainer"
     key = digest(model, Path(model_path), parse_settings(settings), isa.name, tune.path(model_path))
@@ -82,6 +80,7 @@ def build_if_stale(
         if is_current(trainer, key) and debug_level() == 0:
             say(f"{folder}: nothing changed", level=1)
             return trainer
+        from asmgen.cli.debug import print_generated
         from asmgen.emit.generate import generate
         from asmgen.toolchain.build import build_trainer
 

@@ -12,7 +12,7 @@ import click
 
 from asmgen.cli.console import debug_level, say
 from asmgen.cli.options import CUDA_NAME, parse_settings
-from asmgen.cuda.target import PRECISIONS
+from asmgen.cuda.precision import PRECISIONS
 from asmgen.errors import UsageError
 from asmgen.model.network import Model
 from asmgen.toolchain.nvcc import DEFAULT_ARCHES, parse_arches
@@ -78,8 +78,6 @@ def build_cuda_if_stale(
     model: Model, model_path: str, settings: tuple[str, ...], options: CudaOptions, out: Path
 ) -> Path:
     """The path of the CUDA trainer, built unless nothing changed since it was."""
-    from asmgen.cli.debug import print_cuda
-
     folder = out / model.name / CUDA_NAME
     key = digest(model, Path(model_path), parse_settings(settings), f"{CUDA_NAME} {options}")
     trainer = folder / options.trainer
@@ -87,6 +85,7 @@ def build_cuda_if_stale(
         if is_current(trainer, key) and debug_level() == 0:
             say(f"{folder}: nothing changed", level=1)
             return trainer
+        from asmgen.cli.debug import print_cuda
         from asmgen.emit.cuda import generate_cuda
         from asmgen.toolchain.cuda_build import build_cuda_trainer, build_emulated_trainer
 

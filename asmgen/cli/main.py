@@ -14,7 +14,6 @@ import click
 
 from asmgen.cli.console import DEBUG_LEVELS, debug_level
 from asmgen.errors import AsmgenError
-from asmgen.toolchain.tools import missing_module_error
 from asmgen.version import __version__
 
 #: Command -> (module, attribute, line of help). Importing a module only when its command runs keeps `--help` instant
@@ -86,6 +85,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, click.exceptions.Abort):
         return INTERRUPTED
     if isinstance(error, ModuleNotFoundError) and error.name:
+        from asmgen.toolchain.tools import missing_module_error
+
         error = missing_module_error(error.name) or error
     if os.environ.get("ASMGEN_DEBUG") in DEBUG_LEVELS[1:]:
         traceback.print_exception(error)

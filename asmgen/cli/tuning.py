@@ -6,15 +6,19 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from asmgen.asm.isa import Isa
 from asmgen.cli.console import FilePath, say
-from asmgen.emit.tuning import SUFFIX, UNTUNED, Tuning, read_tuning
 from asmgen.errors import UsageError
 from asmgen.model.network import Model
+
+if TYPE_CHECKING:
+    from asmgen.emit.tuning import Tuning
+
+SUFFIX = ".tune.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class TuneFile:
     def read(self, model: Model, model_path: str, isa: Isa) -> Tuning:
         """The choices for a model and an ISA, checked, with a line that says so. Raises UsageError."""
         from asmgen.emit.planning import plan_for
+        from asmgen.emit.tuning import UNTUNED, read_tuning
 
         path = self.path(model_path)
         tuning = read_tuning(path, model.name, isa) if path else UNTUNED

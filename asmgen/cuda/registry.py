@@ -37,7 +37,7 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.Update: update.emit,
 }
 
-#: Products of matrices: their emitters take the precision, too (asmgen.cuda.target.PRECISIONS).
+#: Products of matrices: their emitters take the precision, too (asmgen.cuda.precision).
 _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.Conv2dForward: conv2d_fwd.emit,
     specs.Conv2dBackwardInput: conv2d_dx.emit,

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES
 
-#: "float32": float32 accuracy everywhere; "tf32": single TF32 products in convolutions and dense layers.
-PRECISIONS = ("float32", "tf32")
-
 
 @dataclass(frozen=True)
 class CudaTarget:

@@ -24,8 +24,6 @@ from asmgen.plan.winograd import SIZES
 from asmgen.tile.candidates import candidates
 from asmgen.tile.winograd import algorithms
 
-SUFFIX = ".tune.json"
-
 ALGORITHMS: dict[int | None, str] = {None: "direct", **{m: f"winograd F({m}x{m})" for m in SIZES}}
 _HELP = "run `asmgen tune` again, or build with --no-tune"
 

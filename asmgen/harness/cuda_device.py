@@ -19,8 +19,9 @@ import click
 import numpy as np
 
 from asmgen.cuda.listing import CudaListing
+from asmgen.cuda.precision import PRECISIONS
 from asmgen.cuda.registry import emit
-from asmgen.cuda.target import CUDA, PRECISIONS
+from asmgen.cuda.target import CUDA
 from asmgen.emit.planning import plan_for
 from asmgen.errors import ToolError
 from asmgen.harness.compare import Report

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from asmgen.errors import DataError, ModelError
 from asmgen.model.geometry import LayerShape, dims
 from asmgen.model.init import FromFile, Initializer
 from asmgen.model.layers import Conv2D, Dense
-from asmgen.model.tensor_file import read_tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def read_initial(parameter: Parameter) -> NDArray[np.float64] | None:
     init = parameter.init
     if not isinstance(init, FromFile):
         return None
+    from asmgen.model.tensor_file import read_tensor  # with NumPy, which most models do not need
+
     try:
         values = read_tensor(init.resolved_path, init.key or parameter.name)
     except DataError as error:
@@ -74,6 +77,6 @@ def read_initial(parameter: Parameter) -> NDArray[np.float64] | None:
             f"{parameter.label}: {init.resolved_path} holds {dims(values.shape) or 'a single number'}, "
             f"but {parameter.name} is {dims(parameter.shape)}",
         )
-    if not np.isfinite(values).all():
+    if not abs(values).max(initial=0.0) < math.inf:  # so that NaN fails
         raise ModelError(init.where, f"{parameter.label}: {init.resolved_path} holds values that are not finite")
     return values

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-
-import numpy as np
 
 from asmgen.errors import ModelError
 from asmgen.model.geometry import LayerShape, Shape, dims, place
@@ -14,6 +13,7 @@ from asmgen.model.network import Model
 from asmgen.model.params import layer_parameters, read_initial
 
 MAX_CLASSES = 256  # labels are bytes
+_LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 
 def infer_shapes(model: Model) -> list[LayerShape]:
@@ -88,5 +88,5 @@ def _check_parameters(model: Model, shapes: list[LayerShape]) -> None:
         raise model.error("no layer has parameters, so there is nothing to train; add a Dense or Conv2D layer")
     for parameter in parameters:
         values = read_initial(parameter)
-        if values is not None and not np.abs(values).max(initial=0.0) <= np.finfo(model.dtype).max:
+        if values is not None and not abs(values).max(initial=0.0) <= _LARGEST[model.dtype]:
             raise ModelError(parameter.where, f"{parameter.label}: {parameter.name} starts too large for {model.dtype}")

@@ -63,6 +63,22 @@ def test_build_writes_a_trainer_and_then_rests(tiny: str, tmp_path: Path, isa: s
     assert trainer.stat().st_mtime_ns != stamp
 
 
+def test_a_build_of_which_nothing_changed_loads_no_generator(tiny: str, tmp_path: Path) -> None:
+    """It reads, hashes and compares; importing NumPy and what emits kernels would take five times as long."""
+    build = ["build", tiny, "--isa", "sse41", "--out", str(tmp_path)]
+    assert run(*build).exit_code == 0
+    heavy = ("numpy", "peachpy", "jinja2", "asmgen.plan.plan", "asmgen.kernels.registry", "asmgen.cuda.registry")
+    code = f"""
+import atexit, sys
+atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))
+from asmgen.cli.main import main
+main({["-v", *build]})
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "nothing changed" in said.stderr
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
 def test_what_a_build_wrote_and_someone_changed_is_written_again(tiny: str, tmp_path: Path) -> None:
     build = ("build", tiny, "--isa", "sse41", "--out", tmp_path)
     assert run(*build).exit_code == 0
