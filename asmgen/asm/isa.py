@@ -33,6 +33,10 @@ class Isa:
         """V, the elements of one vector register."""
         return self.vector_bytes // ELEMENT_BYTES[dtype]
 
+    def shuffles_broadcasts(self, dtype: str) -> bool:
+        """Whether a broadcast from memory takes a shuffle; else it is a load like any other."""
+        return not self.has_vex and ELEMENT_BYTES[dtype] == 4
+
 
 SSE41 = Isa("sse41", 16, 16, False, False, False, _SSE, ("sse4_1",))
 AVX2 = Isa("avx2", 32, 16, True, True, False, _AVX2, ("avx2", "fma", "bmi1"))

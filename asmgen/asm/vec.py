@@ -267,10 +267,6 @@ class Vec:
         self.mul(acc, acc, a)
         self.add(acc, acc, b)
 
-    def mul_sub_from(self, acc: Any, a: Any, b: Any) -> None:
-        """acc = b - acc * a; FMA only, with one rounding."""
-        getattr(x86, f"VFNMADD213{self._suffix}")(acc, a, b)
-
     # shuffles ------------------------------------------------------------------------------------------------------
 
     def unpack(self, dst: Any, a: Any, b: Any, granule: str, *, high: bool) -> None:

@@ -1,12 +1,13 @@
 """Dense layer, gradient of the parameters and the optimizer's step: g[o,k] = sum_n dy[n,o] x[n,k], then w, b, states.
 
 Lanes run along k. A tile of 4 outputs x vectors of inputs stays in registers while the sum runs over the samples in
-order; the step consumes it there, so the gradient is never stored. A block of inputs that fits L1 meets all outputs of
-the slice before the next block is read.
+order; the step consumes it there, so the gradient is never stored. A block of inputs meets all outputs of the slice
+before the next block is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import peachpy.x86_64 as x86
@@ -15,8 +16,9 @@ from peachpy.x86_64.operand import MemoryOperand
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.dense_copies import pack_inputs, spread_gradient
 from asmgen.kernels.optimizer_step import HYPER, OptimizerStep, formula, load_scalar, scalar_names
-from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES, round_up
+from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
 from asmgen.plan.specs import DenseUpdate, dtype_tag
 from asmgen.tile.dense import UpdateTile, choose_update_tile
 from asmgen.tile.split import parts
@@ -24,7 +26,6 @@ from asmgen.tile.words import counted
 
 _BIAS_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
 _STEPS_AT_ONCE = 4  # gradients whose steps are interleaved, to overlap their latencies
-_PREFETCH_PIECES = 8  # of the sum over the samples, between which lines are prefetched
 
 
 def emit(spec: DenseUpdate, isa: Isa, tile: UpdateTile | None = None) -> Listing:
@@ -42,8 +43,8 @@ class _DenseUpdate:
         self.v = self.asm.v
         self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of dy and the bias
         self.group_w_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
-        block_bytes = tile.block_tiles * tile.vectors * isa.vector_bytes
-        self.x_bytes = block_bytes if tile.packs_x else spec.x.sample_bytes  # from a sample's inputs to the next's
+        spread_bytes = DENSE_ROW_GROUP * isa.vector_bytes
+        self.dy_bytes = spread_bytes if tile.spreads_dy else spec.dy.sample_bytes  # from a sample's dy to the next's
         self.explained = False  # the step's comments stand where it occurs first
 
     def emit(self) -> Listing:
@@ -58,7 +59,9 @@ class _DenseUpdate:
             x86.JAE(done)
             self.step = OptimizerStep(asm, spec.update, self._scalars(hyper))
             asm.gp.free(hyper)
-            self.packed_x = asm.scratch(spec.x.n * self.x_bytes) if self.tile.packs_x else None
+            block_bytes = spec.x.n * self.tile.block_tiles * self.tile.vectors * asm.isa.vector_bytes
+            self.packed_x = asm.scratch(block_bytes) if self.tile.packs_x else None
+            self.spread_dy = asm.scratch(spec.x.n * self.dy_bytes) if self.tile.spreads_dy else None
             asm.comment(f"move dy, w{' and the bias' if spec.bias else ''} to the first group of the slice")
             x86.SUB(self.n_groups, begin)
             offset = asm.gp.alloc("offset")
@@ -145,7 +148,7 @@ class _DenseUpdate:
         """Every group of 4 outputs against one block of inputs, given as (tiles, their vectors)."""
         asm = self.asm
         if self.packed_x is not None:
-            self._pack(tiles)
+            pack_inputs(asm, self.spec, self.x, self.packed_x, tiles)
         group, x_tile, dy, w_group, w_tile = (
             asm.gp.alloc(name) for name in ("groups left", "x tile", "dy group", "w group", "w tile")
         )
@@ -153,6 +156,8 @@ class _DenseUpdate:
         x86.MOV(dy, self.dy)
         x86.MOV(w_group, self.w)
         with asm.loop("g", "groups in the slice", group):
+            if self.spread_dy is not None:
+                spread_gradient(asm, self.spec, dy, self.spread_dy)
             if self.packed_x is None:
                 x86.MOV(x_tile, self.x)
             else:
@@ -161,35 +166,16 @@ class _DenseUpdate:
             for count, vectors in tiles:
                 with asm.loop("k", count):
                     self._tile(vectors, x_tile, dy, w_tile)
-                    x86.ADD(x_tile, vectors * asm.isa.vector_bytes)
+                    tile_bytes = vectors * asm.isa.vector_bytes
+                    x86.ADD(x_tile, self.spec.x.n * tile_bytes if self.tile.packs_x else tile_bytes)
                     x86.ADD(w_tile, vectors * asm.isa.vector_bytes)
             x86.ADD(dy, self.group_bytes)
             x86.ADD(w_group, self.group_w_bytes)
         asm.gp.free(group, x_tile, dy, w_group, w_tile)
 
-    def _pack(self, tiles: list[tuple[int, int]]) -> None:
-        """The block's inputs of all samples, side by side on the frame: in x, they fall on a few sets of L1."""
-        asm, v = self.asm, self.asm.v
-        asm.comment("the block of x, without what lies between its rows")
-        x, packed = asm.gp.alloc("x at n"), asm.gp.alloc("packed x")
-        x86.MOV(x, self.x)
-        x86.LEA(packed, [self.packed_x])
-        with asm.loop("pack", self.spec.x.n):
-            for count, vectors in tiles:
-                registers = [asm.vec.alloc(f"x[{k}]") for k in range(vectors)]
-                with asm.loop("k", count):
-                    for k, register in enumerate(registers):
-                        v.load(register, [x + k * asm.isa.vector_bytes])
-                    for k, register in enumerate(registers):
-                        v.store([packed + k * asm.isa.vector_bytes], register)
-                    x86.ADD(x, vectors * asm.isa.vector_bytes)
-                    x86.ADD(packed, vectors * asm.isa.vector_bytes)
-                asm.vec.free(*registers)
-            width = sum(count * vectors for count, vectors in tiles) * asm.isa.vector_bytes
-            x86.ADD(x, self.spec.x.sample_bytes - width)
-            if width < self.x_bytes:
-                x86.ADD(packed, self.x_bytes - width)
-        asm.gp.free(x, packed)
+    def _x_bytes(self, vectors: int) -> int:
+        """From a sample's inputs of a tile to the next sample's."""
+        return vectors * self.asm.isa.vector_bytes if self.tile.packs_x else self.spec.x.sample_bytes
 
     def _tile(self, vectors: int, x_tile: Any, dy_group: Any, w_tile: Any) -> None:
         """The whole sum over the samples for [4 outputs][vectors], and the step."""
@@ -202,19 +188,24 @@ class _DenseUpdate:
             v.zero(register)
         x, dy = asm.gp.alloc("x at n"), asm.gp.alloc("dy at n")
         x86.MOV(x, x_tile)
-        x86.MOV(dy, dy_group)
-        for samples, lines in self._pieces(vectors, w_tile):
-            if lines:
-                asm.comment("parameters of the same inputs and the next outputs")
-            for line in lines:
-                x86.PREFETCHT0([line])
-            asm.comment("g[o][k] += dy[n][o] * x[n][k..]")
-            for trips, unroll in parts(samples, min(self.tile.unroll, samples)):
+        if self.spread_dy is None:
+            x86.MOV(dy, dy_group)
+        else:
+            x86.LEA(dy, [self.spread_dy])
+
+        def add_samples(count: int) -> None:
+            for trips, unroll in parts(count, min(self.tile.unroll, max(count, 1))):
                 with asm.loop("n", trips):
                     for u in range(unroll):
                         self._multiply(acc, x_vec, broadcast, x, dy, u)
-                    x86.ADD(x, unroll * self.x_bytes)
-                    x86.ADD(dy, unroll * spec.dy.sample_bytes)
+                    x86.ADD(x, unroll * self._x_bytes(vectors))
+                    x86.ADD(dy, unroll * self.dy_bytes)
+
+        ahead = ", while the parameters of the next outputs arrive" if self.tile.prefetches else ""
+        asm.comment(f"g[o][k] += dy[n][o] * x[n][k..]{ahead}")
+        if self.tile.prefetches:
+            self._prefetching(vectors, w_tile, add_samples)
+        add_samples(spec.x.n % DENSE_ROW_GROUP if self.tile.prefetches else spec.x.n)
         asm.vec.free(broadcast, *x_vec)
         asm.gp.free(x, dy)
         asm.comment("the step, in place")
@@ -229,31 +220,40 @@ class _DenseUpdate:
             self._take_step([register for register, _ in now], [address for _, address in now])
             asm.vec.free(*(register for register, _ in now))
 
-    def _pieces(self, vectors: int, w_tile: Any) -> list[tuple[int, list[Any]]]:
-        """The samples in pieces, and the lines to prefetch before each: all at once, they would hold up the loads."""
-        n, unroll = self.spec.x.n, self.tile.unroll
-        if not self.tile.prefetches:
-            return [(n, [])]
+    def _prefetching(self, vectors: int, w_tile: Any, add_samples: Callable[[int], None]) -> None:
+        """All samples but n % 4; each quarter of them fetches one of the next outputs' parameters of these inputs."""
+        asm, weights = self.asm, self.spec.weights
+        samples = self.spec.x.n // DENSE_ROW_GROUP
         lines = [
-            w_tile + self.group_w_bytes + distance + o * self.spec.weights.row_bytes + at
-            for o in range(DENSE_ROW_GROUP)
+            distance + at
             for distance in (0, *self.spec.state_bytes)
-            for at in range(0, vectors * self.asm.isa.vector_bytes, LINE_BYTES)
+            for at in range(0, vectors * asm.isa.vector_bytes, LINE_BYTES)
         ]
-        samples = round_up(-(-n // _PREFETCH_PIECES), unroll)
-        pieces = [size for count, size in parts(n, samples) for _ in range(count)]
+        pieces = [size for count, size in parts(samples, self.tile.unroll) for _ in range(count)] or [0]
         share = -(-len(lines) // len(pieces))
-        return [(size, lines[at * share : (at + 1) * share]) for at, size in enumerate(pieces)]
+        ahead = asm.gp.alloc("parameters of a next output")
+        x86.LEA(ahead, [w_tile + self.group_w_bytes])
+        with asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
+            for at, size in enumerate(pieces):
+                for line in lines[at * share : (at + 1) * share]:
+                    x86.PREFETCHT0([ahead + line])
+                add_samples(size)
+            x86.ADD(ahead, weights.row_bytes)
+        asm.gp.free(ahead)
 
     def _multiply(self, acc: list[list[Any]], x_vec: list[Any], broadcast: Any, x: Any, dy: Any, n: int) -> None:
         """One sample: acc[o][k] += dy[n][o] * x[n][k]."""
-        asm, spec, v = self.asm, self.spec, self.asm.v
-        operands: list[Any] = [[x + n * self.x_bytes + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
+        asm, v = self.asm, self.asm.v
+        x_at = x + n * self._x_bytes(len(acc[0]))
+        operands: list[Any] = [[x_at + k * asm.isa.vector_bytes] for k in range(len(acc[0]))]
         for k, register in enumerate(x_vec):
             v.load(register, operands[k])
             asm.note(f"x[n+{n}], vector {k}")
         for o, row in enumerate(acc):
-            v.broadcast(broadcast, [dy + n * spec.dy.sample_bytes + o * asm.element_bytes])
+            if self.spread_dy is None:
+                v.broadcast(broadcast, [dy + n * self.dy_bytes + o * asm.element_bytes])
+            else:
+                v.load(broadcast, [dy + n * self.dy_bytes + o * asm.isa.vector_bytes])
             for k, register in enumerate(row):
                 v.fma(register, broadcast, x_vec[k] if x_vec else operands[k])
 

@@ -12,6 +12,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.plan.specs import Update
 
 SMALLEST_NORMAL = 2.0**-126  # of float32
+LEAST_EPS = 1e-10  # beside which the corrections of estimates that are flushed to zero, 2^-64 inv_sqrt, do not count
 
 HYPER = ("lr", "step", "inv_sqrt")  # the hyper block's elements, in order
 
@@ -48,8 +49,8 @@ def load_scalar(asm: Assembler, spec: Update, name: str, register: Any, hyper: A
 
 
 def _estimates(asm: Assembler, spec: Update) -> bool:
-    """Whether Adam divides by estimates and Newton's step. 12 bits (AVX2, SSE) would need two steps: no faster."""
-    return spec.dtype == "float32" and asm.v.has_estimates()
+    """Whether Adam divides by estimates and corrects them. 12 bits (AVX2, SSE) would need more steps: no faster."""
+    return spec.n_states == 2 and spec.dtype == "float32" and asm.v.has_estimates() and spec.eps >= LEAST_EPS
 
 
 def _decays_weights(spec: Update) -> bool:
@@ -75,7 +76,7 @@ class OptimizerStep:
     @property
     def n_registers(self) -> int:
         """Vector registers that a gradient needs beside its own."""
-        return 1 if self.spec.kind == "sgd" else 2
+        return 1 if self.spec.kind == "sgd" else 3 if _estimates(self.asm, self.spec) else 2
 
     def emit(
         self, g: list[Any], w_at: Sequence[Any], states_at: Sequence[Sequence[Any]], *, explain: bool = True
@@ -95,14 +96,20 @@ class OptimizerStep:
 
     def _load(self, name: str, addresses: Sequence[Any], like: Any) -> list[Any]:
         """Registers as wide as `like` with the vectors at `addresses`."""
-        registers = []
-        for i, address in enumerate(addresses):
-            whole = self.asm.vec.alloc(f"{name}[{i}]" if len(addresses) > 1 else name)
-            register = {16: whole.as_xmm, 32: whole.as_ymm}.get(like.size, whole)
-            self._whole[str(register)] = whole
+        registers = self._spare(name, [like] * len(addresses))
+        for register, address in zip(registers, addresses, strict=True):
             self.v.load(register, [address])
-            registers.append(register)
         return registers
+
+    def _spare(self, name: str, like: list[Any]) -> list[Any]:
+        """A register for each of `like`, as wide."""
+        return [self._register(f"{name}[{i}]" if len(like) > 1 else name, each) for i, each in enumerate(like)]
+
+    def _register(self, name: str, like: Any) -> Any:
+        whole = self.asm.vec.alloc(name)
+        register = {16: whole.as_xmm, 32: whole.as_ymm}.get(like.size, whole)
+        self._whole[str(register)] = whole
+        return register
 
     def _free(self, registers: list[Any]) -> None:
         self.asm.vec.free(*(self._whole.pop(str(register)) for register in registers))
@@ -179,8 +186,8 @@ class OptimizerStep:
         else:
             self._phase("m / (sqrt(v) * inv_sqrt + eps)")
             self._each(v.sqrt, second, second)
-            self._each(v.mul, second, second, self.scalars["inv_sqrt"])
-            self._each(v.add, second, second, self._constant("eps", spec.eps))
+            self._each(v.load, g, self.scalars["inv_sqrt"])
+            self._each(v.mul_add, second, g, self._constant("eps", spec.eps))
             self._each(v.div, m, m, second)
         self._free(second)
         decays = _decays_weights(spec)
@@ -195,23 +202,28 @@ class OptimizerStep:
     def _divide_by_estimates(self, m: list[Any], second: list[Any], y: list[Any]) -> None:
         """m /= sqrt(v) * inv_sqrt + eps, where v is `second`; y is destroyed.
 
-        An estimate y of 1 / sqrt(v) with relative error e gives s = v y and s + s (1/2 - s y/2) =
-        sqrt(v) (1 - 3/2 e^2); one of 1 / d gives y + y (1 - d y) = (1 - e^2) / d. With e = 2^-14 both are off by less
-        than an eighth of an ulp: what remains are as many roundings as the exact operations make. v = 0 has no
-        estimate, but s = 0 y = 0.
+        Markstein, "Software Division and Square Root Using Goldschmidt's Algorithms" (2004): what an estimate of
+        relative error e misses is exact but for its rounding, v - s^2 and m - q d, and goes through the estimate
+        again: s + (v - s^2) y / 2 and q + (m - q d) y are off by about e^2, 2^-28. The root is never rounded by itself,
+        since its two parts meet inv_sqrt one by one. What remains are the roundings of d, of m / d and, where the root
+        is small beside eps, of c * inv_sqrt + eps. v = 0 has no estimate, but s = 0 y = 0.
         """
         v, constant = self.v, self._constant
-        self._phase("s = sqrt(v): y = rsqrt(v), s = v * y, s += s * (0.5 - s * y / 2)")
+        s = self._spare("s", y)
+        self._phase("y = rsqrt(v), s = v * y, c = (v - s * s) * y / 2:  sqrt(v) = s + c")
         self._each(v.max, y, second, constant("smallest", SMALLEST_NORMAL))
         self._each(v.rsqrt_estimate, y, y)
-        self._each(v.mul, second, second, y)
+        self._each(v.mul, s, second, y)
         self._each(v.mul, y, y, constant("half", 0.5))
-        self._each(v.mul_sub_from, y, second, constant("half", 0.5))
-        self._each(v.fma, second, second, y)
-        self._phase("d = s * inv_sqrt + eps;  m / d: y = 1 / d, y += y * (1 - d * y), m * y")
+        self._each(v.fnma, second, s, s)
+        self._each(v.mul, second, second, y)
+        self._phase("d = s * inv_sqrt + (c * inv_sqrt + eps)")
         self._each(v.load, y, self.scalars["inv_sqrt"])
         self._each(v.mul_add, second, y, constant("eps", self.spec.eps))
-        self._each(v.reciprocal_estimate, y, second)
-        self._each(v.mul_sub_from, second, y, constant("one", 1.0))
-        self._each(v.fma, y, y, second)
-        self._each(v.mul, m, m, y)
+        self._each(v.mul_add, s, y, second)
+        self._phase("y = 1 / d, q = m * y:  m / d = q + (m - q * d) * y")
+        self._each(v.reciprocal_estimate, y, s)
+        self._each(v.mul, second, m, y)
+        self._each(v.fnma, m, second, s)
+        self._each(v.mul_add, m, y, second)
+        self._free(s)

@@ -17,8 +17,11 @@ BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's ro
 X_BLOCK_BYTES = 24 * 1024  # inputs of all samples that the weight gradient keeps in L1
 MAX_SAMPLES, MAX_VECTORS = 8, 8
 L1_SETS, L1_WAYS = 64, 8  # what any core has at least
-LEAST_PACKED_GROUPS = 8  # of outputs that share a packed block
-MOST_PACKED_BYTES = 64 * 1024
+SPREAD_X_BLOCK_BYTES = 96 * 1024  # the same where spreading dy anew for every block costs more than reading x from L2
+LEAST_SPREAD_TILES = 3  # that share the spread dy of a group
+LEAST_PACKED_GROUPS = 8  # of outputs that share a packed block, where its rows collide in L1
+LEAST_STREAM_GROUPS = 32  # the same where all that it gains is one stream of loads
+MOST_PACKED_BYTES = 96 * 1024
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
 SUM_CYCLES = 10  # of the horizontal sums of a sample and four outputs
 
@@ -82,12 +85,14 @@ class UpdateTile:
     block_tiles: int
     unroll: int
     prefetches: bool  # the next outputs' parameters and states, where all of them together come from beyond L2
-    packs_x: bool  # blocks of x are copied to the frame, where rows fall on too few sets of L1 to stay there
+    packs_x: bool  # blocks of x are copied to the frame, tile by tile: one stream, and no rows that collide in L1
+    spreads_dy: bool  # dy of a group is copied to the frame, each in every lane: a broadcast shuffles, a load does not
 
     def __str__(self) -> str:
         vectors, blocks = counted(self.vectors, "vector"), f"blocks of {counted(self.block_tiles, 'tile')}"
         text = f"{DENSE_ROW_GROUP} outputs x {vectors} = {DENSE_ROW_GROUP * self.vectors} accumulators"
-        return f"{text}; {counted(self.unroll, 'sample')} an iteration, {blocks}"
+        text += f"; {counted(self.unroll, 'sample')} an iteration, {blocks}"
+        return text + ", x packed" * self.packs_x + ", dy spread" * self.spreads_dy
 
 
 def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:
@@ -165,12 +170,15 @@ def update_candidates(spec: DenseUpdate, isa: Isa) -> tuple[Candidate[UpdateTile
         return spec.slice_units() * spec.x.n * steps
 
     def tile(vectors: int) -> UpdateTile:
-        block_tiles = max(1, X_BLOCK_BYTES // (spec.x.n * vectors * isa.vector_bytes))
+        spreads = isa.shuffles_broadcasts(spec.x.dtype) and n_vectors // vectors >= LEAST_SPREAD_TILES
+        block_bytes = SPREAD_X_BLOCK_BYTES if spreads else X_BLOCK_BYTES
+        block_tiles = max(1, block_bytes // (spec.x.n * vectors * isa.vector_bytes))
         block_tiles = min(block_tiles, n_vectors // vectors)
         width_bytes = block_tiles * vectors * isa.vector_bytes
-        is_reused = spec.slice_units() >= LEAST_PACKED_GROUPS and spec.x.n * width_bytes <= MOST_PACKED_BYTES
-        packs = is_reused and _collide(spec.x.n, spec.x.sample_bytes, width_bytes)
-        return UpdateTile(vectors, isa.has_fma, block_tiles, 2, prefetches, packs)
+        collides = _collide(spec.x.n, spec.x.sample_bytes, width_bytes)
+        is_reused = spec.slice_units() >= (LEAST_PACKED_GROUPS if collides else LEAST_STREAM_GROUPS)
+        packs = is_reused and vectors < n_vectors and spec.x.n * width_bytes <= MOST_PACKED_BYTES
+        return UpdateTile(vectors, isa.has_fma, block_tiles, 2, prefetches, packs, spreads)
 
     return ranked(
         Candidate(tile(vectors), cycles(vectors))
@@ -194,7 +202,10 @@ def _step_cycles(isa: Isa, broadcasts: int, vectors: int) -> float:
     """Of one step of a broadcasts x vectors tile: multiply-adds, loads, each chain at its latency."""
     machine = MACHINES[isa.name]
     macs, loads = broadcasts * vectors, broadcasts + vectors
-    return max(macs / machine.multiply_adds, loads / machine.loads, machine.latency) + STEP_OVERHEAD
+    multiply_adds = macs / machine.multiply_adds
+    if not isa.has_fma:
+        multiply_adds = max(multiply_adds, (2 * macs + broadcasts) / machine.vector_ports)
+    return max(multiply_adds, loads / machine.loads, machine.latency) + STEP_OVERHEAD
 
 
 def _require_registers(n: int, isa: Isa, tile: object) -> None:

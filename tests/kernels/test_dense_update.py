@@ -55,16 +55,16 @@ def test_blocks_of_inputs(isa: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 7, 16, 21])
-def test_prefetching_and_packing(n: int, isa: str, dtype: str) -> None:
+def test_prefetching_and_copies(n: int, isa: str, dtype: str) -> None:
     """What large layers get, whatever their rows: the sum in pieces with a remainder, narrow tiles at the end."""
-    for vectors in (1, 3, 50):
+    for vectors, spreads in ((1, True), (3, False), (50, True)):
         spec = make_spec(Shape(n, vectors, 0, 9), isa, dtype, "adam")
-        tile = replace(choose_update_tile(spec, ISAS[isa]), prefetches=True, packs_x=True)
+        tile = replace(choose_update_tile(spec, ISAS[isa]), prefetches=True, packs_x=True, spreads_dy=spreads)
         check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_update.emit(spec, isa, tile))
 
 
-def test_rows_that_collide_are_packed(isa: str) -> None:
-    """Rows of 4 KB and 128 KB, but not where few outputs share them, nor a batch that is too large for the frame."""
+def test_inputs_that_many_outputs_share_are_packed(isa: str) -> None:
+    """Fewer outputs suffice where rows collide, of 4 KB and 128 KB; not a batch that is too large for the frame."""
     lanes = ISAS[isa].lanes("float32")
 
     def packs(n: int, inputs: int, out: int) -> bool:
@@ -73,7 +73,8 @@ def test_rows_that_collide_are_packed(isa: str) -> None:
     assert packs(16, 1024, 128)
     assert packs(16, 32768, 128)
     assert packs(64, 768, 256)
-    assert not packs(64, 784, 256)
+    assert packs(64, 784, 256)
+    assert not packs(64, 784, 64)
     assert not packs(16, 32768, 10)
     assert not packs(4096, 1024, 128)
     assert not packs(64, lanes, 128)

@@ -10,6 +10,7 @@ from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
 from asmgen.kernels import update
+from asmgen.kernels.optimizer_step import LEAST_EPS
 from asmgen.plan.specs import Update
 from tests.kernels.dense_shapes import DTYPES
 
@@ -26,10 +27,10 @@ def test_optimizers(kind: str, weight_decay: float, isa: str, dtype: str) -> Non
 @pytest.mark.parametrize("inv_sqrt", [1.0, 1.0005, 31.7])
 @pytest.mark.parametrize("eps", [1e-3, 1e-8, 1e-20])
 def test_adams_quotient(eps: float, inv_sqrt: float, isa: str) -> None:
-    """m / (sqrt(v) * inv_sqrt + eps) errs by at most four roundings, as exact operations do, for v of every binade.
+    """m / (sqrt(v) * inv_sqrt + eps) errs by no more than its roundings, for v of every binade.
 
-    The kernel may estimate reciprocals. Beta 1/2 and g = 0 halve the states exactly; a step of 1 from w = 0 shows the
-    quotient.
+    They are four, with FMA three. Corrected estimates make no more, but may lose what is below the smallest normal
+    number. Beta 1/2 and g = 0 halve the states exactly; a step of 1 from w = 0 shows the quotient.
     """
     per_binade, finfo, lanes = 512, np.finfo(np.float32), ISAS[isa].lanes("float32")
     rng = np.random.default_rng(0)
@@ -49,5 +50,8 @@ def test_adams_quotient(eps: float, inv_sqrt: float, isa: str) -> None:
     assert not call(kernel, pointers, 0, spec.n_vectors, isa)
     m, v = states.astype(np.float64)
     assert (v[2::per_binade] == 0).all()
-    quotient = m / (np.sqrt(v) * np.float64(hyper[2]) + np.float64(np.float32(eps)))
-    assert not (np.abs(-w - quotient) > 2 * finfo.eps * np.abs(quotient) + finfo.tiny).any()
+    denominator = np.sqrt(v) * np.float64(hyper[2]) + np.float64(np.float32(eps))
+    has_estimates = ISAS[isa].has_mask and eps >= LEAST_EPS
+    roundings = 3 if ISAS[isa].has_fma else 4
+    bound = 1.01 * roundings * finfo.eps / 2 * np.abs(m / denominator) + finfo.tiny * (1 + has_estimates / denominator)
+    assert not (np.abs(-w - m / denominator) > bound).any()
