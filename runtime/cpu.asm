@@ -5,7 +5,7 @@
 %include "model.inc"
 %include "cpu.inc"
 
-global cpu_check
+global cpu_check, cpu_has
 
 XCR0_AVX            equ 0x06            ; the system saves xmm and ymm
 XCR0_AVX512         equ 0xe6            ; and masks and zmm
@@ -115,7 +115,7 @@ cpu_check:
     js      .good
     mov     eax, [r12]
     add     r12, 4
-    call    has_feature
+    call    cpu_has
     jnc     .next
 
     mov     rbx, rdi                    ; the row of the missing feature
@@ -158,8 +158,8 @@ read_leaf:
     mov     rbx, r10
     ret
 
-; has_feature: eax = CPU_*  ->  CF where it is missing, rdi -> its row (its name), rsi -> a reason. Changes rax rcx rdx too.
-has_feature:
+; cpu_has: eax = CPU_*  ->  CF where it is missing, rdi -> its row (its name), rsi -> a reason. Changes rax rcx too.
+cpu_has:
     imul    eax, eax, feature_size
     lea     rdi, [features]
     add     rdi, rax
@@ -193,7 +193,7 @@ has_all:
     bsf     rax, rbx
     jz      .all                        ; CF is clear
     btr     rbx, rax
-    call    has_feature
+    call    cpu_has
     jnc     .next
 .all:
     pop     rbx

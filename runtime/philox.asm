@@ -8,10 +8,11 @@
 
 %include "common.inc"
 %include "philox.inc"
+%include "cpu.inc"
 
-extern opt_seed
+extern opt_seed, cpu_has, philox_fill_avx2, philox_fill_avx512
 
-global philox_start, philox_fill, philox_word
+global philox_open, philox_start, philox_fill, philox_fill_sse41, philox_word
 
 section .rodata
 align 16
@@ -21,7 +22,25 @@ weyl:               dq 0x9e3779b9, 0xbb67ae85   ; what a round adds to the key's
 first_pair:         dq 0, 1
 second_pair:        dq 2, 3
 
+section .bss
+fill:               resq 1              ; -> the widest philox_fill that this CPU has
+
 section .text
+
+; philox_open: before any other; cpu_check has run
+philox_open:
+    lea     rdx, [philox_fill_avx512]
+    mov     eax, CPU_avx512f
+    call    cpu_has
+    jnc     .chosen
+    lea     rdx, [philox_fill_avx2]
+    mov     eax, CPU_avx2
+    call    cpu_has
+    jnc     .chosen
+    lea     rdx, [philox_fill_sse41]
+.chosen:
+    mov     [fill], rdx
+    ret
 
 ; philox_start: rdi -> philox, esi = stream. Keeps all but rax rcx rsi xmm0-2.
 philox_start:
@@ -72,9 +91,12 @@ philox_start:
     movdqa  [rsi + %5 + 16], %2
 %endmacro
 
-; philox_fill: rdi -> philox, rsi -> words, aligned to 16 bytes, rdx = the first group, rcx = how many groups, at least one.
-; Keeps all but rcx rdx rsi xmm0-11.
+; philox_fill: rdi -> philox, rsi -> words, aligned to 16 bytes, rdx = the first group, rcx = how many groups: an even number.
+; Returns with rsi behind the words. Keeps all but rax rcx rdx rsi, vector and mask registers.
 philox_fill:
+    jmp     [fill]
+
+philox_fill_sse41:
     shl     rdx, 2                      ; the first block
     movdqa  xmm10, [multiplier_0]
     movdqa  xmm11, [multiplier_1]
@@ -121,5 +143,5 @@ philox_word:
     mov     rdx, rsi
     lea     rsi, [rdi + philox.words]
     mov     ecx, 1
-    call    philox_fill
+    call    philox_fill_sse41           ; of a single group
     jmp     .have

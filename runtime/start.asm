@@ -9,7 +9,7 @@
 %include "print.inc"
 %include "mxcsr.inc"
 
-extern standard_files, signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, machine_open, tensors_init
+extern standard_files, signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, machine_open, philox_open, tensors_init
 extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, parameters_fetch, report_summary, train, test_report, machine_exit
 extern opt_load, opt_save, opt_eval, opt_log, signal_number, output_failed, log_failed, interrupted_report
 
@@ -34,6 +34,7 @@ start:
     call    arena_open
     call    log_open
     call    machine_open
+    call    philox_open
 
     cmp     qword [opt_load], 0
     jne     .load
