@@ -40,6 +40,42 @@ NETWORKS = {
         3,
     ),
     "conv_conv": ([Conv2D(4, 3, padding="same"), Conv2D(3, 1), Conv2D(4, (1, 3), padding=(0, 1)), Flatten()], 2),
+    "windows_3_by_2": (
+        [
+            Conv2D(5, 3),
+            ReLU(),
+            MaxPool2D(3, 2),
+            Conv2D(6, 3, padding="same"),
+            LeakyReLU(0.1),
+            MaxPool2D(3, 1),
+            Flatten(),
+        ],
+        3,
+    ),
+    "gaps_and_rests": (
+        [
+            Conv2D(4, 3, padding="same"),
+            MaxPool2D(2, 3),
+            ReLU(),
+            Conv2D(5, 2),
+            Tanh(),
+            MaxPool2D((1, 2), (2, 3)),
+            Flatten(),
+        ],
+        2,
+    ),
+    "windows_4x4": ([Conv2D(3, 3, padding="same"), Conv2D(6, 3, padding="same"), ReLU(), MaxPool2D(4), Flatten()], 2),
+    "windows_6x7": (
+        [
+            Conv2D(5, 3, padding="same"),
+            ReLU(),
+            Conv2D(6, 3, padding="same"),
+            MaxPool2D((6, 7), (4, 2)),
+            Sigmoid(),
+            Flatten(),
+        ],
+        2,
+    ),
     "big_windows": ([Conv2D(4, 3), ReLU(), AvgPool2D(3), Conv2D(2, 1), MaxPool2D(2), Flatten()], 2),
 }
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}

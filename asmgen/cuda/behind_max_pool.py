@@ -45,13 +45,14 @@ def behind_max_pool(conv: Conv, pool: Pool, has_dx: bool) -> PoolGradients:
 
 
 def estimates(conv: Conv, pool: Pool, has_dx: bool, precision: str = _PRECISION) -> tuple[Estimate, Estimate | None]:
-    """(stored, pooled); None where no such kernel can be: strides, windows or kernels too large.
+    """(stored, pooled); None where no such kernel can be: strides, kernels too large, windows that are or do not tile.
 
     An activation between is supposed, at whose output both kinds must look.
     """
     weights, dx = conv.weights, replace(conv.x, halo=NO_HALO)
     dz = Image(conv.x.n, weights.oc, conv.oh, conv.ow, weights.block, weights.dtype)
-    dy = replace(dz, h=conv.oh // pool.ph, w=conv.ow // pool.pw)
+    h, w = pool.windows(conv.oh, conv.ow)
+    dy = replace(dz, h=h, w=w)
     streamed = 2 * dy.size_bytes + dy.n * dy.code_sample_bytes + dz.size_bytes
     of_dx = specs.Conv2dBackwardInput(conv, dz, dx)
     of_dw = specs.Conv2dBackwardWeights(conv, dz)
@@ -60,7 +61,7 @@ def estimates(conv: Conv, pool: Pool, has_dx: bool, precision: str = _PRECISION)
         _cycles(conv2d_dx.product(of_dx, precision)) if has_dx else 0.0,
         _cycles(conv2d_dw.product(of_dw, precision)),
     )
-    if pool.ph * pool.pw > weights.block:
+    if not pool.is_tiling or pool.n_positions > weights.block:
         return stored, None
     pooled_dx = specs.Conv2dBackwardInputPooled(conv, dy, dx, pool)
     pooled_dw = specs.Conv2dBackwardWeightsPooled(conv, dy, pool)

@@ -55,15 +55,16 @@ def _pixels_of_block(spec: Spec) -> int:
     block = spec.conv.weights.block
     if isinstance(spec, Conv2dBackwardWeights):
         return block
-    positions = spec.pool.ph * spec.pool.pw
+    positions = spec.pool.n_positions
     require(positions <= block, spec, f"a block of {block} pixels has no place for a window")
+    require(spec.pool.is_tiling, spec, "windows must tile")
     return block - block % positions
 
 
 def emit(spec: Spec, precision: str, tile: Tile | None = None) -> CudaListing:
     """x, dz or (dy, codes), dw (db behind); a block sums a tile of output channels and taps over a part of the pixels.
 
-    Raises ValueError where a block of K has no place for a pool's window.
+    Raises ValueError where a block of K has no place for a pool's window, or where windows do not tile.
     """
     conv, weights = spec.conv, spec.conv.weights
     shape = product(spec, precision)

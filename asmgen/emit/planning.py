@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
-from asmgen.cuda.behind_max_pool import behind_max_pool
+from asmgen.cuda import behind_max_pool as cuda_gradients
 from asmgen.cuda.target import CudaTarget
 from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.model.network import Model
 from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Plan
-from asmgen.plan.policy import Policy
-from asmgen.plan.specs import Conv
+from asmgen.plan.policy import Policy, PoolGradients
+from asmgen.plan.specs import Conv, Pool
 from asmgen.plan.winograd import SIZES
+from asmgen.tile import behind_max_pool as cpu_gradients
 from asmgen.tile.pixel_strip import reads_pixels
 from asmgen.tile.sample_groups import sample_groups
 
 PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
 
-_CUDA = Policy(behind_max_pool=behind_max_pool)
+_CUDA = Policy(behind_max_pool=cuda_gradients.behind_max_pool)
 
 
 def winograd_sizes(model: Model) -> tuple[int, ...]:
@@ -33,7 +34,10 @@ def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -
     def algorithm(conv: Conv, backward: bool) -> int | None:
         return tuning.algorithm(conv, target, winograd_sizes(model), backward=backward)
 
+    def behind_max_pool(conv: Conv, pool: Pool, has_dx: bool) -> PoolGradients:
+        return cpu_gradients.behind_max_pool(conv, pool, has_dx, target, winograd_sizes(model))
+
     def groups(conv: Conv) -> int:
         return sample_groups(conv, target)
 
-    return build_plan(model, target.lanes(model.dtype), Policy(algorithm, reads_pixels, groups=groups))
+    return build_plan(model, target.lanes(model.dtype), Policy(algorithm, reads_pixels, behind_max_pool, groups))

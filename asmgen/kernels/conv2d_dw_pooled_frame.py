@@ -49,8 +49,9 @@ class PooledGradient:
         self.weights = spec.conv.weights
         self.asm = Assembler(isa, spec.dy.dtype, whole.symbol(isa.name))
         self.sums_at = self.asm.scratch(sums_bytes) if sums_bytes else None
-        n_rows = tile.rows * spec.pool.ph
-        self.pixels = PixelStrip(self.asm, spec.conv, n_rows, cols=strip_cols) if spec.conv.pixels else None
+        n_rows, _ = spec.pool.extent(tile.rows, 1)
+        step = tile.rows * spec.pool.sh
+        self.pixels = PixelStrip(self.asm, spec.conv, n_rows, cols=strip_cols, step=step) if spec.conv.pixels else None
         self.x = self.pixels.layout if self.pixels else spec.conv.x
         sample_bytes = x_sample_bytes(spec.conv), self.dy.sample_bytes, self.dy.code_sample_bytes
         self.groups = SampleGroups(self.asm, whole, sample_bytes)
@@ -99,7 +100,7 @@ class PooledGradient:
     def _window_steps(self) -> tuple[int, int]:
         """Bytes of x from a window to the one below, and to the right."""
         conv, pool, x = self.conv, self.spec.pool, self.x
-        return pool.ph * conv.sh * x.row_bytes, pool.pw * conv.sw * x.pixel_bytes
+        return pool.sh * conv.sh * x.row_bytes, pool.sw * conv.sw * x.pixel_bytes
 
     def _sum_bias(self, rows: Share, n_cols: int) -> None:
         """db += the sum of dy over the band."""

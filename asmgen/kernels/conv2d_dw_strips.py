@@ -115,11 +115,11 @@ class Strips:
     def visit(self, n_rows: int, n_cols: int, body: Callable[[Share, int], None]) -> None:
         """For every block of every strip of at most n_rows x n_cols pooled pixels: body(rows, columns)."""
         asm, conv, x, dy, pool = self.asm, self.conv, self.x, self.dy, self.spec.pool
-        ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
+        row_step, column_step = (pool.sh, pool.sw) if pool else (1, 1)
         temp = asm.gp.alloc("temporary")
         rows = Share(asm, "rows of dy", dy.h, n_rows, temp)
-        row = (ph * conv.sh * x.row_bytes, dy.row_bytes, dy.w * dy.code_pixel_bytes)
-        column = (pw * conv.sw * x.pixel_bytes, dy.pixel_bytes, dy.code_pixel_bytes)
+        row = (row_step * conv.sh * x.row_bytes, dy.row_bytes, dy.w * dy.code_pixel_bytes)
+        column = (column_step * conv.sw * x.pixel_bytes, dy.pixel_bytes, dy.code_pixel_bytes)
         sample = (x.sample_bytes, dy.sample_bytes, dy.code_sample_bytes)
         n_strips = -(-dy.h // n_rows)
         pixels = self.pixels
@@ -176,7 +176,7 @@ class Strips:
         over = f"n<{x.n}, h<{dy.h}, w<{dy.w}"
         where = "oh = h, ow = w"
         if pool:
-            where = f"oh = h*{pool.ph} + code[n,oc,h,w] / {pool.pw}, ow = w*{pool.pw} + code[n,oc,h,w] % {pool.pw}"
+            where = f"oh = h*{pool.sh} + code[n,oc,h,w] / {pool.pw}, ow = w*{pool.sw} + code[n,oc,h,w] % {pool.pw}"
         lines = [f"dw[{shape}][oc,c,i,j] = sum over {over} of dy[n,oc,h,w] * x[n,c,{row},{column}]", where]
         if conv.bias:
             lines.append(f"db[{weights.oc}][oc] = sum over n, h, w of dy[n,oc,h,w]")

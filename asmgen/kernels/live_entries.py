@@ -2,8 +2,9 @@
 
 For each group of output channels, row, pixel and position of the pooling window, one u64 with a bit for each channel
 whose gradient is not zero and whose code names the position; beside it, the gradients of the group's channels side by
-side. Nothing is compacted: finding the next set bit costs the reader no more than stepping through a list, and the
-masks come out of comparisons without a branch.
+side. Behind large windows the codes are copied likewise, and a pixel has one mask. Nothing is compacted: finding the
+next set bit costs the reader no more than stepping through a list, and the masks come out of comparisons without a
+branch.
 
 A row's channels are taken 16 at a time, a word of every mask.
 """
@@ -32,7 +33,7 @@ def emit(spec: LiveEntries, isa: Isa) -> Listing:
 
 
 class _Kernel:
-    """Registers and loops of one kernel; the four pointers advance together, pixel by pixel."""
+    """Registers and loops of one kernel; the pointers advance together, pixel by pixel."""
 
     def __init__(self, spec: LiveEntries, isa: Isa) -> None:
         self.spec, self.live, self.dy_layout = spec, spec.live, spec.dy
@@ -49,6 +50,8 @@ class _Kernel:
                 add(self.dy, dy.sample_bytes - dy.n_c_blocks * dy.plane_bytes)
                 add(self.gradients, live.sample_bytes - live.n_groups * dy.h * live.gradient_row_bytes)
                 add(self.masks, live.sample_bytes - live.n_groups * dy.h * live.mask_row_bytes)
+                if live.has_codes:
+                    add(self.list_codes, live.sample_bytes - live.n_groups * dy.h * live.code_row_bytes)
         return asm.finish(self._facts())
 
     def _take_registers(self) -> Any:
@@ -72,6 +75,9 @@ class _Kernel:
         add(self.dy, dy.offset_bytes())
         x86.LEA(self.masks, [self.gradients + live.masks_offset_bytes])
         asm.gp.free(begin)
+        self.list_codes: Any = asm.gp.alloc("list: codes") if live.has_codes else None
+        if live.has_codes:
+            x86.LEA(self.list_codes, [self.gradients + live.codes_offset_bytes])
         self.zero, self.comparison = asm.vec.alloc("zero"), asm.v.mask_alloc("comparison")
         self.gradient = asm.vec.alloc("gradients of a block")
         asm.v.zero(self.zero)
@@ -95,6 +101,7 @@ class _Kernel:
             add(self.codes, dy.w * dy.code_pixel_bytes)
             add(self.gradients, live.gradient_row_bytes)
             add(self.masks, live.mask_row_bytes)
+            add(self.list_codes, live.code_row_bytes)
         add(self.dy, n_blocks * dy.plane_bytes - dy.h * dy.row_bytes)
         add(self.codes, (n_blocks - 1) * dy.h * dy.w * dy.code_pixel_bytes)
 
@@ -103,11 +110,13 @@ class _Kernel:
         add(self.dy, n * dy.plane_bytes)
         add(self.codes, n * dy.h * dy.w * dy.code_pixel_bytes)
         add(self.gradients, n * dy.pixel_bytes)
+        if self.live.has_codes:
+            add(self.list_codes, n * dy.code_pixel_bytes)
 
     def _row(self, n_blocks: int, is_first: bool) -> None:
         """`n_blocks` channel blocks of a row; the pointers end where they began."""
         asm, live, dy = self.asm, self.live, self.dy_layout
-        unroll = max(1, _UNROLL_BLOCKS // (n_blocks * live.n_positions))
+        unroll = max(1, _UNROLL_BLOCKS // (n_blocks * live.n_masks))
         for count, n in parts(dy.w, unroll):
             with asm.loop("w", count):
                 for column in range(n):
@@ -120,6 +129,7 @@ class _Kernel:
         add(self.codes, n * self.dy_layout.code_pixel_bytes)
         add(self.gradients, n * self.live.gradient_pixel_bytes)
         add(self.masks, n * self.live.mask_pixel_bytes)
+        add(self.list_codes, n * self.live.code_pixel_bytes)
 
     def _pixel(self, column: int, n_blocks: int, is_first: bool) -> None:
         """`n_blocks` channel blocks of the pixel `column` pixels ahead: gradients and one word of every mask."""
@@ -129,8 +139,10 @@ class _Kernel:
             asm.v.store([self.gradients + column * live.gradient_pixel_bytes + block * dy.pixel_bytes], self.gradient)
             asm.v.not_equal(self.comparison, self.gradient, self.zero)
             self._append(self.live_bits, block == n_blocks - 1)
-        if self.spec.pool is None:
+        if self.spec.pool is None or live.has_codes:
             self._store(self.live_bits, column * live.mask_pixel_bytes, is_first)
+            if live.has_codes:
+                self._copy_codes(column, n_blocks)
             return
         codes = [asm.vec.alloc(f"codes[{block}]") for block in range(n_blocks)]
         for block, register in enumerate(codes):
@@ -145,6 +157,19 @@ class _Kernel:
             x86.AND(self.bits.as_dword, self.live_bits.as_dword)
             self._store(self.bits, column * live.mask_pixel_bytes + position * MASK_BYTES, is_first)
         asm.vec.free(*codes)
+
+    def _copy_codes(self, column: int, n_blocks: int) -> None:
+        """V codes of each of `n_blocks` channel blocks, side by side."""
+        dy = self.dy_layout
+        for block in range(n_blocks):
+            source = block * dy.h * dy.w * dy.code_pixel_bytes + column * dy.code_pixel_bytes
+            target = column * self.live.code_pixel_bytes + block * dy.code_pixel_bytes
+            size = min(8, dy.code_pixel_bytes)
+            sized, register = {8: (x86.qword, "as_qword"), 4: (x86.dword, "as_dword"), 2: (x86.word, "as_word")}[size]
+            part = getattr(self.bits, register)
+            for at in range(0, dy.code_pixel_bytes, size):
+                x86.MOV(part, sized[self.codes + source + at])
+                x86.MOV(sized[self.list_codes + target + at], part)
 
     def _named(self, position: int) -> Any:
         """The position's number in integer lanes."""
@@ -171,11 +196,14 @@ class _Kernel:
         spec, live, dy = self.spec, self.live, self.dy_layout
         ctype = dtype_tag(dy.dtype)
         codes = f"[{dy.n}][{dy.n_c_blocks}][{dy.h}][{dy.w}][{dy.block}]"
-        named = f" and codes[n,oc,h,w] == p, p < {live.n_positions}" if spec.pool else ", p = 0"
+        named = ", p = 0"
+        if spec.pool and not live.has_codes:
+            named = f" and codes[n,oc,h,w] == p, p < {live.n_positions}"
+        copied = "; gradients = dy" + (", codes = codes" if live.has_codes else "")
         return Facts(
             title=f"live_entries  {dy.n} x c{dy.c} h{dy.h} w{dy.w}",
             source="asmgen/kernels/live_entries.py",
-            formula=(f"bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0{named}; gradients = dy",),
+            formula=(f"bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0{named}{copied}",),
             arguments=(
                 Argument("rdi", "dy", ctype, str(dy), "in"),
                 Argument("rsi", "codes", "u8", codes, "in", "" if spec.pool else "not read"),
@@ -185,9 +213,11 @@ class _Kernel:
             flops=spec.flops(),
             bytes_read=dy.size_bytes + (dy.n * dy.code_sample_bytes if spec.pool else 0),
             bytes_written=live.size_bytes,
-            tile=f"{_WORD} channels of a pixel: one word of each of its {live.n_positions} masks",
+            tile=f"{_WORD} channels of a pixel: one word of "
+            + ("its mask, and their codes" if live.has_codes else f"each of its {live.n_positions} masks"),
             notes=(
                 f"groups of {live.group} channels",
                 f"a list's masks lie {live.masks_offset_bytes} B behind its gradients; lists are {live.sample_bytes} B",
+                *([f"its codes lie {live.codes_offset_bytes} B behind its gradients"] if live.has_codes else []),
             ),
         )

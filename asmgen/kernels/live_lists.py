@@ -101,7 +101,7 @@ class LiveLists:
     def _window_steps(self) -> tuple[int, int]:
         """Bytes of x from a window to the one below, and to the right."""
         pool, (row, column) = self.spec.pool, self._pixel_steps()
-        return (row * pool.ph, column * pool.pw) if pool else (row, column)
+        return (row * pool.sh, column * pool.sw) if pool else (row, column)
 
     def _stage(
         self, n_pixels: int, dy_at: Any, codes_at: Any, offsets: CodeOffsets | None, base: Any, vectors: Any, total: Any

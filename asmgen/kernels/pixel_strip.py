@@ -25,12 +25,21 @@ _ADDRESS_BYTES = 8  # of an image, in the argument
 class PixelStrip:
     """The strip under `n_rows` rows of z of `samples` samples, and which rows of which images it holds next.
 
-    cols: columns of z that are computed (ow). Takes scratch, so it must be made before the kernel's first stack slot.
+    cols: columns of z that are computed (ow). step: rows of z from a strip to the next (n_rows). Takes scratch, so it
+    must be made before the kernel's first stack slot.
     """
 
-    def __init__(self, asm: Assembler, conv: Conv, n_rows: int, samples: int = 1, cols: int | None = None) -> None:
+    def __init__(
+        self,
+        asm: Assembler,
+        conv: Conv,
+        n_rows: int,
+        samples: int = 1,
+        cols: int | None = None,
+        step: int | None = None,
+    ) -> None:
         assert conv.pixels is not None
-        self._asm, self._conv, self._n_rows, self._samples = asm, conv, n_rows, samples
+        self._asm, self._conv, self._step, self._samples = asm, conv, step or n_rows, samples
         self.layout = conv.strip(n_rows, samples, cols)
         self._at = asm.scratch(self.layout.size_bytes)
         self._images, self._first_row = asm.stack_slot("images"), asm.stack_slot("first row of the strip")
@@ -65,8 +74,8 @@ class PixelStrip:
         x86.MOV(self._first_row, -self._conv.pt)
 
     def next_rows(self) -> None:
-        """To the rows under the next n_rows rows of z."""
-        add(self._first_row, self._n_rows * self._conv.sh)
+        """To the rows under the next strip's rows of z."""
+        add(self._first_row, self._step * self._conv.sh)
 
     def next_samples(self) -> None:
         add(self._images, self._samples * _ADDRESS_BYTES)
@@ -122,7 +131,7 @@ class PixelStrip:
     def _has_rows_outside(self) -> bool:
         """Whether any strip reaches above the image or below it."""
         conv = self._conv
-        last = (-(-conv.oh // self._n_rows) - 1) * self._n_rows * conv.sh - conv.pt
+        last = (-(-conv.oh // self._step) - 1) * self._step * conv.sh - conv.pt
         return conv.pt > 0 or last + self.layout.h > conv.x.h
 
 

@@ -1,5 +1,7 @@
 """The gradients of a convolution as entries: direct, by Winograd, or from live entries."""
 
+from dataclasses import replace
+
 from asmgen.plan import specs
 from asmgen.plan.backward_act import act_backward
 from asmgen.plan.convolution import dz_halo, gradients, has_sparse_dw
@@ -64,15 +66,20 @@ def _pooled(draft: Draft, number: int, group: Group, x: str, dx: str | None) -> 
 
 def _stored(draft: Draft, number: int, group: Group, x: str, dx: str | None) -> None:
     """From the gradient of the output of the convolution itself, made from dy, y and the codes."""
-    conv = draft.convs[number]
+    conv, pool = draft.convs[number], group.pool
     dy, dz, label = f"dy{number}", f"dz{number}", group.placed.label
     halo = dz_halo(conv) if dx is not None else NO_HALO
-    if group.act or group.pool or halo:
+    if group.act or pool or halo:
         draft.add(dz, draft.image((conv.weights.oc, conv.oh, conv.ow), halo))
-        unpool = specs.Conv2dUnpool(
-            draft.images(dy), draft.images(f"y{number}"), draft.images(dz), group.act, group.pool
-        )
-        y = f"y{number}" if group.act and not (group.pool and group.pool.kind == "avg") else None
+    if pool and not pool.is_tiling:
+        if group.act:
+            act_backward(draft, number, group, dy)
+        spread = specs.PoolBackward(draft.images(dy), draft.images(dz), pool)
+        text = replace(group, act=specs.Activation()).text("d")
+        draft.entry("backward", spread, (dy, f"code{number}", dz), (dz,), label, text)
+    elif group.act or pool or halo:
+        unpool = specs.Conv2dUnpool(draft.images(dy), draft.images(f"y{number}"), draft.images(dz), group.act, pool)
+        y = f"y{number}" if group.act and not (pool and pool.kind == "avg") else None
         codes = f"code{number}" if f"code{number}" in draft.tensors else None
         draft.entry("backward", unpool, (dy, y, codes, dz), (dz,), label, group.text("d"))
     else:

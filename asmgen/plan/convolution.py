@@ -13,10 +13,8 @@ def conv_of(group: Group, x: Image, lanes: int) -> Conv:
     layer = group.placed.layer
     assert isinstance(layer, Conv2D)
     weights = ConvWeights(layer.filters, x.c, *layer.kernel, lanes, x.dtype)
-    _, oh, ow = group.out_shape
-    ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
     top, _, left, _ = layer.pads
-    return Conv(x, weights, oh * ph, ow * pw, *layer.stride, top, left, layer.bias)
+    return Conv(x, weights, *_outputs(group), *layer.stride, top, left, layer.bias)
 
 
 def gradients(draft: Draft, number: int, group: Group) -> PoolGradients:
@@ -29,13 +27,13 @@ def gradients(draft: Draft, number: int, group: Group) -> PoolGradients:
 
 
 def winograd_fits(pool: Pool | None) -> bool:
-    """Whether the output transform can pool: its tiles hold windows of at most 2 x 2."""
+    """Whether the output transform can pool, of what an epilogue can: its tiles hold windows of at most 2 x 2."""
     return pool is None or max(pool.ph, pool.pw) <= 2
 
 
 def is_sparse(group: Group) -> bool:
     """Whether at most one position in every window of the convolution's output has a gradient."""
-    return group.pool is not None and group.pool.kind == "max" and group.pool.ph * group.pool.pw > 1
+    return group.pool is not None and group.pool.kind == "max" and group.pool.n_positions > 1
 
 
 def has_sparse_dw(group: Group, x: Image) -> bool:
@@ -48,12 +46,17 @@ def conv_halo(group: Group) -> Halo:
     layer = group.placed.layer
     assert isinstance(layer, Conv2D)
     _, h, w = group.in_shape
-    _, oh, ow = group.out_shape
-    ph, pw = (group.pool.ph, group.pool.pw) if group.pool else (1, 1)
+    oh, ow = _outputs(group)
     top, _, left, _ = layer.pads
-    reach_h = (oh * ph - 1) * layer.stride[0] + layer.kernel[0] - top
-    reach_w = (ow * pw - 1) * layer.stride[1] + layer.kernel[1] - left
+    reach_h = (oh - 1) * layer.stride[0] + layer.kernel[0] - top
+    reach_w = (ow - 1) * layer.stride[1] + layer.kernel[1] - left
     return Halo(top, max(0, reach_h - h), left, max(0, reach_w - w))
+
+
+def _outputs(group: Group) -> tuple[int, int]:
+    """Rows and columns of the convolution's output that are computed: those that its pool reads."""
+    _, h, w = group.out_shape
+    return group.pool.extent(h, w) if group.pool else (h, w)
 
 
 def dz_halo(conv: Conv) -> Halo:

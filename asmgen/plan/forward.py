@@ -120,8 +120,21 @@ def _conv_forward(draft: Draft, number: int, group: Group, x: str, y: str, halo:
     _parameters(draft, number, group, weights.by_input() if by_input else weights)
     draft.add(y, draft.image(group.out_shape, halo))
     codes = _codes(draft, number, group)
-    outputs = (y, codes) if codes else (y,)
     w = forward_weights(draft, number, group)
+    if group.pool is None or group.pools_in_epilogue:
+        _conv_entry(draft, number, group, (x, w, y, codes))
+        return
+    z, label = f"z{number}", group.placed.label
+    draft.add(z, draft.image((conv.weights.oc, conv.oh, conv.ow)))
+    _conv_entry(draft, number, replace(group, pool=None), (x, w, z, None))
+    spec = specs.PoolForward(draft.images(z), draft.images(y), group.pool)
+    text = replace(group, act=specs.Activation()).text("")
+    draft.entry("forward", spec, (z, y, codes), (y, codes) if codes else (y,), label, text)
+
+
+def _conv_entry(draft: Draft, number: int, group: Group, args: tuple[str, str, str, str | None]) -> None:
+    """args: x, w, y, codes. The group: with what belongs to the kernel's epilogue."""
+    conv, (x, w, y, codes) = draft.convs[number], args
     what = conv, draft.images(y), group.act, group.pool, codes is not None
     spec: KernelSpec = specs.Conv2dForward(*what)
     op = "conv2d"
@@ -130,7 +143,7 @@ def _conv_forward(draft: Draft, number: int, group: Group, x: str, y: str, halo:
         spec, op = specs.Conv2dForwardWinograd(*what, m), f"conv2d_winograd{m}"
         w = winograd_weights(draft, number, group, w, m, mirrored=False)
     text = group.text(op + ("+bias" if conv.bias else ""))
-    draft.entry("forward", spec, (x, w, y, codes), outputs, group.placed.label, text)
+    draft.entry("forward", spec, (x, w, y, codes), (y, codes) if codes else (y,), group.placed.label, text)
 
 
 def _dense_forward(draft: Draft, number: int, group: Group, x: str, y: str) -> None:

@@ -1,4 +1,4 @@
-"""Groups layers into the units that one forward kernel serves: conv + activation + pool, dense + activation, ..."""
+"""Groups layers into the units whose gradients are computed together: conv + activation + pool, dense + act, ..."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asmgen.model.geometry import LayerShape, Shape
 from asmgen.model.layers import AvgPool2D, Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.model.network import Model
 from asmgen.model.shapes import infer_shapes, logit_layers
-from asmgen.plan.specs import Activation, Pool
+from asmgen.plan.specs import Activation, Pool, pool_tag
 
 MAX_FUSED_WINDOW = 9  # accumulators of one pooled pixel; fits the 16 vector registers of SSE4.1 and AVX2
 MAX_LIVE_BITS = 8  # the live bits of an average pool are one byte per pooled value
@@ -20,9 +20,10 @@ _IN_EPILOGUE = ("none", "relu", "leaky_relu")
 
 @dataclass(frozen=True)
 class Group:
-    """Layers computed together. `kind`: "conv", "dense", "pool" or "act"; `act` and `pool` are those fused with it.
+    """Layers computed together. `kind`: "conv", "dense", "pool" or "act"; `act` and `pool` are those that belong to it.
 
-    `placed` is the layer that names the group and its parameters (the convolution, the dense layer, ...).
+    `placed` is the layer that names the group and its parameters (the convolution, the dense layer, ...). A
+    convolution's max pool belongs to it whatever its window is; `pools_in_epilogue` says whether in forward, too.
     """
 
     kind: str
@@ -36,14 +37,19 @@ class Group:
     def where(self) -> str:
         return self.placed.where
 
+    @property
+    def pools_in_epilogue(self) -> bool:
+        """Whether the convolution's own kernel pools: windows that tile and are small enough. Another max pool is a
+        kernel of its own, on the activated values."""
+        return self.pool is not None and _fits_epilogue(self.pool)
+
     def text(self, op: str) -> str:
         """`conv2d+bias+relu+maxpool2`: the plan's word for `op` with what is fused; "d" is its gradient."""
         words = [op] if op and op != "d" else []
         if self.act:
             words.append(self.act.kind)
         if self.pool:
-            pool = self.pool
-            words.append(f"{pool.kind}pool" + (f"{pool.ph}" if pool.ph == pool.pw else f"{pool.ph}x{pool.pw}"))
+            words.append(pool_tag(self.pool).removeprefix("_"))
         text = "+".join(words) or "copy"
         return f"d({text})" if op == "d" else text
 
@@ -138,12 +144,14 @@ def _take_conv(placed: LayerShape, following: list[LayerShape], position: int) -
 
 
 def _fits(act: Activation, pool: Pool) -> bool:
-    """Whether the convolution's epilogue can pool: few enough windows that tile, and a gradient that codes can tell."""
-    if not pool.is_tiling or pool.ph * pool.pw > MAX_FUSED_WINDOW:
-        return False
+    """Whether the pool belongs to the convolution: its gradient is one that codes can tell."""
     if pool.kind == "max":
-        return act.kind in _MONOTONE
-    return not act or (act.kind in _IN_EPILOGUE and pool.ph * pool.pw <= MAX_LIVE_BITS)
+        return act.kind in _MONOTONE and (_fits_epilogue(pool) or pool.n_positions > 1)
+    return _fits_epilogue(pool) and (not act or (act.kind in _IN_EPILOGUE and pool.n_positions <= MAX_LIVE_BITS))
+
+
+def _fits_epilogue(pool: Pool) -> bool:
+    return pool.is_tiling and pool.n_positions <= MAX_FUSED_WINDOW
 
 
 def _group(kind: str, layers: list[LayerShape], act: Activation, pool: Pool | None) -> Group:

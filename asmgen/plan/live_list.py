@@ -1,10 +1,17 @@
 """Where the live entries of a pooled gradient lie: what LiveEntries writes and Conv2dBackwardInputSparse walks.
 
 A sample's list is [group][h][w][oc of the group] gradients, dy's own values with a group's channels side by side,
-then (from a multiple of 64 bytes) [group][h][w][position] u64 masks: bit k of position p's mask is set where channel
-k of the group is not zero and its code names p. A set bit is an entry. So a list has a fixed size and any part of it
-is found without reading what lies before, and it takes less room than pairs of (weights, gradient) as soon as a
-quarter of the entries are live.
+then, each from a multiple of 64 bytes, masks and codes, in one of two forms:
+
+- A mask for each position of the window, and no codes: [group][h][w][position] u64; bit k of position p's mask is set
+  where channel k of the group is not zero and its code names p. The reader knows the position of every entry when its
+  code is generated, so the sums stay in registers; but it looks at every mask, whether it has entries or not.
+- For windows of more than MAX_MASKS positions, one mask and the codes: [group][h][w] u64, bit k set where channel k is
+  not zero, and [group][h][w][oc of the group] u8, the position that each channel's entry has (anything where it is not
+  live). The reader's work no longer depends on the window, but its sums lie in memory.
+
+So a list has a fixed size and any part of it is found without reading what lies before, and it takes less room than
+pairs of (weights, gradient) as soon as a quarter of the entries are live.
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ from asmgen.plan.layout import LINE_BYTES, ConvWeights, Image, round_up
 
 MASK_BYTES = 8
 MASK_BITS = 64
+MAX_MASKS = 32  # of a pixel; more of them take the reader longer than sums in memory do, but for AVX-512
 _L1_WEIGHT_BYTES = 36 * 1024  # weights of a group for one vector of input channels, walked over and over
 
 
@@ -24,8 +32,8 @@ _L1_WEIGHT_BYTES = 36 * 1024  # weights of a group for one vector of input chann
 class LiveList:
     """The lists of the samples of dy, a group being `group_blocks` channel blocks; positions are a window's.
 
-    The channels that the last group lacks, and mask bits that no channel has, are not live; their gradients are
-    reserved but not written.
+    The channels that the last group lacks, and mask bits that no channel has, are not live; their gradients and codes
+    are reserved but not written.
     """
 
     dy: Image
@@ -39,6 +47,16 @@ class LiveList:
         most = max(1, min(MASK_BITS // dy.block, _L1_WEIGHT_BYTES // block_bytes))
         n_groups = -(-dy.n_c_blocks // most)
         return LiveList(dy, -(-dy.n_c_blocks // n_groups), n_positions)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether a pixel has codes and one mask, instead of a mask for each position."""
+        return self.n_positions > MAX_MASKS
+
+    @property
+    def n_masks(self) -> int:
+        """Of a pixel."""
+        return 1 if self.has_codes else self.n_positions
 
     @property
     def group(self) -> int:
@@ -61,11 +79,20 @@ class LiveList:
     @property
     def mask_pixel_bytes(self) -> int:
         """From a pixel's masks to those of its right neighbour."""
-        return self.n_positions * MASK_BYTES
+        return self.n_masks * MASK_BYTES
 
     @property
     def mask_row_bytes(self) -> int:
         return self.dy.w * self.mask_pixel_bytes
+
+    @property
+    def code_pixel_bytes(self) -> int:
+        """From a pixel's codes to those of its right neighbour."""
+        return self.group if self.has_codes else 0
+
+    @property
+    def code_row_bytes(self) -> int:
+        return self.dy.w * self.code_pixel_bytes
 
     @property
     def masks_offset_bytes(self) -> int:
@@ -73,8 +100,13 @@ class LiveList:
         return round_up(self.n_groups * self.dy.h * self.gradient_row_bytes, LINE_BYTES)
 
     @property
+    def codes_offset_bytes(self) -> int:
+        """From a sample's gradients to its codes."""
+        return self.masks_offset_bytes + round_up(self.n_groups * self.dy.h * self.mask_row_bytes, LINE_BYTES)
+
+    @property
     def sample_bytes(self) -> int:
-        return round_up(self.masks_offset_bytes + self.n_groups * self.dy.h * self.mask_row_bytes, LINE_BYTES)
+        return self.codes_offset_bytes + round_up(self.n_groups * self.dy.h * self.code_row_bytes, LINE_BYTES)
 
     @property
     def size_bytes(self) -> int:
@@ -86,35 +118,48 @@ class LiveList:
         padded = np.zeros((n, self.n_groups * self.group, h, w, self.n_positions), self.dy.dtype)
         padded[:, : self.dy.c] = windows
         grouped = padded.reshape(n, self.n_groups, self.group, h, w, self.n_positions).transpose(0, 1, 3, 4, 5, 2)
+        live = grouped != 0
+        codes = live.argmax(4).astype(np.uint8)
+        if self.has_codes:
+            live = live.any(4, keepdims=True)
         bits = np.uint64(1) << np.arange(self.group, dtype=np.uint64)
-        masks = ((grouped != 0) * bits).sum(-1, dtype=np.uint64)
+        masks = (live * bits).sum(-1, dtype=np.uint64)
         flat = np.zeros((n, self.sample_bytes), np.uint8)
-        gradients, mask_bytes = self._split(flat)
-        gradients[:] = np.ascontiguousarray(grouped.sum(4).reshape(n, -1)).view(np.uint8)
-        mask_bytes[:] = np.ascontiguousarray(masks.reshape(n, -1)).view(np.uint8)
+        parts = grouped.sum(4), masks, codes
+        for target, part in zip(self._split(flat), parts, strict=True):
+            target[:] = np.ascontiguousarray(part.reshape(n, -1)).view(np.uint8)[:, : target.shape[1]]
         return flat.reshape(-1)
 
     def unpack(self, flat: np.ndarray) -> np.ndarray:
         """Bytes of this layout -> [n, c, h, w, position] gradients, zero where the masks say not live."""
         n, h, w = self.dy.n, self.dy.h, self.dy.w
-        gradient_bytes, mask_bytes = self._split(flat.reshape(n, self.sample_bytes))
-        gradients = np.ascontiguousarray(gradient_bytes).view(self.dy.dtype)
-        masks = np.ascontiguousarray(mask_bytes).view(np.uint64)
-        masks = masks.reshape(n, self.n_groups, h, w, self.n_positions, 1)
+        gradient_bytes, mask_bytes, codes = map(np.ascontiguousarray, self._split(flat.reshape(n, self.sample_bytes)))
+        gradients = gradient_bytes.view(self.dy.dtype)
+        masks = mask_bytes.view(np.uint64).reshape(n, self.n_groups, h, w, self.n_masks, 1)
         live = (masks >> np.arange(MASK_BITS, dtype=np.uint64)) & np.uint64(1)
         if live[..., self.group :].any() or live[:, -1, ..., self.dy.c - (self.n_groups - 1) * self.group :].any():
             raise ValueError("a mask names a channel that dy does not have")
         live = live[..., : self.group] == 1
+        if self.has_codes:
+            named = codes.reshape(n, self.n_groups, h, w, 1, self.group)
+            if (named >= self.n_positions)[live].any():
+                raise ValueError(f"the code of a live entry is none of the window's {self.n_positions} positions")
+            live = live & (named == np.arange(self.n_positions).reshape(-1, 1))
         values = np.where(live, gradients.reshape(n, self.n_groups, h, w, 1, self.group), 0)
         return values.transpose(0, 1, 5, 2, 3, 4).reshape(n, -1, h, w, self.n_positions)[:, : self.dy.c].copy()
 
-    def _split(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Views of the gradients and of the masks in [n, sample_bytes] bytes."""
-        gradient_bytes = self.n_groups * self.dy.h * self.gradient_row_bytes
-        mask_bytes = self.n_groups * self.dy.h * self.mask_row_bytes
-        at = self.masks_offset_bytes
-        return samples[:, :gradient_bytes], samples[:, at : at + mask_bytes]
+    def _split(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Views of the gradients, of the masks and of the codes in [n, sample_bytes] bytes."""
+        n_rows = self.n_groups * self.dy.h
+        masks_at, codes_at = self.masks_offset_bytes, self.codes_offset_bytes
+        return (
+            samples[:, : n_rows * self.gradient_row_bytes],
+            samples[:, masks_at : masks_at + n_rows * self.mask_row_bytes],
+            samples[:, codes_at : codes_at + n_rows * self.code_row_bytes],
+        )
 
     def __str__(self) -> str:
         groups = f"[{self.dy.n}][{self.n_groups}][{self.dy.h}][{self.dy.w}]"
-        return f"{groups}[{self.group}] + u64 {groups}[{self.n_positions}]"
+        masks = f"u64 {groups}" + ("" if self.has_codes else f"[{self.n_positions}]")
+        codes = f" + u8 {groups}[{self.group}]" if self.has_codes else ""
+        return f"{groups}[{self.group}] + {masks}{codes}"

@@ -78,7 +78,7 @@ def _register_tiles(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Iterator[Til
     n_positions = spec.pool.ph * spec.pool.pw
     rows = max(1, min(dy.h, BAND_BYTES // (dy.w * dy.pixel_bytes)))
     if spec.conv.pixels:
-        rows = min(rows, band_rows(spec.conv, dy.h, spec.pool.ph, STRIP_BYTES))
+        rows = min(rows, band_rows(spec.conv, dy.h, spec.pool, STRIP_BYTES))
     rows = -(-dy.h // -(-dy.h // rows))
     spare = isa.n_vregs - (2 if isa.has_fma else 3)  # dy and the codes, where x is broadcast later; a scratch product
     for positions in range(1, min(n_positions, N_MASKS if isa.has_mask else spare - 1) + 1):

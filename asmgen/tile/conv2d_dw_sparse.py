@@ -99,6 +99,7 @@ def _strip(spec: Conv2dBackwardWeightsSparse, c_blocks: int, lanes: int, words: 
 
 def strip_bytes(spec: Conv2dBackwardWeightsSparse, rows: int, cols: int) -> int:
     """Of one channel block of x under rows x cols pooled pixels."""
-    conv, (ph, pw) = spec.conv, (spec.pool.ph, spec.pool.pw) if spec.pool else (1, 1)
-    x_rows, x_cols = (rows * ph - 1) * conv.sh + conv.weights.kh, (cols * pw - 1) * conv.sw + conv.weights.kw
+    conv = spec.conv
+    oh, ow = spec.pool.extent(rows, cols) if spec.pool else (rows, cols)
+    x_rows, x_cols = (oh - 1) * conv.sh + conv.weights.kh, (ow - 1) * conv.sw + conv.weights.kw
     return x_rows * x_cols * conv.x.pixel_bytes

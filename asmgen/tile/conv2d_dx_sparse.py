@@ -13,7 +13,10 @@ from itertools import product
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse
+from asmgen.plan.specs.base import require
+from asmgen.tile import frame_patch
 from asmgen.tile.cost import LIVE_SHARE, MACHINES, Candidate, ranked
+from asmgen.tile.frame_patch import MAX_PATCH_BYTES, PatchTile
 from asmgen.tile.split import parts
 from asmgen.tile.words import counted
 
@@ -85,17 +88,21 @@ class SparseInputTile:
         )
 
 
-def choose_tile(spec: Conv2dBackwardInputSparse, isa: Isa) -> SparseInputTile:
-    """The sweeps with the fewest predicted cycles."""
-    return candidates(spec, isa)[0].tile
+def choose_tile(spec: Conv2dBackwardInputSparse, isa: Isa) -> SparseInputTile | PatchTile:
+    """The tile with the fewest predicted cycles. Raises ValueError where there is none: a patch above the frame."""
+    found = candidates(spec, isa)
+    require(bool(found), spec, f"a window's patch of dx does not fit {MAX_PATCH_BYTES} B")
+    return found[0].tile
 
 
-def candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> tuple[Candidate[SparseInputTile], ...]:
-    """The tiles that the registers hold, ranked."""
+def candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> tuple[Candidate[SparseInputTile | PatchTile], ...]:
+    """The tiles that the registers hold, or of lists with codes those whose patch the frame holds, ranked."""
+    if spec.live.has_codes:
+        return ranked(Candidate(each.tile, each.cycles) for each in frame_patch.tiles(spec, isa))
     return ranked(_register_tiles(spec, isa))
 
 
-def _register_tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candidate[SparseInputTile]]:
+def _register_tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candidate[SparseInputTile | PatchTile]]:
     conv, pool = spec.conv, spec.pool
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     kh, kw, n_blocks = conv.weights.kh, conv.weights.kw, spec.dx.n_c_blocks
@@ -134,7 +141,7 @@ def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: in
         entry = max(entry, n_macs * isa.vector_bytes / machine.stream_bytes)
     n_entries = LIVE_SHARE * min(live.group, spec.dy.c) / live.n_positions
     rows, cols = sweep.patch(conv)
-    step = (spec.pool.pw if spec.pool else 1) * conv.sw
+    step = (spec.pool.sw if spec.pool else 1) * conv.sw
     fresh, kept = min(step, cols.count), max(0, cols.count - step)
     patch = vectors * rows.count * (2 * fresh + kept / machine.issue)
     return sweep.n_positions * (n_entries * entry + _POSITION_CYCLES) + patch

@@ -92,7 +92,7 @@ def _unrolled(spec: Conv2dForward, isa: Isa, groups: tuple[Group, ...]) -> Forwa
     n_taps = spec.conv.weights.kh * spec.conv.weights.kw
     unroll_rows = fits_unrolled(isa, tiles, n_taps)
     channels = channel_unroll(isa, tiles, n_taps, trips_divisor(spec.conv.x)) if unroll_rows else 1
-    conv, (rows, _) = spec.conv, _window(spec)
+    conv = spec.conv
     if conv.pixels:
-        return ForwardTile(groups, unroll_rows, channels, band_rows(conv, spec.y.h, rows), False)
+        return ForwardTile(groups, unroll_rows, channels, band_rows(conv, spec.y.h, spec.pool), False)
     return ForwardTile(groups, unroll_rows, channels, 0, prefetches_rows(conv.x, channels))

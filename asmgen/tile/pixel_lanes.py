@@ -98,7 +98,7 @@ def _tiles(spec: Conv2dForward, isa: Isa) -> Iterator[PixelTile]:
     weights, pool = spec.conv.weights, spec.pool
     rows, lanes = pool.ph if pool else 1, weights.block
     cols = n_vectors(spec, lanes) * lanes
-    band = band_rows(spec.conv, spec.y.h, rows, cols=cols)
+    band = band_rows(spec.conv, spec.y.h, pool, cols=cols)
     part = PART_BYTES // spec.y.element_bytes
     sizes = [size for size in range(part, min(weights.oc, lanes) + 1, part) if weights.oc < lanes or lanes % size == 0]
     if weights.oc < lanes and weights.oc % part:

@@ -107,7 +107,7 @@ def _tiles(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Iterator[TapTile]:
                 if tile.n_accumulators > budget or sums_bytes(spec, tile) > SUMS_BYTES:
                     break
                 cols = strip_cols(spec, tile)
-                rows = band_rows(spec.conv, spec.dy.h, spec.pool.ph, STRIP_BYTES, cols)
+                rows = band_rows(spec.conv, spec.dy.h, spec.pool, STRIP_BYTES, cols)
                 yield TapTile(out_channels, channels, kernel_rows, vectors, view_bytes, rows)
 
 

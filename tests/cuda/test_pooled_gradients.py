@@ -36,6 +36,7 @@ BLOCKED: dict[str, dict[str, Any]] = {
     "no pads, halos": {"shape": (2, V, 8, 11), "oc": 6, "kernel": (3, 2), "dy_halo": (1, 0, 2, 1)},
     "window 2x3": {"shape": (2, 3, 9, 14), "oc": V + 2, "kernel": (3, 3), "window": (2, 3), **SAME},
     "window 3x3": {"shape": (1, 3, 12, 13), "oc": V, "kernel": (2, 3), "window": (3, 3)},
+    "window 4x4": {"shape": (2, V + 1, 14, 17), "oc": V + 3, "kernel": (3, 3), "window": (4, 4), **SAME},
     "window 5x1": {"shape": (1, V + 2, 11, 4), "oc": V, "kernel": (1, 3), "window": (5, 1)},
     "7x1": {"shape": (2, 3, 12, 5), "oc": 3, "kernel": (7, 1), "pads": (3, 3, 0, 0), "window": (1, 2)},
     "several patches": {"shape": (1, 2 * V, 19, 37), "oc": 3 * V - 1, "kernel": (3, 3), **SAME},
@@ -56,9 +57,9 @@ def input_of(dtype: str, **case: Any) -> Conv2dBackwardInputPooled:
 
 
 def _fits(case: dict[str, Any], dtype: str) -> bool:
-    """Whether a block of K has place for a window."""
+    """Whether windows tile, and a block of K has place for one."""
     ph, pw = case.get("window", (2, 2))
-    return ph * pw <= ISAS[ISA].lanes(dtype)
+    return "step" not in case and ph * pw <= ISAS[ISA].lanes(dtype)
 
 
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
@@ -138,11 +139,13 @@ def test_catdog_never_stores_a_gradient_of_full_size() -> None:
 
 
 def test_what_no_kernel_expands_is_stored() -> None:
-    """Strides where the input has a gradient, kernels too large for a patch, windows too large for a block of K."""
+    """Strides where the input has a gradient, kernels too large for a patch, windows too large for a block of K or
+    that do not tile."""
     strided = weights_of("float32", **PLANAR["7x7 stride 2"])
     large = weights_of("float32", shape=(1, V, 64, 64), oc=V, kernel=(31, 31), pads=(15, 15, 15, 15))
     window = weights_of("float64", **BLOCKED["window 3x3"])
-    for spec in (strided, large, window):
+    overlapping = weights_of("float32", **PLANAR["window 3x3 by 2"])
+    for spec in (strided, large, window, overlapping):
         assert behind_max_pool(spec.conv, spec.pool, True) == "stored"
     for spec in (strided, large):
         gradient = Conv2dBackwardInputPooled(spec.conv, spec.dy, replace(spec.conv.x, halo=NO_HALO), spec.pool)
@@ -150,7 +153,10 @@ def test_what_no_kernel_expands_is_stored() -> None:
             conv2d_dx_pooled.emit(gradient, "float32")
     with pytest.raises(ValueError, match="has no place for a window"):
         conv2d_dw.emit(window, "float32")
-    assert estimates(window.conv, window.pool, False)[1] is None
+    with pytest.raises(ValueError, match="windows must tile"):
+        conv2d_dw.emit(overlapping, "float32")
+    for spec in (window, overlapping):
+        assert estimates(spec.conv, spec.pool, False)[1] is None
 
 
 def test_cpu_kernels_want_planar_inputs() -> None:

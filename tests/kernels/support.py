@@ -79,6 +79,15 @@ NETWORKS = (
         loss=BinaryCrossEntropy(), optimizer=AdamW(lr=0.01, weight_decay=0.1),
     ),
     Model(
+        name="windows", input=(3, 21, 22), batch_size=2, data=_DATA,
+        layers=[
+            Conv2D(9, 3, padding="same"), ReLU(), MaxPool2D(3, 2),
+            Conv2D(17, 3, padding="same"), LeakyReLU(0.1), MaxPool2D((2, 3), (3, 2)),
+            Conv2D(33, 3, padding=2), ReLU(), MaxPool2D(4), Flatten(), Dense(2),
+        ],
+        loss=BinaryCrossEntropy(), optimizer=SGD(lr=0.1),
+    ),
+    Model(
         name="mlp", input=(1, 5, 7), batch_size=5, data=_DATA,
         layers=[
             Flatten(), Dense(37), LeakyReLU(0.1), Dense(64), Sigmoid(), Dense(8), Tanh(), Dense(16), ReLU(), Dense(1),

@@ -25,6 +25,18 @@ CASES: dict[str, dict[str, Any]] = {
     "window 2x3": {"shape": (2, 3, 9, 14), "oc": V + 2, "kernel": (3, 3), "window": (2, 3), **SAME},
     "window 3x3": {"shape": (1, 3, 12, 13), "oc": V, "kernel": (2, 3), "window": (3, 3)},
     "window 5x1": {"shape": (1, 2, 11, 4), "oc": V, "kernel": (1, 3), "window": (5, 1)},
+    "window 3x3 by 2": {
+        "shape": (2, 3, 9, 12), "oc": V + 2, "kernel": (3, 3), "window": (3, 3), "step": (2, 2), **SAME,
+    },
+    "window 2x2 by 3, gaps": {
+        "shape": (2, 1, 12, 13), "oc": V, "kernel": (5, 5), "window": (2, 2), "step": (3, 3), **SAME,
+    },
+    "window 4x4, bands": {"shape": (2, 1, 49, 130), "oc": 2 * V, "kernel": (3, 3), "window": (4, 4), **SAME},
+    "window 4x4 by 3, stride 2": {
+        "shape": (1, 3, 21, 22), "oc": 5, "kernel": (3, 3), "stride": (2, 2), "window": (4, 4), "step": (3, 3), **SAME,
+    },
+    "window 5x5": {"shape": (1, 2, 17, 12), "oc": V, "kernel": (3, 3), "window": (5, 5), **SAME},
+    "window 9x8 by 8": {"shape": (1, 1, 18, 26), "oc": 3, "kernel": (3, 3), "window": (9, 8), "step": (8, 8)},
     "strides and asymmetric pads": {
         "shape": (2, 3, 10, 9), "oc": 5, "kernel": (5, 2), "stride": (2, 3), "pads": (2, 1, 0, 1), "window": (2, 1),
     },

@@ -31,6 +31,18 @@ CASES: dict[str, dict[str, Any]] = {
     "window wider than a row step": {
         "shape": (1, 2, 4, 4), "oc": V, "kernel": (1, 1), "window": (2, 2), "stride": (1, 3),
     },
+    "window 3x3 by 2": {
+        "shape": (2, V + 1, 9, 12), "oc": V + 2, "kernel": (3, 3), "window": (3, 3), "step": (2, 2), **SAME,
+    },
+    "window 2x2 by 3, gaps": {
+        "shape": (2, 3, 12, 13), "oc": V + 1, "kernel": (3, 3), "window": (2, 2), "step": (3, 3), **SAME,
+    },
+    "window 3x2 by 1": {"shape": (1, V, 6, 7), "oc": 3, "kernel": (2, 3), "window": (3, 2), "step": (1, 1)},
+    "window 4x4 by 3, stride 2, strips": {
+        "shape": (2, V, 62, 61), "oc": V, "kernel": (3, 3), "stride": (2, 2), "window": (4, 4), "step": (3, 3), **SAME,
+    },
+    "window 5x5": {"shape": (2, V, 17, 12), "oc": V + 3, "kernel": (3, 3), "window": (5, 5), **SAME},
+    "window 16x16": {"shape": (1, 2, 33, 34), "oc": V, "kernel": (3, 3), "window": (16, 16), "bias": False, **SAME},
     "no pool": {"shape": (2, V, 7, 9), "oc": V + 1, "kernel": (3, 3), "window": None, **SAME},
     "strides and asymmetric pads": {
         "shape": (2, V + 1, 10, 9), "oc": 5, "kernel": (5, 2), "stride": (2, 3), "pads": (2, 1, 0, 1),

@@ -20,7 +20,9 @@ from asmgen.kernels import conv2d_dx_sparse, live_entries
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse, LiveEntries, Pool
 from asmgen.reference import ops
-from asmgen.tile.conv2d_dx_sparse import choose_tile
+from asmgen.tile.conv2d_dx_sparse import SparseInputTile, candidates, choose_tile
+from asmgen.tile.frame_patch import PatchTile
+from tests.kernels.pooled_shapes import windows_of
 from tests.kernels.support import V, channels
 
 
@@ -32,24 +34,26 @@ def make_spec(
     kernel: tuple[int, int],
     *,
     window: tuple[int, int] = (2, 2),
+    step: tuple[int, int] | None = None,
     stride: tuple[int, int] = (1, 1),
     pads: tuple[int, int, int, int] = (0, 0, 0, 0),
     dy_halo: tuple[int, int, int, int] = (0, 0, 0, 0),
     dx_halo: tuple[int, int, int, int] = (0, 0, 0, 0),
 ) -> Conv2dBackwardInputSparse:
-    """window (1, 1): no pool. Rows and columns of the convolution that fill no window are left out, as in a plan."""
+    """window (1, 1) without a step of its own: no pool. step: from window to window, else they tile. Rows and columns
+    of the convolution that fill no window are left out, as in a plan.
+    """
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
     c, oc = channels(c, lanes), channels(oc, lanes)
-    ph, pw = window
-    dy_h, dy_w = ((h + top + bottom - kh) // sh + 1) // ph, ((w + left + right - kw) // sw + 1) // pw
-    oh, ow = dy_h * ph, dy_w * pw
+    pool = Pool("max", *window, *(step or window))
+    dy_h, dy_w, oh, ow = windows_of(pool, (h + top + bottom - kh) // sh + 1, (w + left + right - kw) // sw + 1)
     halo = Halo(top, max(0, (oh - 1) * sh + kh - top - h), left, max(0, (ow - 1) * sw + kw - left - w))
     x = Image(n, c, h, w, lanes, dtype, halo)
     conv = Conv(x, ConvWeights(oc, c, kh, kw, lanes, dtype), oh, ow, sh, sw, top, left, True)
     dy = Image(n, oc, dy_h, dy_w, lanes, dtype, Halo(*dy_halo))
-    pool = None if window == (1, 1) else Pool("max", ph, pw, ph, pw)
-    return Conv2dBackwardInputSparse(conv, dy, Image(n, c, h, w, lanes, dtype, Halo(*dx_halo)), pool)
+    dx = Image(n, c, h, w, lanes, dtype, Halo(*dx_halo))
+    return Conv2dBackwardInputSparse(conv, dy, dx, None if window == (1, 1) else pool)
 
 
 def lists_of(spec: Conv2dBackwardInputSparse) -> LiveEntries:
@@ -103,6 +107,83 @@ CASES: dict[str, dict[str, Any]] = {
         "pads": (2, 2, 2, 2),
     },
     "11x11": {"shape": (1, 2, 6, 17), "oc": 3, "kernel": (11, 11), "pads": (5, 5, 5, 5)},
+    "windows 3x3 by 2": {
+        "shape": (2, V + 1, 9, 12),
+        "oc": V + 2,
+        "kernel": (3, 3),
+        "window": (3, 3),
+        "step": (2, 2),
+        **SAME,
+    },
+    "windows 3x3 by 1, a row each": {
+        "shape": (1, 2, 3, 9),
+        "oc": 5,
+        "kernel": (2, 3),
+        "window": (2, 3),
+        "step": (1, 1),
+        **SAME,
+    },
+    "windows 2x2 by 3, gaps": {
+        "shape": (2, 3, 12, 13),
+        "oc": V + 1,
+        "kernel": (3, 3),
+        "window": (2, 2),
+        "step": (3, 3),
+        **SAME,
+    },
+    "windows 2x3 by 3x2, kernel within gaps": {
+        "shape": (1, V, 14, 13),
+        "oc": 6,
+        "kernel": (1, 2),
+        "window": (2, 3),
+        "step": (5, 2),
+        "dx_halo": (1, 2, 3, 0),
+    },
+    "windows 4x4 by 2, stride 2": {
+        "shape": (1, 3, 19, 21),
+        "oc": V,
+        "kernel": (3, 3),
+        "stride": (2, 2),
+        "window": (4, 4),
+        "step": (2, 2),
+        **SAME,
+    },
+    "windows 6x6": {
+        "shape": (2, V + 1, 17, 12),
+        "oc": V + 3,
+        "kernel": (3, 3),
+        "window": (6, 6),
+        "dx_halo": (1, 1, 1, 1),
+        **SAME,
+    },
+    "windows 5x5": {"shape": (1, V, 12, 10), "oc": V, "kernel": (3, 3), "window": (5, 5), **SAME},
+    "windows 5x7 by 3x4, two vectors": {
+        "shape": (2, 2 * V, 13, 19),
+        "oc": 2 * V + 70,
+        "kernel": (3, 3),
+        "window": (5, 7),
+        "step": (3, 4),
+        "dy_halo": (1, 0, 2, 1),
+        **SAME,
+    },
+    "windows 8x8 by 10, gaps": {
+        "shape": (1, 2, 20, 21),
+        "oc": 5,
+        "kernel": (5, 5),
+        "window": (8, 8),
+        "step": (10, 10),
+        "pads": (2, 2, 2, 2),
+    },
+    "windows 8x8, pads 0": {"shape": (2, 3 * V, 17, 18), "oc": V, "kernel": (2, 2), "window": (8, 8)},
+    "window 16x16, stride 2": {
+        "shape": (1, 1, 32, 33),
+        "oc": V,
+        "kernel": (3, 3),
+        "stride": (2, 2),
+        "window": (16, 16),
+        **SAME,
+    },
+    "window 1x200": {"shape": (1, 1, 2, 410), "oc": 2, "kernel": (1, 1), "window": (1, 200), "step": (1, 100)},
     "7x1, wide pads": {"shape": (2, 5, 11, 3), "oc": V + 2, "kernel": (7, 1), "pads": (6, 6, 1, 1)},
 }
 
@@ -166,6 +247,9 @@ def test_nan_is_live(isa: str) -> None:
 def test_sweeps_cover_every_position_and_tap_once(isa: str, name: str) -> None:
     spec = make_spec(isa, "float32", **CASES[name])
     tile, weights = choose_tile(spec, ISAS[isa]), spec.conv.weights
+    assert isinstance(tile, PatchTile) == spec.live.has_codes
+    if isinstance(tile, PatchTile):
+        return
     spans = [(sweep.rows, sweep.cols, sweep.tap_rows, sweep.tap_cols) for sweep in tile.sweeps]
     products = [at for chosen in spans for at in product(*(range(span.first, span.stop) for span in chosen))]
     assert len(products) == len(set(products)) == spec.live.n_positions * weights.kh * weights.kw
@@ -178,6 +262,7 @@ def test_sweeps_cover_every_position_and_tap_once(isa: str, name: str) -> None:
 def test_tile_of_a_middle_layer(isa: str) -> None:
     """All positions in one sweep where the registers hold 4x4 pixels, else one row of the window's positions."""
     tile = choose_tile(make_spec(isa, "float32", (1, 2 * V, 32, 32), 4 * V, (3, 3), **SAME), ISAS[isa])
+    assert isinstance(tile, SparseInputTile)
     assert [sweep.n_positions for sweep in tile.sweeps] == ([4] if ISAS[isa].n_vregs == 32 else [2, 2])
     assert tile.vectors == 1
 
@@ -202,9 +287,24 @@ def test_layout_of_a_list() -> None:
     np.testing.assert_array_equal(live.unpack(live.pack(windows)), windows)
 
 
-def test_only_tiling_maxima() -> None:
+@pytest.mark.parametrize("n_vectors", [1, 2, 6])
+def test_patches_of_several_vectors(isa: str, n_vectors: int) -> None:
+    spec = make_spec(isa, "float32", (2, 6 * V, 9, 15), V + 1, (2, 3), window=(6, 6), step=(3, 4), **SAME)
+    tile = next(each.tile for each in candidates(spec, ISAS[isa]) if each.tile.vectors == n_vectors)
+    check_kernel(spec, isa, emit=lambda spec, isa: conv2d_dx_sparse.emit(spec, isa, tile))
+
+
+def test_a_patch_beyond_the_frame() -> None:
+    spec = make_spec("avx512", "float32", (1, 1, 71, 71), 1, (11, 11), stride=(4, 4), window=(16, 16))
+    with pytest.raises(ValueError, match="patch of dx does not fit"):
+        conv2d_dx_sparse.emit(spec, ISAS["avx512"])
+
+
+def test_only_maxima_with_codes() -> None:
     spec = make_spec("avx2", "float32", (1, 8, 8, 8), 8, (3, 3), **SAME)
-    with pytest.raises(ValueError, match="needs a tiling max pool"):
+    with pytest.raises(ValueError, match="needs a max pool with codes"):
         replace(spec, pool=Pool("avg", 2, 2, 2, 2)).check()
+    with pytest.raises(ValueError, match="needs a max pool with codes"):
+        replace(spec, pool=Pool("max", 17, 17, 17, 17)).check()
     with pytest.raises(ValueError, match="does not fit"):
         replace(lists_of(spec), pool=None).check()

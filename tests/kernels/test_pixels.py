@@ -11,7 +11,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.harness.check import KernelError, check_kernel
 from asmgen.kernels import conv2d_fwd, pixel_strip
 from asmgen.plan.layout import ConvWeights
-from asmgen.plan.specs import Conv, Pixels
+from asmgen.plan.specs import Conv, Pixels, Pool
 from asmgen.tile.conv2d_fwd import choose_tile
 from asmgen.tile.pixel_strip import MAX_STRIP_BYTES, STRIP_BYTES, band_rows, reads_pixels
 from tests.kernels import pooled_shapes, test_conv2d_dw, test_conv2d_fwd
@@ -84,7 +84,7 @@ def _conv(c: int, h: int, w: int, kernel: int) -> Conv:
 def test_strips_stay_in_l1() -> None:
     """As many rows as fit, and about the same number in each strip."""
     conv = _conv(3, 128, 128, 3)
-    rows = band_rows(conv, 64, window=2)
+    rows = band_rows(conv, 64, Pool("max", 2, 2, 2, 2))
     assert conv.strip(2 * rows).size_bytes <= STRIP_BYTES
     assert -(-64 // rows) * rows - 64 < rows
     assert band_rows(_conv(1, 28, 28, 3), 28) == 28

@@ -33,6 +33,18 @@ CASES: dict[str, dict[str, Any]] = {
     "window 2x1, strides": {
         "shape": (2, 3, 11, 9), "oc": 5, "kernel": (5, 2), "stride": (2, 3), "pads": (2, 1, 0, 1), "window": (2, 1),
     },
+    "window 3x3 by 2, bands": {
+        "shape": (2, 2, 47, 131), "oc": 6, "kernel": (3, 3), "pads": SAME3, "window": (3, 3), "step": (2, 2),
+    },
+    "window 2x3 by 4, gaps, bands": {
+        "shape": (2, 2, 47, 131), "oc": 6, "kernel": (3, 3), "pads": SAME3, "window": (2, 3), "step": (4, 4),
+    },
+    "window 4x4": {"shape": (2, 3, 13, 19), "oc": V + 1, "kernel": (3, 3), "pads": SAME3, "window": (4, 4)},
+    "window 5x5 by 3, stride 2": {
+        "shape": (1, 1, 30, 28), "oc": 5, "kernel": (5, 5), "stride": (2, 2), "pads": SAME5,
+        "window": (5, 5), "step": (3, 3),
+    },
+    "window 16x16": {"shape": (1, 1, 32, 36), "oc": 3, "kernel": (3, 3), "window": (16, 16)},
     "bands": {"shape": (2, 2, 46, 130), "oc": 6, "kernel": (3, 3), "pads": SAME3},
 }  # fmt: skip
 

@@ -9,7 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asmgen import Adam
+from asmgen import (
+    Adam,
+    Conv2D,
+    Dataset,
+    Dense,
+    Flatten,
+    LeakyReLU,
+    MaxPool2D,
+    Model,
+    Momentum,
+    ReLU,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
 from asmgen.asm.isa import ISAS
 from asmgen.bench.parity import LOSS_TOLERANCE, STEPS, draw, write_split
 from asmgen.emit.generate import generate
@@ -36,13 +49,34 @@ MODELS = [
 ]
 
 
+# Max pools whose windows overlap, leave gaps, leave rests, are large: each convolution's gradients are sparse.
+WINDOWS = {
+    "3 by 2, 4x4": [
+        Conv2D(20, 3, padding="same"), ReLU(), MaxPool2D(3, 2), Conv2D(24, 3, padding="same"), ReLU(), MaxPool2D(4),
+    ],
+    "2 by 3, 7x6": [
+        Conv2D(6, 5), MaxPool2D(2, 3), ReLU(), Conv2D(33, 3, padding="same"), LeakyReLU(0.1), MaxPool2D((7, 6), (3, 5)),
+    ],
+    "5x5, 3x2 by 2": [
+        Conv2D(7, 3, stride=2), Tanh(), Conv2D(17, 3), ReLU(), MaxPool2D(5), Conv2D(5, 1), ReLU(), MaxPool2D((3, 2), 2),
+    ],
+}  # fmt: skip
+
+
+def windows_model(name: str, dtype: str) -> Model:
+    return Model(
+        name="windows", input=(3, 41, 43), layers=[*WINDOWS[name], Flatten(), Dense(3)], loss=SoftmaxCrossEntropy(),
+        optimizer=Momentum(lr=0.002), batch_size=6, dtype=dtype, data=Dataset("none", mean=(0.5, 0.4, 0.3)),
+    )  # fmt: skip
+
+
 class Run:
     """A trainer, a small data set, and PyTorch's side of it."""
 
-    def __init__(self, name: str, options: dict[str, str], isa: str, folder: Path) -> None:
+    def __init__(self, model: Model, isa: str, folder: Path) -> None:
         from asmgen.bench.torch_parity import TorchRun
 
-        self.model = load_model(f"models/{name}.py", options)
+        self.model = model
         self.folder = folder
         generated = generate(self.model, ISAS[isa], folder)
         self.trainer = build_trainer(generated.folder, generated.sources)
@@ -63,7 +97,16 @@ class Run:
 
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=lambda value: value if isinstance(value, str) else "")
 def test_twenty_steps(name: str, options: dict[str, str], isa: str, tmp_path: Path) -> None:
-    run = Run(name, options, isa, tmp_path)
+    check_twenty_steps(Run(load_model(f"models/{name}.py", options), isa, tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name: str, dtype: str, isa: str, tmp_path: Path) -> None:
+    check_twenty_steps(Run(windows_model(name, dtype), isa, tmp_path), tmp_path)
+
+
+def check_twenty_steps(run: Run, tmp_path: Path) -> None:
     run.train(1, "--save", str(tmp_path / "one.safetensors"))
     losses = run.train(STEPS)
     expected = [run.torch.step(0)]

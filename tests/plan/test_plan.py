@@ -11,9 +11,11 @@ from networks import NETWORKS, make
 from asmgen import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from asmgen.errors import UnsupportedError
 from asmgen.model.load import load_model
+from asmgen.plan import specs
 from asmgen.plan.build import build_plan
 from asmgen.plan.fuse import fuse
 from asmgen.plan.policy import Policy
+from asmgen.plan.specs import Pool, pool_tag
 from asmgen.tile.pixel_strip import reads_pixels
 
 MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
@@ -120,6 +122,26 @@ def test_max_pool_then_relu_is_the_same_fusion():
     before = fuse(make([Conv2D(3, 3), ReLU(), MaxPool2D(2), Flatten()], 2))[0]
     behind = fuse(make([Conv2D(3, 3), MaxPool2D(2), ReLU(), Flatten()], 2))[0]
     assert (before.act, before.pool) == (behind.act, behind.pool)
+
+
+@pytest.mark.parametrize("pool", [MaxPool2D(4), MaxPool2D(3, 2), MaxPool2D(2, 3), MaxPool2D(6, 5)])
+def test_any_max_pool_behind_a_convolution_belongs_to_it(pool):
+    """Forward it is a kernel of its own, on what the activation left; the gradients come from live entries."""
+    plan = build_plan(make([Conv2D(3, 1), Conv2D(3, 3), ReLU(), pool, Flatten()], 2), 8)
+    text = pool_tag(Pool("max", *pool.window, *pool.stride)).removeprefix("_")
+    assert [entry.text for entry in plan.phase("forward")][2:4] == ["conv2d+bias+relu", text]
+    backward = [entry.text for entry in plan.phase("backward")]
+    assert {"drelu", "live_entries", "conv2d_dw_sparse", "conv2d_dx_sparse"} <= set(backward)
+    assert "dz2" not in plan.offsets
+    assert not [entry for entry in plan.entries if isinstance(entry.spec, specs.PoolBackward)]
+
+
+def test_a_stored_gradient_behind_overlapping_windows():
+    """The activation's gradient is taken on the pooled values."""
+    layers = [Conv2D(3, 1), Conv2D(3, 3), ReLU(), MaxPool2D(3, 2), Flatten()]
+    plan = build_plan(make(layers, 2), 8, Policy(behind_max_pool=lambda conv, pool, has_dx: "stored"))
+    texts = [entry.text for entry in plan.phase("backward") if entry.layer == "conv2"]
+    assert texts == ["drelu", "d(maxpool3s2)", "conv2d_dx", "conv2d_dw"]
 
 
 def test_a_pool_on_the_raw_input_is_refused_with_its_line():

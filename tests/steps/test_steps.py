@@ -39,9 +39,9 @@ OPTIMIZERS = [
 ]
 
 
-def compare(model, isa_name):
+def compare(model, isa_name, **policy):
     isa = ISAS[isa_name]
-    plan = build_plan(model, isa.lanes(model.dtype), Policy(reads_pixels=reads_pixels))
+    plan = build_plan(model, isa.lanes(model.dtype), Policy(reads_pixels=reads_pixels, **policy))
     machine = Machine(plan, isa, emit_plan(plan, isa))
     differences = list(compare_steps(model, machine, initial_parameters(model), n_steps=3))
     outputs = sum(len(entry.outputs) for entry in plan.entries)
@@ -53,6 +53,13 @@ def compare(model, isa_name):
 def test_every_fusion(network, dtype, isa):
     layers, outputs = NETWORKS[network]
     compare(make(layers, outputs, dtype=dtype), isa)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("network", ["conv_relu_maxpool", "windows_3_by_2", "gaps_and_rests", "windows_6x7"])
+def test_stored_gradients_behind_max_pools(network, dtype, isa):
+    layers, outputs = NETWORKS[network]
+    compare(make(layers, outputs, dtype=dtype), isa, behind_max_pool=lambda conv, pool, has_dx: "stored")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -9,6 +9,8 @@ from asmgen.plan.layout import Activations, Image, Rows
 
 SliceKind = Literal["samples", "outputs"]
 
+MAX_CODES = 256  # positions of a max pool's window: argmax codes are u8
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -35,6 +37,19 @@ class Pool:
     def is_tiling(self) -> bool:
         """Windows touch without overlapping: what a convolution can fuse."""
         return (self.ph, self.pw) == (self.sh, self.sw)
+
+    @property
+    def n_positions(self) -> int:
+        """Values of a window."""
+        return self.ph * self.pw
+
+    def windows(self, h: int, w: int) -> tuple[int, int]:
+        """Rows and columns of windows that h x w values have; what fills no window is dropped."""
+        return (h - self.ph) // self.sh + 1, (w - self.pw) // self.sw + 1
+
+    def extent(self, h: int, w: int) -> tuple[int, int]:
+        """Rows and columns from the first to the last that h x w windows read."""
+        return (h - 1) * self.sh + self.ph, (w - 1) * self.sw + self.pw
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from asmgen.plan.layout import Activations, Image
 from asmgen.plan.specs.base import (
+    MAX_CODES,
     Activation,
     KernelSpec,
     Pool,
@@ -44,7 +45,9 @@ class PoolForward(KernelSpec):
     def check(self) -> None:
         is_coded = self.pool.kind == "max"
         require(
-            not is_coded or self.pool.ph * self.pool.pw <= 256, self, "argmax codes are u8: a window of at most 256"
+            not is_coded or self.pool.n_positions <= MAX_CODES,
+            self,
+            f"argmax codes are u8: a window of at most {MAX_CODES}",
         )
 
 

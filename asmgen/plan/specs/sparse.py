@@ -2,10 +2,10 @@
 
 Behind conv + activation + max pool all but one position of every window have a gradient of exactly zero, and a ReLU
 takes more. Walking the entries that are left ("sparse"), or making the others where they are needed ("pooled"),
-computes the same sums as the dense kernels, without ever storing the gradient of the convolution's output. All specs
-here read dy after the activation's gradient was applied to it
-(`act_bwd` in place on the pooled tensor), so that an entry is live where dy != 0. groups: sums in parts
-(asmgen/plan/specs/parts.py).
+computes the same sums as the dense kernels, without ever storing the gradient of the convolution's output. Windows may
+have any size and stride; where they overlap, what several of them give to a position adds up. All specs here read dy
+after the activation's gradient was applied to it (`act_bwd` in place on the pooled tensor), so that an entry is live
+where dy != 0. groups: sums in parts (asmgen/plan/specs/parts.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.live_list import LiveList
-from asmgen.plan.specs.base import KernelSpec, Pool, SliceKind, dtype_tag, halo_tag, pool_tag, require
+from asmgen.plan.specs.base import MAX_CODES, KernelSpec, Pool, SliceKind, dtype_tag, halo_tag, pool_tag, require
 from asmgen.plan.specs.conv import Conv
 from asmgen.plan.specs.parts import groups_tag
 
@@ -23,9 +23,9 @@ from asmgen.plan.specs.parts import groups_tag
 class Conv2dBackwardWeightsSparse(KernelSpec):
     """dw[c/V][oc][kh][kw][V] and db behind it (layout `conv.weights.by_input()`), lanes are input channels.
 
-    dw[oc,c,i,j] = sum over n and live pooled positions p of dy[n,oc,p] * x[n,c,h(p)*sh+i-pt,w(p)*sw+j-pl], where
-    (h, w)(p) is the position that the code names (without a pool: p itself). x has lanes = channels. Arguments: x, dy,
-    codes, dw.
+    dw[oc,c,i,j] = sum over n and live pooled pixels p of dy[n,oc,p] * x[n,c,h(p)*sh+i-pt,w(p)*sw+j-pl], where h(p) =
+    p's row * pool.sh + code / pw, w(p) = p's column * pool.sw + code % pw (without a pool: p itself). x has lanes =
+    channels. Arguments: x, dy, codes, dw.
     """
 
     conv: Conv
@@ -58,7 +58,7 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
 
     def check(self) -> None:
         require(self.dy.n % self.groups == 0, self, "the groups must be equal")
-        require(self.pool is None or (self.pool.kind == "max" and self.pool.is_tiling), self, "needs a tiling max pool")
+        _check_windows(self)
         require(self.conv.x.block == self.conv.weights.block, self, "x must have its channels in lanes")
 
 
@@ -66,8 +66,8 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
 class Conv2dBackwardWeightsPooled(KernelSpec):
     """dw[oc/V][c][kh][kw][V] and db behind it, lanes are output channels.
 
-    The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0 made where it is used
-    instead of read from memory. Arguments: x (or pixels), dy, codes, dw.
+    The same sums as Conv2dBackwardWeights, with dz[position] = (code == position) ? dy : 0, for each window, made where
+    it is used instead of read from memory. Arguments: x (or pixels), dy, codes, dw.
     """
 
     conv: Conv
@@ -132,6 +132,7 @@ class Conv2dBackwardInputPooled(KernelSpec):
 
     def check(self) -> None:
         _check_windows(self)
+        require(self.pool.is_tiling, self, "needs windows that tile")
 
 
 @dataclass(frozen=True)
@@ -228,15 +229,21 @@ class Conv2dBackwardInputSparse(KernelSpec):
 
 
 def _live_list(conv: Conv, dy: Image, pool: Pool | None) -> LiveList:
-    return LiveList.of(conv.weights, dy, pool.ph * pool.pw if pool else 1)
+    return LiveList.of(conv.weights, dy, pool.n_positions if pool else 1)
 
 
-_Windowed = LiveEntries | Conv2dBackwardInputSparse | Conv2dBackwardInputPooled | Conv2dBackwardWeightsPooled
+_Windowed = (
+    LiveEntries
+    | Conv2dBackwardInputSparse
+    | Conv2dBackwardInputPooled
+    | Conv2dBackwardWeightsSparse
+    | Conv2dBackwardWeightsPooled
+)
 
 
 def _check_windows(spec: _Windowed) -> None:
     """Raise ValueError unless the windows of dy are those of the convolution's output."""
     pool, conv, dy = spec.pool, spec.conv, spec.dy
-    require(pool is None or (pool.kind == "max" and pool.is_tiling), spec, "needs a tiling max pool")
-    ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
-    require((dy.h * ph, dy.w * pw) == (conv.oh, conv.ow), spec, "dy does not fit z and pool")
+    require(pool is None or (pool.kind == "max" and pool.n_positions <= MAX_CODES), spec, "needs a max pool with codes")
+    extent = pool.extent(dy.h, dy.w) if pool else (dy.h, dy.w)
+    require(extent == (conv.oh, conv.ow), spec, "dy does not fit z and pool")
