@@ -21,10 +21,12 @@ from asmgen.harness.library import address
 from asmgen.harness.machine import Machine
 from asmgen.model.network import Model
 from asmgen.model.shapes import classes_of
+from asmgen.plan import specs
 from asmgen.plan.plan import Entry, Plan
 from asmgen.plan.specs import KernelSpec
 from asmgen.reference.initial import initial_parameters
 from asmgen.tile.candidates import predicted_cycles
+from asmgen.tile.cost import LIVE_SHARE
 
 _HYPER = (1e-30, 1e-30, 1.0)  # steps that change nothing
 
@@ -92,20 +94,39 @@ def kernel_rows(
     """A row for each distinct kernel that is wanted, while `machine` does the step (default: a `step_machine`)."""
     machine = machine or step_machine(model, plan, isa, listings)
     seen: set[KernelSpec] = set()
+    live: dict[str, float] = {}
     for entry in plan.entries:
+        _note_live_share(machine, entry, live)
         if entry.spec not in seen and wanted(entry):
             seen.add(entry.spec)
             listing = listings[entry.spec.symbol(isa.name)]
             progress(f"kernel {len(seen)}/{len(listings)}: {listing.symbol}")
-            yield _row(machine, entry, listing, peak, rounds)
+            yield _row(machine, entry, listing, peak, rounds, live)
         machine.execute(entry)
 
 
-def _row(machine: StepMachine, entry: Entry, listing: Listing, peak: Peak, rounds: int) -> KernelRow:
+def _note_live_share(machine: StepMachine, entry: Entry, live: dict[str, float]) -> None:
+    """live[list or dw] = the share of dy that is not zero, where `entry` makes either of dy; dy may not last."""
+    match entry.spec:
+        case specs.LiveEntries():
+            dy = entry.args[0]
+        case specs.Conv2dBackwardWeightsSparse():
+            dy = entry.args[1]
+        case _:
+            return
+    assert dy is not None
+    values = machine.read(dy)
+    live[entry.outputs[0]] = np.count_nonzero(values) / values.size
+
+
+def _row(
+    machine: StepMachine, entry: Entry, listing: Listing, peak: Peak, rounds: int, live: dict[str, float]
+) -> KernelRow:
     spec, facts = entry.spec, listing.facts
     with machine.unchanged(entry):
         rate = peak.rate(listing.symbol, CallList([machine.call_of(entry)], machine.isa.name), spec.flops(), rounds)
     direct = direct_spec(spec)
+    live_share = next((live[name] for name in (*entry.outputs, *entry.args) if name in live), LIVE_SHARE)
     uses = [other for other in machine.plan.entries if other.spec == spec]
     return KernelRow(
         kernel=listing.symbol,
@@ -118,7 +139,7 @@ def _row(machine: StepMachine, entry: Entry, listing: Listing, peak: Peak, round
         peak_share=rate.peak_share,
         gbytes_per_second=(facts.bytes_read + facts.bytes_written) / rate.seconds / 1e9,
         cycles=rate.seconds * peak.hertz,
-        predicted_cycles=predicted_cycles(spec, machine.isa, listing),
+        predicted_cycles=predicted_cycles(spec, machine.isa, listing, live_share),
         is_effective=direct is not None,
         direct=None if direct is None else peak.direct(direct, machine.isa, rounds),
     )

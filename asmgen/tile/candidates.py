@@ -21,9 +21,9 @@ from asmgen.tile import (
     pool,
     winograd,
 )
-from asmgen.tile.cost import Candidate, bound_cycles, traffic_cycles
+from asmgen.tile.cost import LIVE_SHARE, Candidate, bound_cycles, traffic_cycles
 
-_CANDIDATES: dict[type[KernelSpec], Callable[[Any, Isa], tuple[Candidate[Any], ...]]] = {
+_CANDIDATES: dict[type[KernelSpec], Callable[..., tuple[Candidate[Any], ...]]] = {
     specs.Conv2dForward: conv2d_fwd.candidates,
     specs.Conv2dBackwardInput: conv2d_dx.candidates,
     specs.Conv2dBackwardWeights: conv2d_dw.candidates,
@@ -39,19 +39,26 @@ _CANDIDATES: dict[type[KernelSpec], Callable[[Any, Isa], tuple[Candidate[Any], .
     specs.DenseBackwardInput: dense.input_candidates,
     specs.DenseUpdate: dense.update_candidates,
 }
+_SPARSE = (specs.Conv2dBackwardWeightsSparse, specs.Conv2dBackwardInputSparse)  # ask for the live share, too
 
 
-def candidates(spec: KernelSpec, isa: Isa) -> tuple[Candidate[Any], ...]:
-    """The legal tiles of a kernel, ranked, each with a text of its own; none where there is nothing to choose."""
+def candidates(spec: KernelSpec, isa: Isa, live_share: float = LIVE_SHARE) -> tuple[Candidate[Any], ...]:
+    """The legal tiles of a kernel, ranked, each with a text of its own; none where there is nothing to choose.
+
+    live_share: of the gradients behind a max pool, for the kernels that skip the others.
+    """
     if isinstance(spec, specs.ConvWeightGradient) and spec.groups > 1:
-        return tuple(replace(each, cycles=spec.groups * each.cycles) for each in candidates(spec.of_group(), isa))
+        found = candidates(spec.of_group(), isa, live_share)
+        return tuple(replace(each, cycles=spec.groups * each.cycles) for each in found)
     find = _CANDIDATES.get(type(spec))
-    return find(spec, isa) if find else ()
+    if find is None:
+        return ()
+    return find(spec, isa, live_share) if isinstance(spec, _SPARSE) else find(spec, isa)
 
 
-def predicted_cycles(spec: KernelSpec, isa: Isa, listing: Listing) -> float:
+def predicted_cycles(spec: KernelSpec, isa: Isa, listing: Listing, live_share: float = LIVE_SHARE) -> float:
     """Of one call: its tile's, or the roofline's where there is no tile; no less than its traffic."""
-    for candidate in candidates(spec, isa):
+    for candidate in candidates(spec, isa, live_share):
         if str(candidate.tile) == listing.facts.tile:
             return max(candidate.cycles, traffic_cycles(listing.facts, isa))
     return bound_cycles(listing.facts, isa, listing.dtype)

@@ -16,6 +16,7 @@ CHUNK = 16  # pooled pixels that are appended together
 STRIP_SHARES = (1.0, 0.5)  # of STRIP_BYTES
 MORE_PASSES = 1  # over a list than the registers ask for
 ENTRY_INSTRUCTIONS = 5  # of an entry, beside its multiply-adds
+APPEND_CYCLES = 3  # of a pooled value, live or not, to its list
 LIST_CYCLES = 24  # loop control around a list, and its mispredicted end
 WORD_BYTES = 8  # lists are made of quadwords
 
@@ -51,7 +52,9 @@ def choose_tile(spec: Conv2dBackwardWeightsSparse, isa: Isa) -> Tile:
     return candidates(spec, isa)[0].tile
 
 
-def candidates(spec: Conv2dBackwardWeightsSparse, isa: Isa) -> tuple[Candidate[Tile], ...]:
+def candidates(
+    spec: Conv2dBackwardWeightsSparse, isa: Isa, live_share: float = LIVE_SHARE
+) -> tuple[Candidate[Tile], ...]:
     """The sums that the registers hold with strips of x that L1 and the lists hold, ranked."""
     n_taps = spec.conv.weights.kh * spec.conv.weights.kw
     budget = isa.n_vregs - (1 if isa.has_fma else 2)  # the broadcast, and the scratch product without FMA
@@ -63,11 +66,11 @@ def candidates(spec: Conv2dBackwardWeightsSparse, isa: Isa) -> tuple[Candidate[T
             for share in STRIP_SHARES:
                 rows, cols = _strip(spec, c_blocks, isa.lanes(spec.dy.dtype), words, share)
                 tiles[Tile(c_blocks, taps, rows, cols, min(CHUNK, cols), words)] = None
-    return ranked(Candidate(tile, _cycles(spec, isa, tile)) for tile in tiles)
+    return ranked(Candidate(tile, _cycles(spec, isa, tile, live_share)) for tile in tiles)
 
 
-def _cycles(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile) -> float:
-    """Of one call: every entry meets its sums; the sums of a list are loaded and stored around it."""
+def _cycles(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile, live_share: float) -> float:
+    """Of one call: every value goes to a list; every entry of it meets sums, which are loaded and stored around it."""
     machine, dy, weights = MACHINES[isa.name], spec.dy, spec.conv.weights
     total = 0.0
     for n_passes, taps in parts(weights.kh * weights.kw, tile.taps):
@@ -75,10 +78,10 @@ def _cycles(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile) -> float:
             n_sums = taps * c_blocks
             instructions = n_sums + ENTRY_INSTRUCTIONS
             entry = max(n_sums / machine.loaded_multiply_adds, machine.latency, instructions / machine.issue)
-            n_entries = LIVE_SHARE * dy.h * dy.w
+            n_entries = live_share * dy.h * dy.w
             n_strips = -(-dy.h // tile.rows) * -(-dy.w // tile.cols)
             total += n_passes * n_groups * (n_entries * entry + n_strips * (2 * n_sums + LIST_CYCLES))
-    return dy.n * dy.c * total
+    return dy.n * dy.c * (total + APPEND_CYCLES * dy.h * dy.w)
 
 
 def _strip(spec: Conv2dBackwardWeightsSparse, c_blocks: int, lanes: int, words: int, share: float) -> tuple[int, int]:

@@ -95,14 +95,18 @@ def choose_tile(spec: Conv2dBackwardInputSparse, isa: Isa) -> SparseInputTile | 
     return found[0].tile
 
 
-def candidates(spec: Conv2dBackwardInputSparse, isa: Isa) -> tuple[Candidate[SparseInputTile | PatchTile], ...]:
+def candidates(
+    spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float = LIVE_SHARE
+) -> tuple[Candidate[SparseInputTile | PatchTile], ...]:
     """The tiles that the registers hold, or of lists with codes those whose patch the frame holds, ranked."""
     if spec.live.has_codes:
-        return ranked(Candidate(each.tile, each.cycles) for each in frame_patch.tiles(spec, isa))
-    return ranked(_register_tiles(spec, isa))
+        return ranked(Candidate(each.tile, each.cycles) for each in frame_patch.tiles(spec, isa, live_share))
+    return ranked(_register_tiles(spec, isa, live_share))
 
 
-def _register_tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candidate[SparseInputTile | PatchTile]]:
+def _register_tiles(
+    spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float
+) -> Iterator[Candidate[SparseInputTile | PatchTile]]:
     conv, pool = spec.conv, spec.pool
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     kh, kw, n_blocks = conv.weights.kh, conv.weights.kw, spec.dx.n_c_blocks
@@ -119,7 +123,7 @@ def _register_tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candi
         for vectors in range(1, n_sums // n_patch + 1):
             if n_blocks % vectors or (vectors > 1 and vectors * code > CODE_BYTES):
                 continue
-            cycles = sum(_cycles(spec, isa, sweep, vectors) for sweep in sweeps)
+            cycles = sum(_cycles(spec, isa, sweep, vectors, live_share) for sweep in sweeps)
             tile = SparseInputTile(vectors, sweeps, vectors * n_patch)
             yield Candidate(tile, n_windows * n_blocks / vectors * cycles)
 
@@ -132,14 +136,14 @@ def _spans(total: int, size: int) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: int) -> float:
+def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: int, live_share: float) -> float:
     """Of one window and one group of output channels."""
     conv, live, machine = spec.conv, spec.live, MACHINES[isa.name]
     n_macs = vectors * sweep.n_taps
     entry = max(n_macs / machine.loaded_multiply_adds, machine.latency, (n_macs + _ENTRY_INSTRUCTIONS) / machine.issue)
     if n_macs * isa.vector_bytes * min(live.group, spec.dy.c) > _L1_WEIGHT_BYTES:
         entry = max(entry, n_macs * isa.vector_bytes / machine.stream_bytes)
-    n_entries = LIVE_SHARE * min(live.group, spec.dy.c) / live.n_positions
+    n_entries = live_share * min(live.group, spec.dy.c) / live.n_positions
     rows, cols = sweep.patch(conv)
     step = (spec.pool.sw if spec.pool else 1) * conv.sw
     fresh, kept = min(step, cols.count), max(0, cols.count - step)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv2dBackwardInputSparse
-from asmgen.tile.cost import LIVE_SHARE, Candidate
+from asmgen.tile.cost import Candidate
 
 MAX_PATCH_BYTES = 192 * 1024  # of the frame
 _CODE_BYTES = 12 * 1024
@@ -43,7 +43,7 @@ def patch_bytes(spec: Conv2dBackwardInputSparse, tile: PatchTile) -> int:
     return tile.vectors * tile.rows * tile.cols * spec.dx.pixel_bytes
 
 
-def tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candidate[PatchTile]]:
+def tiles(spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float) -> Iterator[Candidate[PatchTile]]:
     """The numbers of vectors whose patch and code are small enough; none where a single one is too large."""
     conv, pool, n_blocks = spec.conv, spec.pool, spec.dx.n_c_blocks
     weights = conv.weights
@@ -56,15 +56,15 @@ def tiles(spec: Conv2dBackwardInputSparse, isa: Isa) -> Iterator[Candidate[Patch
         if patch_bytes(spec, tile) > MAX_PATCH_BYTES or (vectors > 1 and code > _CODE_BYTES):
             return
         if n_blocks % vectors == 0:
-            yield Candidate(tile, n_windows * n_blocks / vectors * _cycles(spec, isa, tile))
+            yield Candidate(tile, n_windows * n_blocks / vectors * _cycles(spec, isa, tile, live_share))
 
 
-def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, tile: PatchTile) -> float:
+def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, tile: PatchTile, live_share: float) -> float:
     """Of one window and one group of output channels; a sum in memory takes about a cycle for each 32 B."""
     weights, n_channels = spec.conv.weights, min(spec.live.group, spec.dy.c)
     n_macs = tile.vectors * weights.kh * weights.kw
     tap = 0.5 + isa.vector_bytes / 32
     if n_macs * isa.vector_bytes * n_channels > _L1_WEIGHT_BYTES:
         tap *= _FAR_WEIGHTS
-    entries = LIVE_SHARE * n_channels * (_ENTRY_CYCLES + n_macs * tap)
+    entries = live_share * n_channels * (_ENTRY_CYCLES + n_macs * tap)
     return entries + _PIXEL_CYCLES * tile.vectors * tile.rows * tile.cols + _WINDOW_CYCLES
