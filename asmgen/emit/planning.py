@@ -37,7 +37,11 @@ def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -
     def behind_max_pool(conv: Conv, pool: Pool, has_dx: bool) -> PoolGradients:
         return cpu_gradients.behind_max_pool(conv, pool, has_dx, target, winograd_sizes(model))
 
+    def has_codes(conv: Conv, pool: Pool) -> bool:
+        return cpu_gradients.has_codes(conv, pool, target)
+
     def groups(conv: Conv) -> int:
         return sample_groups(conv, target)
 
-    return build_plan(model, target.lanes(model.dtype), Policy(algorithm, reads_pixels, behind_max_pool, groups))
+    policy = Policy(algorithm, reads_pixels, behind_max_pool, has_codes, groups)
+    return build_plan(model, target.lanes(model.dtype), policy)

@@ -38,7 +38,7 @@ def live_entries(spec: specs.LiveEntries, draw: Draw) -> Iterable[Case]:
 def backward_input(spec: specs.Conv2dBackwardInputSparse, draw: Draw) -> Iterable[Case]:
     """Bound: a sum of at most oc*kh*kw products."""
     weights = spec.conv.weights
-    lists = specs.LiveEntries(spec.conv, spec.dy, spec.pool)
+    lists = specs.LiveEntries(spec.conv, spec.dy, spec.pool, spec.has_codes)
     for title, dy, codes in _gradients(spec, draw):
         w = draw(weights.oc, weights.c, weights.kh, weights.kw)
         (dz,) = ops.run(lists, dy, codes)

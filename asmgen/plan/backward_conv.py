@@ -32,7 +32,8 @@ def _sparse(draft: Draft, number: int, group: Group, x: str, dx: str | None) -> 
         act_backward(draft, number, group, dy)
     images, groups = draft.images(dy), draft.policy.groups(conv)
     if dx is not None:
-        live = specs.LiveEntries(conv, images, pool)
+        has_codes = draft.policy.has_codes(conv, pool)
+        live = specs.LiveEntries(conv, images, pool, has_codes)
         entries = f"live{number}"
         draft.raw(entries, conv.x.n * live.list_bytes)
         draft.entry("backward", live, (dy, codes, entries), (entries,), label, "live_entries")
@@ -44,7 +45,7 @@ def _sparse(draft: Draft, number: int, group: Group, x: str, dx: str | None) -> 
     _weight_gradient(draft, number, dw, (x, dy, codes), label, text)
     if dx is not None:  # the last: the next layer goes on with its samples
         draft.add(dx, draft.without_halo(x))
-        spec = specs.Conv2dBackwardInputSparse(conv, images, draft.images(dx), pool)
+        spec = specs.Conv2dBackwardInputSparse(conv, images, draft.images(dx), pool, has_codes)
         draft.entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
 
 

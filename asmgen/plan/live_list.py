@@ -6,9 +6,9 @@ then, each from a multiple of 64 bytes, masks and codes, in one of two forms:
 - A mask for each position of the window, and no codes: [group][h][w][position] u64; bit k of position p's mask is set
   where channel k of the group is not zero and its code names p. The reader knows the position of every entry when its
   code is generated, so the sums stay in registers; but it looks at every mask, whether it has entries or not.
-- For windows of more than MAX_MASKS positions, one mask and the codes: [group][h][w] u64, bit k set where channel k is
-  not zero, and [group][h][w][oc of the group] u8, the position that each channel's entry has (anything where it is not
-  live). The reader's work no longer depends on the window, but its sums lie in memory.
+- One mask and the codes: [group][h][w] u64, bit k set where channel k is not zero, and [group][h][w][oc of the group]
+  u8, the position that each channel's entry has (anything where it is not live). The reader's work does not depend on
+  the window, but its sums lie in memory. For large windows, and where few registers meet large kernels.
 
 So a list has a fixed size and any part of it is found without reading what lies before, and it takes less room than
 pairs of (weights, gradient) as soon as a quarter of the entries are live.
@@ -24,13 +24,15 @@ from asmgen.plan.layout import LINE_BYTES, ConvWeights, Image, round_up
 
 MASK_BYTES = 8
 MASK_BITS = 64
-MAX_MASKS = 32  # of a pixel; more of them take the reader longer than sums in memory do, but for AVX-512
+MAX_MASKS = 32  # of a pixel; more take as much code and time as sums in memory, or more
 _L1_WEIGHT_BYTES = 36 * 1024  # weights of a group for one vector of input channels, walked over and over
 
 
 @dataclass(frozen=True)
 class LiveList:
     """The lists of the samples of dy, a group being `group_blocks` channel blocks; positions are a window's.
+
+    has_codes: whether a pixel has codes and one mask, instead of a mask for each position.
 
     The channels that the last group lacks, and mask bits that no channel has, are not live; their gradients and codes
     are reserved but not written.
@@ -39,19 +41,15 @@ class LiveList:
     dy: Image
     group_blocks: int
     n_positions: int
+    has_codes: bool
 
     @staticmethod
-    def of(weights: ConvWeights, dy: Image, n_positions: int) -> LiveList:
+    def of(weights: ConvWeights, dy: Image, n_positions: int, has_codes: bool) -> LiveList:
         """Groups as large as a mask and L1 allow, and of even size."""
         block_bytes = weights.by_input().oc_bytes * dy.block
         most = max(1, min(MASK_BITS // dy.block, _L1_WEIGHT_BYTES // block_bytes))
         n_groups = -(-dy.n_c_blocks // most)
-        return LiveList(dy, -(-dy.n_c_blocks // n_groups), n_positions)
-
-    @property
-    def has_codes(self) -> bool:
-        """Whether a pixel has codes and one mask, instead of a mask for each position."""
-        return self.n_positions > MAX_MASKS
+        return LiveList(dy, -(-dy.n_c_blocks // n_groups), n_positions, has_codes)
 
     @property
     def n_masks(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from asmgen.plan.live_list import MAX_MASKS
 from asmgen.plan.specs import Conv, Pool
 
 #: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
@@ -39,6 +40,15 @@ def sparse(conv: Conv, pool: Pool, has_dx: bool) -> PoolGradients:
     return "sparse"
 
 
+#: (convolution, its max pool) -> whether its lists of live entries have codes (asmgen/plan/live_list.py).
+HasCodes = Callable[[Conv, Pool], bool]
+
+
+def behind_large_windows(conv: Conv, pool: Pool) -> bool:
+    """The HasCodes that only looks at the number of masks there would be."""
+    return pool.n_positions > MAX_MASKS
+
+
 #: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/parts.py).
 Groups = Callable[[Conv], int]
 
@@ -51,11 +61,12 @@ def one_group(conv: Conv) -> int:
 @dataclass(frozen=True)
 class Policy:
     """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does.
-    behind_max_pool: how the gradients behind one are. groups: where weight gradients of convolutions are summed in
-    parts.
+    behind_max_pool: how the gradients behind one are. has_codes: what their lists hold. groups: where weight gradients
+    of convolutions are summed in parts.
     """
 
     algorithm: Algorithm = direct
     reads_pixels: ReadsPixels = stored
     behind_max_pool: BehindMaxPool = sparse
+    has_codes: HasCodes = behind_large_windows
     groups: Groups = one_group

@@ -41,7 +41,8 @@ def sparse_cycles(conv: Conv, pool: Pool, has_dx: bool, isa: Isa) -> float | Non
     dw = conv2d_dw_sparse.candidates(specs.Conv2dBackwardWeightsSparse(conv, dy, pool), isa)[0].cycles
     if not has_dx:
         return dw
-    spec = specs.Conv2dBackwardInputSparse(conv, dy, replace(conv.x, halo=NO_HALO), pool)
+    spec = _dx(conv, pool)
+    spec = replace(spec, has_codes=conv2d_dx_sparse.lists_have_codes(spec, isa))
     dx = conv2d_dx_sparse.candidates(spec, isa)
     return dw + dx[0].cycles + _traffic(dy.size_bytes + spec.live.size_bytes, isa) if dx else None
 
@@ -56,6 +57,16 @@ def stored_cycles(conv: Conv, pool: Pool, has_dx: bool, isa: Isa, sizes: tuple[i
         direct = conv.macs / conv.weights.block / MACHINES[isa.name].multiply_adds
         total += min(direct, algorithms(conv, isa, sizes, backward=True)[0].cycles)
     return total
+
+
+@cache
+def has_codes(conv: Conv, pool: Pool, isa: Isa) -> bool:
+    """The HasCodes of a CPU."""
+    return conv2d_dx_sparse.lists_have_codes(_dx(conv, pool), isa)
+
+
+def _dx(conv: Conv, pool: Pool) -> specs.Conv2dBackwardInputSparse:
+    return specs.Conv2dBackwardInputSparse(conv, _dy(conv, pool), replace(conv.x, halo=NO_HALO), pool)
 
 
 def _dy(conv: Conv, pool: Pool) -> Image:

@@ -8,10 +8,11 @@ each. A live entry costs its multiply-adds, all with a weight from memory; every
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from asmgen.asm.isa import Isa
+from asmgen.plan.live_list import MAX_MASKS
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse
 from asmgen.plan.specs.base import require
 from asmgen.tile import frame_patch
@@ -26,6 +27,7 @@ _L1_WEIGHT_BYTES = 40 * 1024  # weights of a sweep that stay in L1 from window t
 _ENTRY_INSTRUCTIONS = 6  # of an entry, beside its multiply-adds
 _POSITION_CYCLES = 8  # of a list, however long: its mask, and what a mispredicted end costs
 _INSTRUCTION_BYTES = 9
+_MASKS_TAKE = 1.15  # of what is predicted, beside lists with codes: many masks of few entries mispredict more ends
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,20 @@ def candidates(
     spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float = LIVE_SHARE
 ) -> tuple[Candidate[SparseInputTile | PatchTile], ...]:
     """The tiles that the registers hold, or of lists with codes those whose patch the frame holds, ranked."""
-    if spec.live.has_codes:
+    if spec.has_codes:
         return ranked(Candidate(each.tile, each.cycles) for each in frame_patch.tiles(spec, isa, live_share))
     return ranked(_register_tiles(spec, isa, live_share))
+
+
+def lists_have_codes(spec: Conv2dBackwardInputSparse, isa: Isa) -> bool:
+    """Whether a list with codes is the better one for this gradient, whatever its own has."""
+    if spec.pool is None:
+        return False
+    if spec.pool.n_positions > MAX_MASKS:
+        return True
+    codes = candidates(replace(spec, has_codes=True), isa)
+    masks = candidates(replace(spec, has_codes=False), isa)
+    return bool(codes) and codes[0].cycles < _MASKS_TAKE * masks[0].cycles
 
 
 def _register_tiles(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
+from asmgen.plan.layout import LINE_BYTES
 from asmgen.plan.specs import Conv2dBackwardInputSparse
 from asmgen.tile.cost import Candidate
 
@@ -19,9 +20,10 @@ MAX_PATCH_BYTES = 192 * 1024  # of the frame
 _CODE_BYTES = 12 * 1024
 _TAP_BYTES = 27  # of instructions for a tap
 _L1_WEIGHT_BYTES = 40 * 1024  # weights of a group that stay in L1 from window to window
-_FAR_WEIGHTS = 1.5  # the time of a tap whose weights come from L2, of one whose come from L1
-_ENTRY_CYCLES = 8.0  # of an entry, beside its taps
-_PIXEL_CYCLES = 6.0  # of the patch: cleared, then loaded, added and stored
+_FAR_WEIGHTS = 1.7  # the time of a tap whose weights come from L2, of one whose come from L1
+_TAP_CYCLES, _LINE_TAP_CYCLES = 0.7, 1.2
+_ENTRY_CYCLES = 16.0  # of an entry, beside its taps
+_PIXEL_CYCLES = 3.0  # of the patch: cleared, then loaded, added and stored
 _WINDOW_CYCLES = 30.0  # edges, loops, mispredicted ends
 
 
@@ -60,10 +62,10 @@ def tiles(spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float) -> Itera
 
 
 def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, tile: PatchTile, live_share: float) -> float:
-    """Of one window and one group of output channels; a sum in memory takes about a cycle for each 32 B."""
+    """Of one window and one group of output channels; a tap is a load and a store, slower where they fill a line."""
     weights, n_channels = spec.conv.weights, min(spec.live.group, spec.dy.c)
     n_macs = tile.vectors * weights.kh * weights.kw
-    tap = 0.5 + isa.vector_bytes / 32
+    tap = _LINE_TAP_CYCLES if isa.vector_bytes == LINE_BYTES else _TAP_CYCLES
     if n_macs * isa.vector_bytes * n_channels > _L1_WEIGHT_BYTES:
         tap *= _FAR_WEIGHTS
     entries = live_share * n_channels * (_ENTRY_CYCLES + n_macs * tap)

@@ -115,6 +115,8 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
             specs.Conv2dPackForward(conv.weights.by_input()),
             specs.LiveEntries(conv, dy, pool),
             specs.Conv2dBackwardInputSparse(conv, dy, dx, pool),
+            specs.LiveEntries(conv, dy, pool, has_codes=True),
+            specs.Conv2dBackwardInputSparse(conv, dy, dx, pool, has_codes=True),
             specs.Conv2dBackwardWeightsSparse(conv, dy, pool),
         ]
         if pool and conv.x.block == 1:

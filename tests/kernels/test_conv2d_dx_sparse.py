@@ -18,9 +18,10 @@ from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
 from asmgen.kernels import conv2d_dx_sparse, live_entries
 from asmgen.plan.layout import ConvWeights, Halo, Image
+from asmgen.plan.policy import behind_large_windows
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse, LiveEntries, Pool
 from asmgen.reference import ops
-from asmgen.tile.conv2d_dx_sparse import SparseInputTile, candidates, choose_tile
+from asmgen.tile.conv2d_dx_sparse import SparseInputTile, candidates, choose_tile, lists_have_codes
 from asmgen.tile.frame_patch import PatchTile
 from tests.kernels.pooled_shapes import windows_of
 from tests.kernels.support import V, channels
@@ -39,9 +40,11 @@ def make_spec(
     pads: tuple[int, int, int, int] = (0, 0, 0, 0),
     dy_halo: tuple[int, int, int, int] = (0, 0, 0, 0),
     dx_halo: tuple[int, int, int, int] = (0, 0, 0, 0),
+    has_codes: bool | None = None,
 ) -> Conv2dBackwardInputSparse:
-    """window (1, 1) without a step of its own: no pool. step: from window to window, else they tile. Rows and columns
-    of the convolution that fill no window are left out, as in a plan.
+    """window (1, 1): no pool. step: from window to window, else they tile. has_codes: else by the window.
+
+    Rows and columns of the convolution that fill no window are left out, as in a plan.
     """
     lanes = ISAS[isa].lanes(dtype)
     (n, c, h, w), (kh, kw), (sh, sw), (top, bottom, left, right) = shape, kernel, stride, pads
@@ -53,11 +56,12 @@ def make_spec(
     conv = Conv(x, ConvWeights(oc, c, kh, kw, lanes, dtype), oh, ow, sh, sw, top, left, True)
     dy = Image(n, oc, dy_h, dy_w, lanes, dtype, Halo(*dy_halo))
     dx = Image(n, c, h, w, lanes, dtype, Halo(*dx_halo))
-    return Conv2dBackwardInputSparse(conv, dy, dx, None if window == (1, 1) else pool)
+    has_codes = behind_large_windows(conv, pool) if has_codes is None else has_codes
+    return Conv2dBackwardInputSparse(conv, dy, dx, None if window == (1, 1) else pool, has_codes)
 
 
 def lists_of(spec: Conv2dBackwardInputSparse) -> LiveEntries:
-    return LiveEntries(spec.conv, spec.dy, spec.pool)
+    return LiveEntries(spec.conv, spec.dy, spec.pool, spec.has_codes)
 
 
 SAME: dict[str, Any] = {"pads": (1, 1, 1, 1)}
@@ -200,12 +204,22 @@ def test_lists(isa: str, dtype: str, name: str) -> None:
     check_kernel(lists_of(make_spec(isa, dtype, **CASES[name])), isa)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.get("window") != (1, 1)])
+def test_lists_with_codes(isa: str, dtype: str, name: str) -> None:
+    """Where masks are the rule, too."""
+    spec = make_spec(isa, dtype, **CASES[name], has_codes=True)
+    check_kernel(lists_of(spec), isa)
+    check_kernel(spec, isa)
+
+
+@pytest.mark.parametrize("has_codes", [False, True])
 @pytest.mark.parametrize("width", range(1, 13))
 @pytest.mark.parametrize("pad", range(3))
-def test_edges(isa: str, width: int, pad: int) -> None:
+def test_edges(isa: str, width: int, pad: int, has_codes: bool) -> None:
     """Rows of few windows, of which the first, the last or all touch pixels outside."""
     shape, pads = (2, 2, 13 - width, width), (2 - pad, pad + 1, pad, 3 - pad // 2)
-    check_kernel(make_spec(isa, "float32", shape, 3, (2, 3), window=(1, 2), pads=pads), isa)
+    check_kernel(make_spec(isa, "float32", shape, 3, (2, 3), window=(1, 2), pads=pads, has_codes=has_codes), isa)
 
 
 def run(listing: Listing, memory: list[GuardedBuffer], n: int) -> None:
@@ -247,7 +261,7 @@ def test_nan_is_live(isa: str) -> None:
 def test_sweeps_cover_every_position_and_tap_once(isa: str, name: str) -> None:
     spec = make_spec(isa, "float32", **CASES[name])
     tile, weights = choose_tile(spec, ISAS[isa]), spec.conv.weights
-    assert isinstance(tile, PatchTile) == spec.live.has_codes
+    assert isinstance(tile, PatchTile) == spec.has_codes
     if isinstance(tile, PatchTile):
         return
     spans = [(sweep.rows, sweep.cols, sweep.tap_rows, sweep.tap_cols) for sweep in tile.sweeps]
@@ -292,6 +306,24 @@ def test_patches_of_several_vectors(isa: str, n_vectors: int) -> None:
     spec = make_spec(isa, "float32", (2, 6 * V, 9, 15), V + 1, (2, 3), window=(6, 6), step=(3, 4), **SAME)
     tile = next(each.tile for each in candidates(spec, ISAS[isa]) if each.tile.vectors == n_vectors)
     check_kernel(spec, isa, emit=lambda spec, isa: conv2d_dx_sparse.emit(spec, isa, tile))
+
+
+@pytest.mark.parametrize(
+    ("level", "kernel", "window", "has_codes"),
+    [
+        ("avx512", 3, 2, False),
+        ("avx512", 3, 5, False),
+        ("avx512", 3, 8, True),
+        ("sse41", 3, 2, False),
+        ("sse41", 7, 4, True),
+        ("avx2", 7, 4, True),
+        ("avx2", 11, 5, True),
+    ],
+)
+def test_which_lists_pay(level: str, kernel: int, window: int, has_codes: bool) -> None:
+    """Codes where windows have many positions, or where the registers hold a small part of a large kernel's patch."""
+    spec = make_spec(level, "float32", (1, 32, 50, 50), 64, (kernel, kernel), window=(window, window), has_codes=False)
+    assert lists_have_codes(spec, ISAS[level]) == has_codes
 
 
 def test_a_patch_beyond_the_frame() -> None:

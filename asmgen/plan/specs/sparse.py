@@ -156,16 +156,18 @@ class Conv2dPackForward(KernelSpec):
 class LiveEntries(KernelSpec):
     """The live entries of dy as lists that Conv2dBackwardInputSparse walks; arguments: dy, codes, list.
 
-    The lists' layout is `live` (asmgen/plan/live_list.py). Without a pool the codes are not read.
+    The lists' layout is `live` (asmgen/plan/live_list.py), with codes or a mask for each position. Without a pool the
+    codes are not read.
     """
 
     conv: Conv
     dy: Image
     pool: Pool | None
+    has_codes: bool = False
 
     @property
     def live(self) -> LiveList:
-        return _live_list(self.conv, self.dy, self.pool)
+        return _live_list(self)
 
     @property
     def list_bytes(self) -> int:
@@ -181,13 +183,15 @@ class LiveEntries(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        return f"{op}_live_entries_{shape}{d}{pool_tag(self.pool)}_{dtype_tag(self.dy.dtype)}"
+        codes = "_codes" if self.has_codes else ""
+        return f"{op}_live_entries_{shape}{d}{pool_tag(self.pool)}{codes}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         return 0
 
     def check(self) -> None:
         _check_windows(self)
+        _check_list(self)
 
 
 @dataclass(frozen=True)
@@ -202,11 +206,12 @@ class Conv2dBackwardInputSparse(KernelSpec):
     dy: Image
     dx: Image
     pool: Pool | None
+    has_codes: bool = False
 
     @property
     def live(self) -> LiveList:
         """The layout of the lists that it walks."""
-        return _live_list(self.conv, self.dy, self.pool)
+        return _live_list(self)
 
     def slice_units(self) -> int:
         return self.dx.n
@@ -217,7 +222,8 @@ class Conv2dBackwardInputSparse(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{op}_dx_sparse_{shape}{halos}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+        codes = "_codes" if self.has_codes else ""
+        return f"{op}_dx_sparse_{shape}{halos}{pool_tag(self.pool)}{codes}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         """Of the dense computation it replaces."""
@@ -225,11 +231,17 @@ class Conv2dBackwardInputSparse(KernelSpec):
 
     def check(self) -> None:
         _check_windows(self)
+        _check_list(self)
         require(self.dx.block == self.conv.weights.block, self, "dx must have its channels in lanes")
 
 
-def _live_list(conv: Conv, dy: Image, pool: Pool | None) -> LiveList:
-    return LiveList.of(conv.weights, dy, pool.n_positions if pool else 1)
+def _live_list(spec: LiveEntries | Conv2dBackwardInputSparse) -> LiveList:
+    n_positions = spec.pool.n_positions if spec.pool else 1
+    return LiveList.of(spec.conv.weights, spec.dy, n_positions, spec.has_codes)
+
+
+def _check_list(spec: LiveEntries | Conv2dBackwardInputSparse) -> None:
+    require(spec.pool is not None or not spec.has_codes, spec, "codes need a pool")
 
 
 _Windowed = (
