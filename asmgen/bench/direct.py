@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Listing
 from asmgen.plan import specs
 from asmgen.plan.convolution import dz_halo
 from asmgen.plan.layout import Halo, Image
 from asmgen.plan.specs import Conv, KernelSpec
+from asmgen.tile.candidates import chosen
+from asmgen.tile.tap_lanes import TapTile
 
 
-def direct_spec(spec: KernelSpec) -> KernelSpec | None:
-    """The same result by the direct algorithm; None where `spec` is direct itself.
+def direct_spec(spec: KernelSpec, isa: Isa, listing: Listing) -> KernelSpec | None:
+    """The same result by the direct algorithm; None where the kernel is direct itself.
 
     `spec.flops()` counts the direct algorithm's operations either way, so its rate is an effective one where this is
-    not None.
+    not None. Behind a max pool the first layer's weight gradient has tiles of both kinds: `listing` tells which it is.
     """
     match spec:
         case specs.Conv2dForwardWinograd(conv=conv):
@@ -23,6 +29,10 @@ def direct_spec(spec: KernelSpec) -> KernelSpec | None:
             return specs.Conv2dBackwardInput(conv, _dz(conv, spec.dy, dz_halo(conv)), spec.dx)
         case specs.Conv2dBackwardWeightsSparse(conv=conv):
             return specs.Conv2dBackwardWeights(conv, _dz(conv, spec.dy, Halo()))
+        case specs.Conv2dBackwardWeightsPooled(conv=conv):
+            candidate = chosen(spec, isa, listing)
+            if candidate and isinstance(candidate.tile, TapTile):
+                return specs.Conv2dBackwardWeights(replace(conv, pixels=None), _dz(conv, spec.dy, Halo()))
     return None
 
 

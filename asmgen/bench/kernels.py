@@ -125,7 +125,7 @@ def _row(
     spec, facts = entry.spec, listing.facts
     with machine.unchanged(entry):
         rate = peak.rate(listing.symbol, CallList([machine.call_of(entry)], machine.isa.name), spec.flops(), rounds)
-    direct = direct_spec(spec)
+    direct = direct_spec(spec, machine.isa, listing)
     live_share = next((live[name] for name in (*entry.outputs, *entry.args) if name in live), LIVE_SHARE)
     uses = [other for other in machine.plan.entries if other.spec == spec]
     return KernelRow(

@@ -56,9 +56,14 @@ def candidates(spec: KernelSpec, isa: Isa, live_share: float = LIVE_SHARE) -> tu
     return find(spec, isa, live_share) if isinstance(spec, _SPARSE) else find(spec, isa)
 
 
+def chosen(spec: KernelSpec, isa: Isa, listing: Listing, live_share: float = LIVE_SHARE) -> Candidate[Any] | None:
+    """The candidate that a listing was emitted with; None where there was nothing to choose."""
+    found = candidates(spec, isa, live_share)
+    return next((each for each in found if str(each.tile) == listing.facts.tile), None)
+
+
 def predicted_cycles(spec: KernelSpec, isa: Isa, listing: Listing, live_share: float = LIVE_SHARE) -> float:
     """Of one call: its tile's, or the roofline's where there is no tile; no less than its traffic."""
-    for candidate in candidates(spec, isa, live_share):
-        if str(candidate.tile) == listing.facts.tile:
-            return max(candidate.cycles, traffic_cycles(listing.facts, isa))
+    if candidate := chosen(spec, isa, listing, live_share):
+        return max(candidate.cycles, traffic_cycles(listing.facts, isa))
     return bound_cycles(listing.facts, isa, listing.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,13 @@ from asmgen.bench.peak import Peak
 from asmgen.emit.generate import emit_plan
 from asmgen.harness.library import load_kernel
 from asmgen.harness.peak import peak_kernel
+from asmgen.kernels.registry import emit_kernel
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
 from asmgen.plan.layout import ConvWeights, Halo, Image
+from asmgen.tile import conv2d_dw_pooled
+from asmgen.tile.candidates import candidates
+from asmgen.tile.tap_lanes import TapTile
 
 
 def test_clocks(isa):
@@ -73,26 +78,49 @@ def test_direct_rows_of_kernels_that_do_less():
     dz, dy = Image(2, 7, 6, 9, 4, "float64", halo), Image(2, 7, 2, 3, 4, "float64")
     dx = Image(2, 5, 6, 9, 4, "float64")
     sparse = specs.Conv2dBackwardInputSparse(conv, dy, dx, pool)
-    direct = direct_spec(sparse)
+    direct = _direct(sparse)
     assert direct == specs.Conv2dBackwardInput(conv, dz, dx)
     assert direct.flops() == sparse.flops()
     assert operand_bytes(direct) == (dz.size_bytes, conv.weights.input_gradient().size_bytes, dx.size_bytes)
-    assert direct_spec(direct) is None
-    assert direct_spec(specs.Conv2dBackwardWeightsSparse(conv, dy, pool)).flops() == sparse.flops()
+    assert _direct(direct) is None
+    assert _direct(specs.Conv2dBackwardWeightsSparse(conv, dy, pool)).flops() == sparse.flops()
+
+
+def test_only_the_pooled_gradient_that_skips_positions_has_a_direct_row(isa):
+    """Taps in lanes: one patch for each gradient; the other tiles multiply at every position of a window."""
+    level = ISAS[isa]
+    vector = level.lanes("float32")
+    conv = specs.Conv(
+        Image(2, 3, 8, 8, 1, "float32"), ConvWeights(6, 3, 3, 3, vector, "float32"), 6, 6, 1, 1, 0, 0, True,
+        specs.Pixels((1.0,) * 3, (0.0,) * 3),
+    )  # fmt: skip
+    spec = specs.Conv2dBackwardWeightsPooled(
+        conv, Image(2, 6, 3, 3, vector, "float32"), specs.Pool("max", 2, 2, 2, 2), 2
+    )
+    best = {type(each.tile): each.tile for each in reversed(candidates(spec, level))}
+    assert direct_spec(spec, level, emit_kernel(spec, level, best[conv2d_dw_pooled.Tile])) is None
+    direct = direct_spec(spec, level, emit_kernel(spec, level, best[TapTile]))
+    stored = specs.Conv2dBackwardWeights(replace(conv, pixels=None), Image(2, 6, 6, 6, vector, "float32"))
+    assert direct == stored
+    assert direct.flops() == spec.flops()
+    assert Peak.of(level, "float32").direct(direct, level, 1).peak_share > 0
 
 
 def test_every_kind_of_product_has_its_direct_form():
     """A new spec of a convolution must say what it replaces, or that it is direct."""
     known = {
-        specs.Conv2dBackwardInput, specs.Conv2dBackwardInputPooled, specs.Conv2dBackwardWeights,
-        specs.Conv2dBackwardWeightsPooled, specs.Conv2dForward, specs.DenseBackwardInput, specs.DenseForward,
-        specs.DenseUpdate,
+        specs.Conv2dBackwardInput, specs.Conv2dBackwardInputPooled, specs.Conv2dBackwardWeights, specs.Conv2dForward,
+        specs.DenseBackwardInput, specs.DenseForward, specs.DenseUpdate,
     }  # fmt: skip
     reduced = {
-        specs.Conv2dBackwardInputSparse, specs.Conv2dBackwardInputWinograd,
+        specs.Conv2dBackwardInputSparse, specs.Conv2dBackwardInputWinograd, specs.Conv2dBackwardWeightsPooled,
         specs.Conv2dBackwardWeightsSparse, specs.Conv2dForwardWinograd,
     }  # fmt: skip
     named = {
         vars(specs)[name] for name in specs.__all__ if name.startswith(("Conv2dForward", "Conv2dBackward", "Dense"))
     }
     assert named == set(itertools.chain(known, reduced))
+
+
+def _direct(spec):
+    return direct_spec(spec, ISAS["avx2"], emit_kernel(spec, ISAS["avx2"]))
