@@ -19,12 +19,11 @@ from asmgen.harness.conv_cases import UNWRITTEN_CODE, activated_bound, codes_che
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
 from asmgen.plan.specs.winograd import Correlation
-from asmgen.plan.winograd import TAPS, Transform
+from asmgen.plan.winograd import RMS_LIMITS, TAPS, Transform
 from asmgen.reference import conv, ops
 
 _WEIGHTS_ROUNDINGS = 8  # G: 3 a dimension, the divisor's reciprocal and its product
 _ROUNDINGS = _WEIGHTS_ROUNDINGS + 20  # B^T: 4 a dimension; the product; A^T: 5 a dimension; the bias
-_RMS_LIMITS = {4: 5e-6, 2: 1e-6}  # of the errors, relative to that of the values, in float32
 
 
 def weights(spec: specs.WinogradWeights, draw: Draw) -> Iterable[Case]:
@@ -110,7 +109,7 @@ def _filters(draw: Draw, transform: Transform, oc: int, c: int) -> Array:
 
 def _rms_check(operand: int, layout: Image, expected: Array, m: int, draw: Draw) -> Check:
     """The errors' root mean square is below the limit of F(m x m, 3 x 3)."""
-    limit = _RMS_LIMITS[m] * draw.eps / float(np.finfo(np.float32).eps)
+    limit = RMS_LIMITS[m] * draw.eps / float(np.finfo(np.float32).eps)
 
     def check(memory: list[Array]) -> Iterable[str]:
         error = layout.unpack(memory[operand]).astype(np.float64) - expected

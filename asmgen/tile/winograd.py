@@ -14,7 +14,15 @@ from math import gcd
 from asmgen.asm.isa import Isa
 from asmgen.plan.specs import Conv, Conv2dBackwardInputWinograd, Conv2dForwardWinograd
 from asmgen.plan.specs.winograd import Correlation
-from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedOutputs, TransformedTiles, TransformedWeights
+from asmgen.plan.winograd import (
+    MOST_INPUTS,
+    SIZES,
+    TAPS,
+    TRANSFORMS,
+    TransformedOutputs,
+    TransformedTiles,
+    TransformedWeights,
+)
 from asmgen.tile.conv2d import splits
 from asmgen.tile.cost import MACHINES, Candidate, arithmetic_cycles, ranked
 from asmgen.tile.words import counted
@@ -117,8 +125,9 @@ def algorithms(
 ) -> tuple[Candidate[int | None], ...]:
     """Ways to compute a convolution, ranked: m of `sizes` for F(m x m, 3 x 3), or None for the direct kernel.
 
-    The transform of the weights is counted. backward: the input gradient instead of the forward direction. Which
-    pools can be fused is for the spec's check to say.
+    The transform of the weights is counted. backward: the input gradient instead of the forward direction. An m is left
+    out where so many channels are summed that its error could exceed RMS_LIMITS. Which pools can be fused is for the
+    spec's check to say.
     """
     w, x = conv.weights, conv.x
     rows, cols = (x.h, x.w) if backward else (conv.oh, conv.ow)
@@ -127,7 +136,7 @@ def algorithms(
     macs = x.n * rows * cols * w.kh * w.kw * inputs * -(-outputs // w.block)
     found: list[Candidate[int | None]] = [Candidate(None, _PAYS * macs / machine.multiply_adds)]
     if (w.kh, w.kw, conv.sh, conv.sw) == (TAPS, TAPS, 1, 1) and x.block == w.block:
-        for m in sizes:
+        for m in (each for each in sizes if inputs <= MOST_INPUTS[each]):
             u = TransformedWeights(outputs, inputs, m, w.block, w.dtype, backward)
             best = _best(Correlation(x, 0, 0, rows, cols, u), isa)
             if best is not None:

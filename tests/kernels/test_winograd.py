@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from asmgen.asm.isa import ISAS
+from asmgen.emit.planning import plan_for
 from asmgen.harness.check import check_kernel
 from asmgen.kernels.winograd import emit_forward
+from asmgen.model.load import load_model
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Halo, Image
 from asmgen.plan.specs import (
     Activation,
@@ -19,7 +22,7 @@ from asmgen.plan.specs import (
     Pool,
     WinogradWeights,
 )
-from asmgen.plan.winograd import TRANSFORMS
+from asmgen.plan.winograd import MOST_INPUTS, TRANSFORMS
 from asmgen.tile.winograd import MAX_FRAME_BYTES, algorithms, choose_tile
 from tests.kernels.support import V, channels
 
@@ -189,6 +192,28 @@ def test_where_winograd_pays(isa: str) -> None:
     assert algorithms(forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128).conv, level, (2,))[0].tile == 2
     assert algorithms(forward_spec(isa, "float32", 4, (16, 1, 32, 32), 8).conv, level)[0].tile is None
     assert algorithms(forward_spec(isa, "float32", 2, (16, 64, 3, 3), 64).conv, level)[0].tile is None
+
+
+@pytest.mark.parametrize("m", TRANSFORMS)
+def test_the_error_keeps_its_limit_with_the_most_channels(isa: str, m: int) -> None:
+    """`check_kernel` compares the errors' root mean square with it; more channels are for other algorithms."""
+    level, lanes = ISAS[isa], ISAS[isa].lanes("float32")
+    blocks = MOST_INPUTS[m] // lanes
+    check_kernel(forward_spec(isa, "float32", m, (1, blocks * V, 8, 8), V), isa)
+    check_kernel(backward_spec(isa, "float32", m, (1, V, 8, 8), blocks * V, (1, 1, 1, 1)), isa)
+    most, more = (forward_spec(isa, "float32", m, (4, c * V, 32, 32), 8 * V).conv for c in (blocks, blocks + 1))
+    assert m in (each.tile for each in algorithms(most, level))
+    assert m not in (each.tile for each in algorithms(more, level))
+
+
+def test_precise_models_keep_to_small_tiles(isa: str) -> None:
+    model = load_model("models/vgg_small.py")
+    sizes = {
+        precise: {getattr(spec, "m", None) for spec in plan_for(replace(model, precise=precise), ISAS[isa]).specs()}
+        for precise in (False, True)
+    }
+    assert 4 in sizes[False]
+    assert sizes[True] <= {None, 2}
 
 
 def test_more_channels_than_a_frame_takes_are_refused() -> None:

@@ -46,18 +46,19 @@ def test_same_bits(model: Linear, build: Build, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
+        ("catdog", {}),
         ("catdog", {"size": "24", "batch": "5"}),
-        ("lenet", {"batch": "6"}),
+        ("lenet", {}),
         ("lenet", {"batch": "6", "pool": "avg"}),
-        ("mnist_mlp", {"batch": "7"}),
+        ("mnist_mlp", {}),
         ("mnist_mlp", {"batch": "7", "optimizer": "momentum"}),
-        ("mnist_sigmoid", {"batch": "7"}),
-        ("vgg_small", {"batch": "3"}),
+        ("mnist_sigmoid", {}),
+        ("vgg_small", {}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value.values()),
 )
 def test_shipped_models_same_bits(name: str, settings: dict[str, str], isa: str, tmp_path: Path) -> None:
-    """Three steps of which the last one's batch is not full, then the test."""
+    """As they are shipped, and with slices that are few or odd: an epoch of two batches and a single sample, the test."""
     _, trainer = shipped(name, settings, isa, tmp_path)
     found = {count: weights(trainer, tmp_path, tmp_path / "w", "--epochs", 1, "--threads", count) for count in COUNTS}
     assert len(set(found.values())) == 1, found
