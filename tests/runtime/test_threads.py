@@ -58,7 +58,7 @@ def test_same_bits(model: Linear, build: Build, tmp_path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else "-".join(value.values()),
 )
 def test_shipped_models_same_bits(name: str, settings: dict[str, str], isa: str, tmp_path: Path) -> None:
-    """As they are shipped, and with slices that are few or odd: an epoch of two batches and a single sample, the test."""
+    """As they are shipped, and with slices that are few or odd: an epoch of two batches and a sample, then the test."""
     _, trainer = shipped(name, settings, isa, tmp_path)
     found = {count: weights(trainer, tmp_path, tmp_path / "w", "--epochs", 1, "--threads", count) for count in COUNTS}
     assert len(set(found.values())) == 1, found
