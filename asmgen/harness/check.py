@@ -25,7 +25,6 @@ from asmgen.plan.specs import KernelSpec
 Emit = Callable[[KernelSpec, Isa], Listing]
 _BAD_POINTER = 0xBAD0_BAD0_BAD0_BAD0
 _MAX_SINGLE_UNITS = 64
-_LARGE_BYTES = 1 << 20  # cases above are cut in fewer places
 
 
 class _FaultedError(Exception):
