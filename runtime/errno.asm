@@ -14,6 +14,7 @@ errors:
     ERRNO   1, "operation not permitted"
     ERRNO   2, "no such file or directory"
     ERRNO   5, "input/output error"
+    ERRNO   6, "a pipe that nobody reads; start its reader first"
     ERRNO   9, "the descriptor is closed"
     ERRNO   11, "not available for now (threads: the limit of ulimit -u)"
     ERRNO   12, "out of memory"

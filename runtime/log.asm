@@ -6,20 +6,28 @@
 %include "score.inc"
 
 extern opt_log, training, evaluation, epoch, epoch_nanoseconds, learning_rate, machine_log_columns, machine_log
+extern signal_number, print_used
 
 global log_open, log_epoch, log_failed
 
 O_WRONLY            equ 1
 O_CREAT             equ 0x40
 O_TRUNC             equ 0x200
+O_NONBLOCK          equ 0x800
 O_CLOEXEC           equ 0x80000
+F_SETFL             equ 4
+POLLOUT             equ 4
+EINTR               equ 4
+POLL_MILLISECONDS   equ 100             ; a signal that came just before is seen after so long
 
 section .rodata
 align 8
 to_seconds:         dq 1.0e9
 
 section .bss
-log_fd:             resq 1
+log_fd:             resd 1              ; with log_events a struct pollfd
+log_events:         resd 1
+alignb 8
 log_failed:         resq 1              ; -errno of the first line that could not be written; no more are tried
 
 section .text
@@ -28,17 +36,21 @@ log_open:
     mov     rdi, [opt_log]
     test    rdi, rdi
     jz      .return
-    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC
+    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC   ; a pipe that nobody reads is an error, not a wait
     mov     edx, 0o666
     SYSCALL SYS_open
     test    rax, rax
     js      .failed
-    mov     [log_fd], rax
+    mov     [log_fd], eax
+    mov     dword [log_events], POLLOUT
+    mov     edi, eax
+    mov     esi, F_SETFL
+    xor     edx, edx                    ; writes wait again
+    SYSCALL SYS_fcntl
     FORMAT  "epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s"
     call    machine_log_columns
     FORMAT  `\n`
-    mov     edi, [log_fd]
-    call    print_flush
+    call    log_flush
     test    rax, rax
     js      .failed
 .return:
@@ -75,10 +87,29 @@ log_epoch:
     FORMAT  "%g", rax
     call    machine_log
     FORMAT  `\n`
-    mov     edi, [log_fd]
-    call    print_flush
+    call    log_flush
     mov     [log_failed], rax
 .return:
+    ret
+
+; log_flush: writes the line  ->  rax = 0 or -errno. A pipe that is full is waited for until there is a signal to stop, which
+; drops the line: a write that waits would be restarted. A pipe with room takes the whole line.
+log_flush:
+    lea     rdi, [log_fd]
+    mov     esi, 1
+    mov     edx, POLL_MILLISECONDS
+    SYSCALL SYS_poll
+    test    rax, rax
+    jz      .full
+    cmp     rax, -EINTR
+    je      .full
+    mov     edi, [log_fd]
+    jmp     print_flush
+.full:
+    cmp     dword [signal_number], 0
+    je      log_flush
+    mov     qword [print_used], 0
+    xor     eax, eax
     ret
 
 ; accuracy: rax -> score

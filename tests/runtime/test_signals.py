@@ -61,6 +61,28 @@ def test_the_first_signal_counts(trainer: Path, data: Path) -> None:
     assert said.startswith("trainer: stopped by signal 15 ")
 
 
+def test_a_log_that_nobody_reads(trainer: Path, data: Path, tmp_path: Path) -> None:
+    """A pipe without a reader is refused; one whose reader stands still keeps the trainer, but not from its signals."""
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    arguments = [str(trainer), "--data", str(data), "--log", str(log)]
+    said = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    reason = "a pipe that nobody reads; start its reader first"
+    assert (said.returncode, said.stderr) == (1, f"trainer: cannot write the log {log}: {reason}\n")
+
+    pipe = os.open(log, os.O_RDWR | os.O_NONBLOCK)
+    os.write(pipe, bytes(1 << 20))  # as much as it holds
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        while "State:\tS" not in status.read_text():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stopped = process.communicate(timeout=60)[1]
+    os.close(pipe)
+    assert process.returncode == 128 + signal.SIGINT
+    assert stopped.startswith("trainer: stopped by signal 2 ")
+
+
 def test_data_that_shrinks(build: Build, tmp_path: Path) -> None:
     model = Linear(height=40, width=40)
     folder = Data.make(model).write(tmp_path / "data")
