@@ -28,12 +28,17 @@ class Workload:
     measure: Measure
     one_thread_only: bool = False
 
+    def threads(self, asked: int) -> int:
+        """How many it has where `asked` are measured."""
+        return 1 if self.one_thread_only else asked
+
 
 @dataclass(frozen=True)
 class Row:
     """seconds: median of a unit of work. slower, least, largest: how many times asmgen's time, round by round.
 
-    asmgen is the fastest of its rows with the same work and threads: `is_reference`.
+    asmgen is the fastest of its rows with the same work and threads: `is_reference`. Who has only one thread, where
+    ours have more, is beside our fewest.
     """
 
     work: str
@@ -80,7 +85,7 @@ def measure_all(
             if workload.work == work and (count == counts[0] or not workload.one_thread_only)
         ]
         named = {
-            f"{work}, {workload.name}, {count} thread{'s' * (count > 1)}": (
+            f"{work}, {workload.name}, {_threads_text(workload.threads(count))}": (
                 lambda measure=workload.measure, count=count: measure(count, at_least)
             )
             for workload, count in slots
@@ -90,6 +95,10 @@ def measure_all(
             rows += _rows(work, count, [(w, t) for (w, c), t in zip(slots, timings, strict=True) if c == count])
         scalings += _scalings([(w, c, t) for (w, c), t in zip(slots, timings, strict=True)])
     return rows, scalings
+
+
+def _threads_text(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def _rows(work: str, threads: int, measured: list[tuple[Workload, Timing]]) -> list[Row]:
@@ -102,7 +111,7 @@ def _rows(work: str, threads: int, measured: list[tuple[Workload, Timing]]) -> l
             work,
             workload.name,
             workload.kind,
-            threads,
+            workload.threads(threads),
             timing.median,
             *timing.ratio_to(reference),
             timing is reference,

@@ -42,7 +42,7 @@ def tables(result: Result) -> list[Table]:
     """Of one result of `asmgen bench --json`: a table for each kind of work, and one for each level's kernels."""
     works = [work for work in WORKS if any(row["work"] == work for row in result["rows"])]
     found = [_work_table(result, work) for work in works]
-    return found + [_kernel_table(kernels) for kernels in result.get("kernels", [])]
+    return found + [_kernel_table(result, kernels) for kernels in result.get("kernels", [])]
 
 
 def _work_table(result: Result, work: str) -> Table:
@@ -66,6 +66,7 @@ def _work_table(result: Result, work: str) -> Table:
         for scaling in result["scaling"]
         if scaling["work"] == work and scaling["name"].startswith("asmgen")
     ]
+    notes += _single_threaded(result, work) + _missing_levels(result)
     title = f"{model['name']}, {model['dtype']}, batch {batch}: {WORKS[work]}"
     if work == "loops":
         title += f" ({model['heaviest']})"
@@ -78,15 +79,32 @@ def _mark(row: dict[str, Any]) -> str:
     return "best peer" if row["is_best_peer"] else ""
 
 
-def _kernel_table(kernels: Result) -> Table:
+def _single_threaded(result: Result, work: str) -> list[str]:
+    """Who has one thread where asmgen has more."""
+    rows = [row for row in result["rows"] if row["work"] == work]
+    fewest = min(row["threads"] for row in rows if row["is_reference"])
+    return [f"{row['name']}: 1 thread, beside asmgen with {fewest}" for row in rows if row["threads"] < fewest]
+
+
+def _missing_levels(result: Result, instead: str | None = None) -> list[str]:
+    """The levels that the CPU lacks and who stands in their place; instead: only those in whose place this one does."""
+    return [
+        f"{level['isa']} is not measured: this CPU lacks {', '.join(level['lacks'])}; "
+        f"the figures of {level['instead']} stand in its place"
+        for level in result.get("missing_levels", [])
+        if instead in (None, level["instead"])
+    ]
+
+
+def _kernel_table(result: Result, kernels: Result) -> Table:
     title = (
         f"Kernels, {kernels['isa']}, 1 thread: FMA loop {kernels['peak_gflops']:.1f} GFLOP/s, "
         f"core at {kernels['core_ghz']:.2f} GHz"
     )
     rows = [line for row in kernels["rows"] for line in _kernel_lines(row)]
     columns = "layer", "op", "time", "kcycles", "predicted", "GFLOP/s", "of peak", "GB/s"
-    notes = ("* counts the operations of the direct kernel, which stands below it",) if _has_effective(kernels) else ()
-    return Table(title, columns, 2, rows, notes)
+    notes = ["* counts the operations of the direct kernel, which stands below it"] if _has_effective(kernels) else []
+    return Table(title, columns, 2, rows, (*notes, *_missing_levels(result, kernels["isa"])))
 
 
 def _has_effective(kernels: Result) -> bool:

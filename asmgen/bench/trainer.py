@@ -18,6 +18,7 @@ from asmgen.model.shapes import classes_of
 _DATA_BYTES = 4 << 20  # of distinct images, so that they come from beyond L2 as those of a real data set do
 _LEAST_BATCHES, _MOST_BATCHES = 8, 2048
 _WARM_EPOCHS = 2
+_MOST_EPOCHS = 1_000_000  # that a trainer takes
 
 
 class TrainerBench:
@@ -46,7 +47,7 @@ class TrainerBench:
     def seconds_per_step(self, threads: int, at_least: float) -> float:
         """Of training: the median epoch over its steps, of the trainer's own log, after one epoch of warm-up."""
         once = self._run(self._steps, _WARM_EPOCHS, threads)[1][-1]
-        epochs = 3 + int(at_least / max(once, 1e-6))
+        epochs = min(3 + int(at_least / max(once, 1e-6)), _MOST_EPOCHS)
         return float(np.median(self._run(self._steps, epochs, threads)[1][1:])) / self._n_batches
 
     def seconds_per_test(self, threads: int, at_least: float) -> float:
@@ -56,7 +57,7 @@ class TrainerBench:
         the log says of training.
         """
         once = self._tested(1 + _WARM_EPOCHS, threads) - self._tested(1, threads)
-        epochs = max(_WARM_EPOCHS, int(at_least * _WARM_EPOCHS / max(once, 1e-4)))
+        epochs = max(_WARM_EPOCHS, min(int(at_least * _WARM_EPOCHS / max(once, 1e-4)), _MOST_EPOCHS - 1))
         took = self._tested(1 + epochs, threads) - self._tested(1, threads)
         return max(took, 1e-9) / (epochs * self._n_batches)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,22 +15,36 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from asmgen.asm.isa import Isa
+from asmgen.asm.isa import ISAS, Isa
 from asmgen.bench.suite import WORKS, measure_all
 from asmgen.bench.tables import tables
 from asmgen.cli.bench_cuda import bench_cuda, check_options
 from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import say, status
 from asmgen.cli.cuda import cuda_choice, precision_option
-from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_out
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.errors import IsaError, UsageError
 from asmgen.model.network import DTYPES, Model
-from asmgen.toolchain.cpu import cpu_features, missing_features
+from asmgen.toolchain.cpu import FEATURES, best_isa, cpu_features, missing_features
 from asmgen.toolchain.tools import require_module
 
 PEERS = ("torch", "numpy", "c", "python")
 VARIANTS = "bench"  # folder of the trainers of models that were changed to measure them
+_MOST_SECONDS = 3600.0
+
+
+class Seconds(click.FloatRange):
+    """Above 0 and at most an hour. A NaN, which compares with nothing, is outside of every range."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, _MOST_SECONDS, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value} is not in the range 0.0<x<={_MOST_SECONDS}.", param, ctx)
+        return seconds
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ class Request:
 @click.option("--work", default=",".join(WORKS), show_default=True, help="What is measured; or none.")
 @click.option("--kernels", is_flag=True, help="Measure each kernel, too.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of A B A B.")
-@click.option("--seconds", type=float, default=1.0, show_default=True, help="Measured time of each a round.")
+@click.option("--seconds", type=Seconds(), default=1.0, show_default=True, help="Measured time of each a round.")
 @click.option("--json", "as_json", is_flag=True, help="The tables as JSON.")
 @click.pass_context
 def bench(ctx: click.Context, /, out: Path | None, as_json: bool, precision: str | None, **asked: Any) -> None:
@@ -96,7 +111,7 @@ def bench(ctx: click.Context, /, out: Path | None, as_json: bool, precision: str
     --work is any of step (a training step), inference (a batch), latency (batches of one sample) and loops (one
     product, where C or Python take part). Every round measures each once, in turn. The tables have medians over the
     rounds; "asmgen is faster by" compares with our fastest row of as many threads: median (least-largest) of the
-    rounds' ratios.
+    rounds' ratios. Loops in C and Python have one thread.
 
     With --isa cuda: the CUDA trainer on this machine's GPU beside PyTorch there, eager, channels_last, as a CUDA graph
     and compiled, by the device's clock and by the wall's.
@@ -125,7 +140,7 @@ def run(request: Request, out: Path) -> dict[str, Any]:
     peers, works, counts = request.peers(), request.works(), request.counts()
     plain = load(request.model_path, request.settings)
     model = measured_model(plain, request.dtype)
-    isas = list(_usable(request.isa_names))
+    isas, missing = _levels(request.isa_names)
     with ExitStack() as stack, status() as show:
         workloads = list(_workloads(request, plain, model, isas, out, stack)) if works else []
         rows, scaling = measure_all(workloads, counts, request.rounds, request.seconds, show)
@@ -135,6 +150,7 @@ def run(request: Request, out: Path) -> dict[str, Any]:
         "machine": machine(),
         "versions": versions(),
         "model": _facts(model),
+        "missing_levels": missing,
         "peers": peers,
         "rows": [asdict(row) for row in rows],
         "scaling": [asdict(row) for row in scaling],
@@ -194,16 +210,27 @@ def _facts(model: Model) -> dict[str, Any]:
     }
 
 
-def _usable(names: tuple[str, ...]) -> Iterator[Isa]:
-    """The levels that this CPU has; says which it lacks. Raises IsaError where it lacks all."""
-    isas = list(dict.fromkeys(resolve_isa(name) for name in names))
-    missing = {isa.name: missing_features(isa.name, cpu_features()) for isa in isas}
-    lacking = "; ".join(f"{name}: this CPU lacks {', '.join(lacks)}" for name, lacks in missing.items() if lacks)
-    if all(missing.values()):
+def _levels(names: tuple[str, ...]) -> tuple[list[Isa], list[dict[str, Any]]]:
+    """The levels that this CPU has, and of each that it lacks what it lacks and whose figures stand in its place.
+
+    `native` asks for the fastest level there is. Says what is not measured. Raises IsaError where nothing is left.
+    """
+    present, fastest_first = cpu_features(), list(FEATURES)
+
+    def asked(name: str) -> list[str]:
+        return fastest_first[: fastest_first.index(best_isa(present)) + 1] if name == "native" else [name]
+
+    lacks = {level: missing_features(level, present) for name in names for level in asked(name)}
+    missing = {level: features for level, features in lacks.items() if features}
+    lacking = "; ".join(f"{level}: this CPU lacks {', '.join(features)}" for level, features in missing.items())
+    if len(missing) == len(lacks):
         raise IsaError(f"--isa {lacking}; nothing is left to measure")
     if lacking:
         say(f"not measured: {lacking}")
-    yield from (isa for isa in isas if not missing[isa.name])
+    usable = [level for level in lacks if level not in missing]
+    instead = min(usable, key=fastest_first.index)
+    notes = [{"isa": level, "lacks": features, "instead": instead} for level, features in missing.items()]
+    return [ISAS[level] for level in usable], notes
 
 
 def _choices(option: str, text: str, known: tuple[str, ...]) -> list[str]:

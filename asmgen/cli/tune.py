@@ -65,7 +65,8 @@ def tune(
             click.echo("\n".join(_lines(rows)))
     if as_json:
         click.echo(json.dumps(report, indent=1))
-    say(f"{target}: {sum(row['winner'] > 0 for row in report)} of {len(report)} choices are not the cost model's")
+    n_won = sum(row["winner"] > 0 for row in report)
+    say(f"{target}: {n_won} of {len(report)} choices {'is' if n_won == 1 else 'are'} not the cost model's")
 
 
 def _lines(rows: list[TuneRow]) -> list[str]:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from asmgen.bench.naive import c_compiler
 from asmgen.cli.main import main
+from asmgen.toolchain.cpu import FEATURES
 
 MODEL = """
 from asmgen import SGD, Conv2D, Dataset, Dense, Flatten, MaxPool2D, Model, ReLU, SoftmaxCrossEntropy
@@ -69,6 +70,10 @@ def test_torch_in_another_dtype(bench):
         (["--against", "jax"], "--against jax: of torch, numpy, c, python; or none"),
         (["--work", "sleep"], "--work sleep: of step, inference, latency, loops; or none"),
         (["--threads", "1,x"], "--threads 1,x: write whole numbers from 1, such as 1,2"),
+        (["--seconds", "nan"], "'--seconds': nan is not in the range 0.0<x<=3600"),
+        (["--seconds", "inf"], "'--seconds': inf is not in the range 0.0<x<=3600"),
+        (["--seconds", "-1"], "'--seconds': -1.0 is not in the range 0.0<x<=3600"),
+        (["--seconds", "0"], "'--seconds': 0.0 is not in the range 0.0<x<=3600"),
     ],
 )
 def test_wrong_options(bench, args, message):
@@ -82,3 +87,14 @@ def test_a_cpu_without_the_level(bench, monkeypatch):
     done = bench("--isa", "avx512")
     assert done.exit_code == 3
     assert "this CPU lacks avx" in done.stderr
+
+
+@pytest.mark.parametrize("levels", [("avx512", "avx2", "sse41"), ("native",)])
+def test_the_result_says_whose_figures_stand_in(bench, monkeypatch, levels):
+    monkeypatch.setattr("asmgen.cli.bench.cpu_features", lambda: FEATURES["avx2"] | FEATURES["sse41"])
+    asked = [word for level in levels for word in ("--isa", level)]
+    done = bench(*asked, "--work", "none", "--against", "none", "--json")
+    assert done.exit_code == 0, done.output
+    (missing,) = json.loads(done.stdout)["missing_levels"]
+    assert (missing["isa"], missing["instead"]) == ("avx512", "avx2")
+    assert "avx512f" in missing["lacks"]

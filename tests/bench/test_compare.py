@@ -96,6 +96,33 @@ def test_rows_compare_with_our_fastest_and_mark_the_best_exact_peer():
     assert all(row["faster"] == 2.0 for row in result()["scaling"])
 
 
+def test_loops_have_one_thread_whatever_is_measured():
+    workloads = [
+        fixed("step", "asmgen avx2", "asmgen", 2.0),
+        fixed("step", "plain C", "loops", 90.0, one_thread_only=True),
+        fixed("loops", "asmgen avx2", "asmgen", 1.0, one_thread_only=True),
+    ]
+    said = []
+    rows, _ = measure_all(workloads, [2], 1, 0.0, said.append)
+    assert [(row.work, row.name, row.threads) for row in rows] == [
+        ("step", "asmgen avx2", 2), ("step", "plain C", 1), ("loops", "asmgen avx2", 1)
+    ]  # fmt: skip
+    assert "round 1/1: step, plain C, 1 thread" in said
+    step, loops, _ = tables(result() | {"rows": [vars(row) for row in rows], "scaling": []})
+    assert step.notes == ("plain C: 1 thread, beside asmgen with 2",)
+    assert not loops.notes
+
+
+def test_tables_name_the_level_that_stands_in_for_another():
+    missing = [{"isa": "avx512", "lacks": ["avx512bw", "avx512f"], "instead": "avx2"}]
+    lacking = result() | {"missing_levels": missing}
+    note = "avx512 is not measured: this CPU lacks avx512bw, avx512f; the figures of avx2 stand in its place"
+    step, kernels = tables(lacking)
+    assert step.text().endswith(f"\n  {note}")
+    assert kernels.text().endswith(f"\n  {note}")
+    assert report([lacking]).count(f"- {note}\n") == 2
+
+
 def test_text_tables():
     text = "\n".join(table.text() for table in tables(json.loads(json.dumps(result()))))
     assert "net, float32, batch 4: training step" in text
