@@ -14,11 +14,11 @@ from asmgen.bench.profile import Profile
 from asmgen.bench.tables import Table, duration
 from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.targets import require_picture
 from asmgen.cli.tuning import TuneFile, tune_options
 from asmgen.emit.tuning import Tuning
 from asmgen.model.network import Model
 from asmgen.plan.schedule import PHASES
-from asmgen.toolchain.tools import require_module
 
 FOLDER = "profile"  # of the profiled trainers, in the folder that trainers are made in
 _RANDOM_BATCHES = 32
@@ -57,7 +57,7 @@ def profile(
     from asmgen.bench.clock import core_hertz
 
     if picture:
-        require_module("matplotlib")
+        require_picture(picture)
     isa = resolve_isa(isa_name)
     model = load(model_path, settings)
     tuning = tune.read(model, model_path, isa)

@@ -13,8 +13,8 @@ from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import FilePath, say, verbosity
 from asmgen.cli.cuda import build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
+from asmgen.cli.targets import require_picture
 from asmgen.cli.tuning import TuneFile, tune_options
-from asmgen.toolchain.tools import require_module
 
 # Flags that the trainer itself knows; they are handed on as they are.
 _NUMBERS = ("epochs", "lr", "seed", "threads", "batch-limit")
@@ -56,7 +56,7 @@ def train(
     """Build MODEL if anything changed, then run its trainer with these flags (they are the trainer's own)."""
     options = cuda_choice((isa_name,), arch, precision, emulate)
     if curves:
-        require_module("matplotlib")
+        require_picture(curves)
     model = load(model_path, settings)
     if isa_name == CUDA_NAME:
         trainer = build_cuda_if_stale(model, model_path, settings, options, resolve_out(out))

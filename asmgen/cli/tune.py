@@ -12,6 +12,7 @@ import click
 from asmgen.bench.tune import Measured, TuneRow
 from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, SET, isa_option, load, require_cpu, resolve_isa
+from asmgen.cli.targets import require_replaceable
 from asmgen.cli.tuning import beside_model
 
 
@@ -49,14 +50,18 @@ def tune(
     """
     from asmgen.bench.tune import choices
     from asmgen.bench.tune import tune as measure
-    from asmgen.emit.tuning import tuning_text
+    from asmgen.emit.tuning import kept_levels, tuning_text
     from asmgen.toolchain.cpu import cpu_model
 
     model = load(model_path, settings)
     target = output or beside_model(model_path)
-    report = []
-    for isa in dict.fromkeys(resolve_isa(name) for name in isa_names):
+    isas = list(dict.fromkeys(resolve_isa(name) for name in isa_names))
+    for isa in isas:
         require_cpu(isa)
+    require_replaceable(target)
+    kept_levels(target, model.name)
+    report = []
+    for isa in isas:
         rows = list(measure(model, isa, top, rounds, say))
         _write(target, tuning_text(target, model.name, isa, choices(rows, cpu_model())))
         report += [{"isa": isa.name, **asdict(row)} for row in rows]

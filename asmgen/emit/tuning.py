@@ -26,6 +26,7 @@ from asmgen.tile.winograd import algorithms
 
 ALGORITHMS: dict[int | None, str] = {None: "direct", **{m: f"winograd F({m}x{m})" for m in SIZES}}
 _HELP = "run `asmgen tune` again, or build with --no-tune"
+_RENEW = "delete it, or name another file with -o"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def read_tuning(path: Path, model_name: str, isa: Isa) -> Tuning:
 
 def tuning_text(path: Path, model_name: str, isa: Isa, tuning: Tuning) -> str:
     """The file with the choices of one ISA anew; those of other ISAs stay as they are. Sorted, without dates."""
-    levels = _levels(path, model_name) if path.exists() else {}
+    levels = kept_levels(path, model_name)
     levels[isa.name] = {
         "cpu": tuning.cpu,
         **{
@@ -128,22 +129,27 @@ def tuning_text(path: Path, model_name: str, isa: Isa, tuning: Tuning) -> str:
     return json.dumps({"model": model_name, "levels": levels}, indent=1, sort_keys=True) + "\n"
 
 
+def kept_levels(path: Path, model_name: str) -> dict[str, Any]:
+    """The levels that a new file takes over from the one at `path`. Raises UsageError where that is no tune file."""
+    return _levels(path, model_name, _RENEW) if path.exists() else {}
+
+
 def _choices(entries: dict[str, dict[str, Any]]) -> dict[str, Choice]:
     return {name: Choice(entry["choice"], float(entry["gain"])) for name, entry in sorted(entries.items())}
 
 
-def _levels(path: Path, model_name: str) -> dict[str, Any]:
-    """The checked levels of a file."""
+def _levels(path: Path, model_name: str, remedy: str = _HELP) -> dict[str, Any]:
+    """The checked levels of a file; remedy: what an error tells to do."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the tune file: {error.strerror}") from None
     except ValueError as error:
-        raise UsageError(f"{path}: no tune file: {error}; {_HELP}") from None
+        raise UsageError(f"{path}: no tune file: {error}; {remedy}") from None
     if wrong := _problem(content):
-        raise UsageError(f"{path}: no tune file: {wrong}; {_HELP}")
+        raise UsageError(f"{path}: no tune file: {wrong}; {remedy}")
     if content["model"] != model_name:
-        raise UsageError(f"{path}: tuned for the model {content['model']!r}, not for {model_name!r}; {_HELP}")
+        raise UsageError(f"{path}: tuned for the model {content['model']!r}, not for {model_name!r}; {remedy}")
     return dict(content["levels"])
 
 

@@ -130,6 +130,29 @@ def test_what_is_not_installed_is_said_before_the_work(
     assert "asmgen sse41" in bench.output
 
 
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def works(*_: object) -> None:
+        raise AssertionError("it began to work")
+
+    for name in ("bench.tune.tune", "cli.profile._measure", "cli.train.build_if_stale"):
+        monkeypatch.setattr(f"asmgen.{name}", works)
+    nowhere = tmp_path / "nowhere"
+    fails(run("tune", tiny, "-o", nowhere / "x.json"), 2, f"{nowhere}: No such file", "another folder")
+    beside = Path(tiny).with_suffix(".tune.json")
+    beside.write_text("{}")
+    fails(run("tune", tiny), 2, "no tune file", "delete it, or name another file with -o")
+    beside.unlink()
+    beside.mkdir()
+    fails(run("tune", tiny), 2, "tiny.tune.json: cannot be replaced, since it is not a regular file")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra [plot])")
+    for command in ("profile", tiny, "--picture"), ("train", tiny, "--curves"):
+        fails(run(*command, nowhere / "x.png"), 2, f"{nowhere}: No such file", "another folder")
+        fails(run(*command, tmp_path / "x.xyz"), 2, "x.xyz: a picture of kind 'xyz' cannot be drawn", "png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.py", "tiny.tune.json"]
+
+
 def test_emit_only_does_not_assemble(tiny: str, tmp_path: Path) -> None:
     assert run("build", tiny, "--isa", "sse41", "--emit-only", "--out", tmp_path).exit_code == 0
     assert (tmp_path / "tiny" / "sse41" / "trainer.asm").exists()
