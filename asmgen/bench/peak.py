@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from asmgen.plan.specs import KernelSpec
 _SETTLE_SECONDS = 0.004  # the clock that loads beside multiply-adds have lowered is up again: 1 to 2 ms, measured
 _PEAK_SECONDS = 0.002
 _SAMPLE_SECONDS = 0.005
+_SAMPLES = 9
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Peak:
         return Rate(symbol, kernel.median, flops / kernel.median / 1e9, share)
 
     def gflops(self) -> float:
-        """Of the loop, now."""
-        return self.flops / self._sample() / 1e9
+        """Of the loop, now: the median of several times, since a core that has just begun with it has another clock."""
+        return self.flops / median(self._sample() for _ in range(_SAMPLES)) / 1e9
 
     def _sample(self) -> float:
         """Seconds of a call of the loop, at the clock that the loop has by itself."""

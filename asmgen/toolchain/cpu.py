@@ -28,6 +28,11 @@ def cpu_model(cpuinfo: Path = _CPUINFO) -> str:
     return _cpuinfo_field("model name", cpuinfo) or "unknown CPU"
 
 
+def cpu_kind(cpuinfo: Path = _CPUINFO) -> str:
+    """Vendor, family and model number: what tells one microarchitecture from another."""
+    return " ".join(_cpuinfo_field(name, cpuinfo) or "?" for name in ("vendor_id", "cpu family", "model"))
+
+
 def cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
     """The feature flags by their /proc/cpuinfo names (`avx512f`, `fma`, ...); empty where the CPU is not x86."""
     return frozenset(_cpuinfo_field("flags", cpuinfo).split())
