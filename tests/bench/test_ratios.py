@@ -1,9 +1,9 @@
 """Keeps the kernels from rotting: their rates, as shares of the FMA loop's of the same moment, beside recorded shares.
 
 No clock is involved. A share is the best of several attempts, whatever else the machine does, and fails below LEAST of
-what was recorded on this kind of CPU, or LEAST_ELSEWHERE of what another kind has. Kernels that skip work are measured by the operations of the direct ones, so their shares may exceed
-1. Better kernels, another kind of CPU, or more kernels in shares.json (null: to be measured): run this file with
---update-shares on a quiet machine.
+what was recorded on this kind of CPU, or LEAST_ELSEWHERE of what another kind has. Kernels that skip work are measured
+by the operations of the direct ones, so their shares may exceed 1. Better kernels, another kind of CPU, or more kernels
+in shares.json (null: to be measured): run this file with --update-shares on a quiet machine.
 """
 
 from __future__ import annotations
