@@ -7,8 +7,8 @@ from dataclasses import dataclass
 ELEMENT_BYTES = {"float32": 4, "float64": 8}
 
 # MMX+ is where PeachPy files the prefetches.
-_SSE = frozenset({"MMX+", "SSE", "SSE2", "SSE3", "SSSE3", "SSE4.1"})
-_AVX2 = frozenset({"MMX+", "AVX", "AVX2", "FMA3", "BMI"})
+_SSE = frozenset({"CMOV", "MMX+", "SSE", "SSE2", "SSE3", "SSSE3", "SSE4.1"})
+_AVX2 = frozenset({"CMOV", "MMX+", "AVX", "AVX2", "FMA3", "BMI"})
 _AVX512 = frozenset({"AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL"})
 
 

@@ -300,6 +300,13 @@ class Vec:
     def _extract(self, dst: Any, src: Any, part: int) -> None:
         (x86.VEXTRACTF32X4 if self._isa.has_mask else x86.VEXTRACTF128)(dst, src, part)
 
+    def insert_part(self, dst: Any, mem: Any, part: int) -> None:
+        """Part `part` of dst = the 128 bits at mem; the parts behind it are undefined, those before it stay."""
+        if part == 0:
+            self.load(dst.as_xmm, mem)
+        else:
+            (x86.VINSERTF32X4 if self._isa.has_mask else x86.VINSERTF128)(dst, dst, mem, part)
+
     def store_piece(self, address: Any, src: Any, first: int, n_bytes: int) -> None:
         """The n_bytes (2, 4, 8) at address = those from byte `first`, a multiple of n_bytes, of src (an xmm view)."""
         if n_bytes == 8:

@@ -82,7 +82,7 @@ def step_macs(plan: Plan, *phases: str) -> int:
 def heaviest(plan: Plan) -> tuple[Entry, Work]:
     """The forward product with the most multiply-adds, and that work without what is fused with it."""
     entry = max(filter(is_product, plan.phase("forward")), key=lambda entry: entry.spec.flops())
-    if isinstance(entry.spec, specs.DenseForward):
+    if isinstance(entry.spec, specs.DenseForward | specs.DenseForwardByOutput):
         rows = entry.spec.x
         return entry, Work(rows.n, rows.features, 1, 1, entry.spec.weights.out, 1, 1, 1, 1, 1, 1, 0, 0)
     conv: specs.Conv = vars(entry.spec)["conv"]

@@ -14,7 +14,7 @@ from asmgen.model.network import Model
 from asmgen.model.optimizers import Adam
 from asmgen.model.params import Parameter
 from asmgen.model.shapes import classes_of, infer_shapes
-from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, DenseWeightsByOutput
 from asmgen.plan.plan import LayerParameters, Plan, Weights
 
 INIT_FOLDER = "init"
@@ -98,6 +98,8 @@ def _dims(layout: Weights) -> tuple[PackedDim, ...]:
             return _conv_dims(layout)
         case ConvWeightsByInput():
             return _conv_dims_by_input(layout)
+        case DenseWeightsByOutput():
+            return _dense_dims_by_output(layout)
     return _dense_dims(layout)
 
 
@@ -130,6 +132,20 @@ def _conv_dims(layout: ConvWeights) -> tuple[PackedDim, ...]:
         PackedDim(layout.c, 1, layout.channel_bytes // size, 0),
         PackedDim(layout.kh, 1, layout.kw * layout.block, 0),
         PackedDim(layout.kw, 1, layout.block, 0),
+    )
+
+
+def _dense_dims_by_output(layout: DenseWeightsByOutput) -> tuple[PackedDim, ...]:
+    size, apart = layout.element_bytes, layout.block  # elements from an input to the next
+    outputs = PackedDim(layout.out, layout.block, layout.vector_bytes // size, 1)
+    image = layout.inputs.source
+    if image is None:
+        return outputs, PackedDim(layout.inputs.features, 1, apart, 0)
+    return (
+        outputs,
+        PackedDim(image.c, image.block, image.plane_bytes // size * apart, apart),
+        PackedDim(image.h, 1, image.row_bytes // size * apart, 0),
+        PackedDim(image.w, 1, image.pixel_bytes // size * apart, 0),
     )
 
 

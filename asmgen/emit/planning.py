@@ -9,10 +9,11 @@ from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.model.network import Model
 from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Plan
-from asmgen.plan.policy import Policy, PoolGradients
-from asmgen.plan.specs import Conv, Pool
+from asmgen.plan.policy import DenseLanes, Policy, PoolGradients
+from asmgen.plan.specs import Conv, DenseForward, Pool
 from asmgen.plan.winograd import SIZES
 from asmgen.tile import behind_max_pool as cpu_gradients
+from asmgen.tile.dense_lanes import dense_lanes
 from asmgen.tile.pixel_strip import reads_pixels
 from asmgen.tile.sample_groups import sample_groups
 
@@ -43,5 +44,8 @@ def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -
     def groups(conv: Conv) -> int:
         return sample_groups(conv, target)
 
-    policy = Policy(algorithm, reads_pixels, behind_max_pool, has_codes, groups)
+    def lanes_of_dense(spec: DenseForward, has_dx: bool) -> DenseLanes:
+        return dense_lanes(spec, has_dx, target)
+
+    policy = Policy(algorithm, reads_pixels, behind_max_pool, has_codes, lanes_of_dense, groups)
     return build_plan(model, target.lanes(model.dtype), policy)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, Image, Rows
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, DenseWeightsByOutput, Image, Rows
 
 Array = np.ndarray[Any, Any]
-Weights = ConvWeights | ConvWeightsByInput | DenseWeights
+Weights = ConvWeights | ConvWeightsByInput | DenseWeights | DenseWeightsByOutput
 
 #: "integers": small integers, so that sums of products are exact in any order; "uniform": floats in [-1, 1).
 DATA = ("integers", "uniform")
@@ -117,8 +117,8 @@ def unwritten_weights(layout: Weights, *, bias: bool) -> Array:
     """A parameter block before the call; the bias part stays zero where the kernel has no bias."""
     flat = np.full(layout.size_bytes // layout.element_bytes, np.nan, layout.dtype)
     at = layout.bias_offset_bytes // layout.element_bytes
-    n_written = layout.n_rows if isinstance(layout, DenseWeights) else flat.size - at
-    flat[at + (n_written if bias else 0) :] = 0
+    if not bias:
+        flat[at:] = 0
     return flat
 
 

@@ -146,7 +146,7 @@ def act_backward(spec: specs.ActBackward, draw: Draw) -> Iterable[Case]:
     )
 
 
-def dense_forward(spec: specs.DenseForward, draw: Draw) -> Iterable[Case]:
+def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, draw: Draw) -> Iterable[Case]:
     """A sum of `features` products and the bias."""
     weights = spec.weights
     x, w = draw(*_shape(spec.x)), draw(weights.out, spec.x.features)
@@ -211,6 +211,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
     specs.DenseForward: dense_forward,
+    specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,
     specs.DenseUpdate: update_cases.dense_update,
     specs.WinogradWeights: winograd_cases.weights,

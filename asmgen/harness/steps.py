@@ -43,6 +43,7 @@ _DECIDING = (
     specs.Conv2dForwardWinograd,
     specs.PoolForward,
     specs.DenseForward,
+    specs.DenseForwardByOutput,
     specs.ActForward,
 )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from asmgen.harness.case import Array, Case, Draw, Expected, Operand, weights_padding_check
 from asmgen.plan import specs
-from asmgen.plan.layout import DenseWeights
+from asmgen.plan.layout import DenseWeights, DenseWeightsByOutput
 from asmgen.reference import ops
 
 _LR = 0.01
@@ -88,7 +88,7 @@ def _dense_update(spec: specs.DenseUpdate, draw: Draw, title: str, scale: float,
 class _Block:
     """The memory of a parameter block and the states behind it, as one operand."""
 
-    def __init__(self, layout: DenseWeights, distances: tuple[int, ...]) -> None:
+    def __init__(self, layout: DenseWeights | DenseWeightsByOutput, distances: tuple[int, ...]) -> None:
         self.layout = layout
         size = layout.size_bytes // layout.element_bytes
         self.spans = [slice(at, at + size) for at in (d // layout.element_bytes for d in (0, *distances))]

@@ -15,6 +15,7 @@ from typing import Any
 
 from asmgen.asm.assembler import Assembler
 from asmgen.kernels.conv2d_body import Accumulators
+from asmgen.kernels.fused_act import activated
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Activation, Pool
 
@@ -67,7 +68,7 @@ class Epilogue:
             self.asm.v.zero(code)
         if self.pool and self.pool.kind == "avg":
             return self._mean(window, code, spare, total)
-        return self._activate(self._maximum(iter(window), code), spare)
+        return activated(self.asm, self.act, self._maximum(iter(window), code), spare)
 
     def _maximum(self, window: Iterator[Any], code: Any) -> Any:
         """The maximum, in the window's last register; a tie keeps the first position."""
@@ -99,23 +100,10 @@ class Epilogue:
                 v.keep(spare, live, spare)
                 v.or_(code, code, spare)
                 v.mask_free(live)
-            activated = self._activate(value, spare)
+            y = activated(asm, self.act, value, spare)
             if position:
-                v.add(total, total, activated)
+                v.add(total, total, y)
             else:
-                v.mov(total, activated)
+                v.mov(total, y)
         v.mul(total, total, asm.vector_constant("share", 1 / (position + 1), f"1 / {position + 1}"))
         return total
-
-    def _activate(self, value: Any, spare: Any) -> Any:
-        """The register that holds f(value); a NaN stays one (max and min give their last operand then)."""
-        v = self.asm.v
-        if not self.act:
-            return value
-        if self.act.kind == "relu":
-            v.zero(spare)
-        else:
-            v.mul(spare, value, self.asm.vector_constant("alpha", self.act.alpha))
-        larger = self.act.kind == "relu" or self.act.alpha <= 1  # which of z and alpha z is f(z)
-        (v.max if larger else v.min)(spare, spare, value)
-        return spare

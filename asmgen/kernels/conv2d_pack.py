@@ -14,11 +14,10 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.transpose import ROW_BYTES, Squares
 from asmgen.kernels.window import add
 from asmgen.plan.layout import ConvWeights
 from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, dtype_tag
-
-_SQUARE_BYTES = 16  # one row of a square
 
 
 def emit_input_gradient(spec: Conv2dPackInputGradient, isa: Isa) -> Listing:
@@ -51,7 +50,7 @@ class _Kernel:
     def __init__(self, symbol: str, source: ConvWeights, isa: Isa, bias: tuple[int, int] | None) -> None:
         self.w_layout, self.dx_layout, self.bias = source, source.input_gradient(), bias
         self.asm = Assembler(isa, source.dtype, symbol)
-        self.side = _SQUARE_BYTES // source.element_bytes
+        self.side = ROW_BYTES // source.element_bytes
         self.n_full_blocks, self.c_tail = divmod(source.c, source.block)
 
     def emit(self, facts: Facts) -> Listing:
@@ -81,8 +80,7 @@ class _Kernel:
                 x86.SUB(left, 1)
             asm.place(whole)
             asm.gp.free(begin)
-            self.squares = [asm.vec.alloc(f"row {i}").as_xmm for i in range(self.side)]
-            self.spare = [asm.vec.alloc(f"spare {i}").as_xmm for i in range(self.side)]
+            self.square = Squares(asm)
             if self.n_full_blocks:
                 with asm.loop("c", "whole blocks in the slice", left):
                     self._block(self.w_layout.block)
@@ -119,13 +117,13 @@ class _Kernel:
             with asm.loop("oc_block", n_blocks):
                 with asm.loop("oc", per_block):
                     self._group(n_channels, self.side)
-                add(self.w, w.oc_block_bytes - per_block * _SQUARE_BYTES)
+                add(self.w, w.oc_block_bytes - per_block * ROW_BYTES)
         if groups_of_last:
             with asm.loop("oc", groups_of_last):
                 self._group(n_channels, self.side)
         if rest:
             self._group(n_channels, rest)
-        moved = n_blocks * w.oc_block_bytes + (groups_of_last + (rest > 0)) * _SQUARE_BYTES
+        moved = n_blocks * w.oc_block_bytes + (groups_of_last + (rest > 0)) * ROW_BYTES
         add(self.w, w.block * w.channel_bytes - moved)
 
     def _group(self, n_channels: int, n_outputs: int) -> None:
@@ -137,48 +135,28 @@ class _Kernel:
                 self._square(first, min(self.side, n_channels - first), n_outputs)
             x86.ADD(self.w, w.tap_bytes)
             x86.ADD(self.w_dx, dx.tap_bytes)
-        add(self.w, _SQUARE_BYTES - n_taps * w.tap_bytes)
+        add(self.w, ROW_BYTES - n_taps * w.tap_bytes)
         add(self.w_dx, n_outputs * dx.channel_bytes - n_taps * dx.tap_bytes)
 
     def _square(self, first: int, n_channels: int, n_outputs: int) -> None:
         """Input channels from `first` on x output channels, transposed: rows of w to rows of w_dx."""
         v, w, dx = self.asm.v, self.w_layout, self.dx_layout
-        for row, register in enumerate(self.squares):
+        for row, register in enumerate(self.square.rows):
             if row < n_channels:
                 v.load(register, [self.w + (first + row) * w.channel_bytes])
                 self.asm.note(f"c {first + row}: {self.side} output channels")
             else:
                 v.zero(register)
-        rows = self._transposed() if n_channels > 0 else self.squares
+        rows = self.square.transposed() if n_channels > 0 else self.square.rows
         for row in range(n_outputs):
             v.store([self.w_dx + row * dx.channel_bytes + first * w.element_bytes], rows[row])
-
-    def _transposed(self) -> list[Any]:
-        """The registers that hold the columns of the square."""
-        unpack, rows, spare = self.asm.v.unpack, self.squares, self.spare
-        if self.side == 2:
-            unpack(spare[0], rows[0], rows[1], "PD", high=False)
-            unpack(spare[1], rows[0], rows[1], "PD", high=True)
-            return spare
-        unpack(spare[0], rows[0], rows[1], "PS", high=False)
-        self.asm.note("00 10 01 11")
-        unpack(spare[1], rows[2], rows[3], "PS", high=False)
-        self.asm.note("20 30 21 31")
-        unpack(spare[2], rows[0], rows[1], "PS", high=True)
-        self.asm.note("02 12 03 13")
-        unpack(spare[3], rows[2], rows[3], "PS", high=True)
-        self.asm.note("22 32 23 33")
-        for i, (low, high) in enumerate(((spare[0], spare[1]), (spare[2], spare[3]))):
-            unpack(rows[2 * i], low, high, "PD", high=False)
-            unpack(rows[2 * i + 1], low, high, "PD", high=True)
-        return rows
 
 
 def _facts(title: str, formula: tuple[str, ...], lanes: tuple[str, str], source: ConvWeights) -> Facts:
     target = source.input_gradient()
     ctype = dtype_tag(source.dtype)
     before, after = (f"[{w.n_oc_blocks}][{w.c}][{w.kh}][{w.kw}][{w.block}]" for w in (source, target))
-    side = _SQUARE_BYTES // source.element_bytes
+    side = ROW_BYTES // source.element_bytes
     return Facts(
         title=title,
         source="asmgen/kernels/conv2d_pack.py",

@@ -16,6 +16,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.horizontal import sum_four
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.fused_act import activated
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseForward, dtype_tag
 from asmgen.tile.dense import ForwardTile, choose_forward_tile
@@ -95,48 +96,70 @@ class _Forward:
         """All blocks of inputs: one with bias and activation in its epilogue, or several that add to y."""
         asm, block = self.asm, self.tile.block_vectors
         if not self.is_split:
-            self._sample_tiles(self.n_vectors)
+            if self.tile.block_groups:
+                self._group_blocks()
+            else:
+                self._sample_tiles(self.n_vectors, self.n_groups)
             return
         self._store_bias()
         n_blocks, rest = divmod(self.n_vectors, block)
         with asm.loop("block", n_blocks):
-            self._sample_tiles(block)
+            self._sample_tiles(block, self.n_groups)
             if n_blocks > 1 or rest:
                 x86.ADD(self.x, block * asm.isa.vector_bytes)
                 x86.ADD(self.w, block * asm.isa.vector_bytes)
         if rest:
-            self._sample_tiles(rest)
+            self._sample_tiles(rest, self.n_groups)
         if self.spec.act:
             self._activate_all()
 
-    def _sample_tiles(self, vectors: int) -> None:
-        """All samples and groups over one block of inputs: a tile's samples stay in L1 while the weights pass."""
+    def _group_blocks(self) -> None:
+        """All groups, in blocks whose weights stay in L1 while the samples pass."""
+        asm, block = self.asm, self.tile.block_groups
+        blocks, count = asm.gp.alloc("blocks"), asm.gp.alloc("groups of the block")
+        x86.LEA(blocks, [self.n_groups + block - 1])
+        x86.SHR(blocks, block.bit_length() - 1)
+        asm.gp.free(blocks)
+        with asm.loop("o", f"groups in the slice / {block}, rounded up", blocks, on_stack=True):
+            x86.MOV(count, block)
+            x86.CMP(self.n_groups, count)
+            x86.CMOVB(count, self.n_groups)
+            self._sample_tiles(self.n_vectors, count)
+            x86.ADD(self.w, block * self.group_w_bytes)
+            x86.ADD(self.y, block * self.group_bytes)
+            if self.bias is not None:
+                x86.ADD(self.bias, block * self.group_bytes)
+            x86.SUB(self.n_groups, block)
+        asm.gp.free(count)
+
+    def _sample_tiles(self, vectors: int, n_groups: Any) -> None:
+        """All samples and some groups over one block of inputs: a tile's samples stay in L1 while the weights pass."""
         asm, spec = self.asm, self.spec
         n_tiles, tail = divmod(spec.x.n, self.tile.samples)
         x, y = asm.gp.alloc("x tile"), asm.gp.alloc("y tile")
         x86.MOV(x, self.x)
         x86.MOV(y, self.y)
-        with asm.loop("n", n_tiles):
-            self._groups(self.tile.samples, vectors, x, y)
+        with asm.loop("n", n_tiles, on_stack=self.tile.block_groups > 0):
+            self._groups(self.tile.samples, vectors, x, y, n_groups)
             x86.ADD(x, self.tile.samples * spec.x.sample_bytes)
             x86.ADD(y, self.tile.samples * spec.y.sample_bytes)
         if tail:
             asm.comment(f"the last {counted(tail, 'sample')}")
-            self._groups(tail, vectors, x, y)
+            self._groups(tail, vectors, x, y, n_groups)
         asm.gp.free(x, y)
 
-    def _groups(self, samples: int, vectors: int, x_tile: Any, y_tile: Any) -> None:
-        """One tile of samples against every group of 4 outputs of the slice."""
+    def _groups(self, samples: int, vectors: int, x_tile: Any, y_tile: Any, n_groups: Any) -> None:
+        """One tile of samples against n_groups (a register) groups of 4 outputs."""
         asm = self.asm
         adds_bias = self.bias is not None and not self.is_split
         group, x, w, y = (asm.gp.alloc(name) for name in ("groups left", "x", "w at", "y at"))
         bias = asm.gp.alloc("bias at") if adds_bias else None
-        x86.MOV(group, self.n_groups)
+        x86.MOV(group, n_groups)
         x86.MOV(w, self.w)
         x86.MOV(y, y_tile)
         if adds_bias:
             x86.MOV(bias, self.bias)
-        with asm.loop("g", "groups in the slice", group):
+        with asm.loop("g", "groups of the block" if self.tile.block_groups else "groups in the slice", group):
             x86.MOV(x, x_tile)
             self._tile(samples, vectors, x, w, y, bias)
             x86.ADD(w, self.group_w_bytes - vectors * asm.isa.vector_bytes)
@@ -215,22 +238,9 @@ class _Forward:
                 else:
                     if self.bias is not None:
                         self.v.add(part, part, [bias + i * self.part_bytes])
-                    part = self._activate(part, self._part(spare))
+                    part = activated(asm, self.spec.act, part, self._part(spare))
                 self.v.store(place, part)
         asm.vec.free(spare)
-
-    def _activate(self, part: Any, spare: Any) -> Any:
-        """The register that holds act(part); a NaN stays one (maxps gives its second operand then)."""
-        act = self.spec.act
-        if not act:
-            return part
-        if act.kind == "relu":
-            self.v.zero(spare)
-        else:
-            self.v.mul(spare, part, self.asm.vector_constant("alpha", act.alpha))
-        larger = act.kind == "relu" or act.alpha <= 1  # which of z and alpha z is the result
-        (self.v.max if larger else self.v.min)(spare, spare, part)
-        return spare
 
     def _y_pass(self, name: str, before: Callable[[Any], Any], body: Callable[[Any], None]) -> None:
         """Visit the 4 outputs of every group and sample of the slice: `before` once a group, `body` at [y]."""
@@ -280,7 +290,7 @@ class _Forward:
         def body(y: Any) -> None:
             for i in range(self.n_parts):
                 self.v.load(self._part(z), [y + i * self.part_bytes])
-                self.v.store([y + i * self.part_bytes], self._activate(self._part(z), self._part(spare)))
+                self.v.store([y + i * self.part_bytes], activated(asm, self.spec.act, self._part(z), self._part(spare)))
 
         self._y_pass("act", lambda bias: None, body)
         asm.vec.free(z, spare)

@@ -6,7 +6,7 @@ from asmgen.plan.backward_act import act_backward
 from asmgen.plan.backward_conv import conv_backward, sum_parts
 from asmgen.plan.draft import Draft
 from asmgen.plan.fuse import Group
-from asmgen.plan.layout import DenseWeights
+from asmgen.plan.layout import DenseWeights, DenseWeightsByOutput
 from asmgen.plan.update import dense_state_bytes, dense_states, optimizer_step
 
 
@@ -42,11 +42,12 @@ def _dense_backward(draft: Draft, number: int, group: Group, x: str, dx: str | N
     layer = group.placed.layer
     assert isinstance(layer, Dense)
     weights = draft.parameters_of(number).layout
-    assert isinstance(weights, DenseWeights)
+    assert isinstance(weights, DenseWeights | DenseWeightsByOutput)
     label = group.placed.label
     if group.act:
         act_backward(draft, number, group, dy)
     if dx is not None:
+        assert isinstance(weights, DenseWeights)
         draft.add(dx, draft.without_halo(x))
         spec = specs.DenseBackwardInput(draft.as_rows(dy), weights, draft.as_rows(dx))
         draft.entry("backward", spec, (dy, w, dx), (dx,), label, "dense_dx")

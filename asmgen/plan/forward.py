@@ -16,6 +16,7 @@ from asmgen.plan.layout import (
     NO_HALO,
     Activations,
     DenseWeights,
+    DenseWeightsByOutput,
     Halo,
     Image,
     round_up,
@@ -150,18 +151,24 @@ def _dense_forward(draft: Draft, number: int, group: Group, x: str, y: str) -> N
     layer = group.placed.layer
     assert isinstance(layer, Dense)
     source = draft.as_rows(x)
-    weights = DenseWeights(layer.units, source, draft.lanes, draft.dtype)
-    _parameters(draft, number, group, weights)
+    by_input = DenseWeights(layer.units, source, draft.lanes, draft.dtype)
     target = draft.rows(group.out_shape)
     draft.add(y, target)
-    spec = specs.DenseForward(source, weights, target, layer.bias, group.act)
+    plain = specs.DenseForward(source, by_input, target, layer.bias, group.act)
+    lanes = draft.policy.dense_lanes(plain, bool(draft.parameters))
+    _parameters(draft, number, group, by_input.by_output() if lanes == "outputs" else by_input)
+    weights = draft.parameters[-1].layout
+    assert isinstance(weights, DenseWeights | DenseWeightsByOutput)
+    spec: KernelSpec = plain
+    if lanes != "inputs":
+        spec = specs.DenseForwardByOutput(source, weights, target, layer.bias, group.act)
     text = group.text("dense" + ("+bias" if layer.bias else ""))
     draft.entry("forward", spec, (x, f"w{number}", y), (y,), group.placed.label, text)
 
 
 def _parameters(draft: Draft, number: int, group: Group, layout: Weights) -> None:
     weight, *bias = layer_parameters(group.placed)
-    stored = not isinstance(layout, DenseWeights)
+    stored = not isinstance(layout, DenseWeights | DenseWeightsByOutput)
     draft.parameters.append(LayerParameters(number, layout, weight, bias[0] if bias else None, stored))
     for name in (f"w{number}", f"dw{number}") if stored else (f"w{number}", *dense_states(draft, number)):
         draft.add(name, layout, owned=True)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.model.params import Parameter
-from asmgen.plan.layout import LINE_BYTES, Activations, ConvWeights, ConvWeightsByInput, DenseWeights
+from asmgen.plan.layout import (
+    LINE_BYTES,
+    Activations,
+    ConvWeights,
+    ConvWeightsByInput,
+    DenseWeights,
+    DenseWeightsByOutput,
+)
 from asmgen.plan.specs import DenseUpdate, KernelSpec, Update
 from asmgen.plan.winograd import TransformedWeights
 
-Weights = ConvWeights | ConvWeightsByInput | DenseWeights
+Weights = ConvWeights | ConvWeightsByInput | DenseWeights | DenseWeightsByOutput
 Layout = Activations | Weights | TransformedWeights
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asmgen.plan.live_list import MAX_MASKS
-from asmgen.plan.specs import Conv, Pool
+from asmgen.plan.specs import Conv, DenseForward, Pool
 
 #: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
 Algorithm = Callable[[Conv, bool], int | None]
@@ -49,6 +49,19 @@ def behind_large_windows(conv: Conv, pool: Pool) -> bool:
     return pool.n_positions > MAX_MASKS
 
 
+#: The lanes of a dense layer's weights are its "inputs" or its "outputs"; "turned": inputs, and forward turns blocks of
+#: them on its frame.
+DenseLanes = Literal["inputs", "outputs", "turned"]
+
+#: (dense layer by input, whether its input has a gradient) -> how its weights lie; "outputs" only where it has none.
+LanesOfDense = Callable[[DenseForward, bool], DenseLanes]
+
+
+def by_input(spec: DenseForward, has_dx: bool) -> DenseLanes:
+    """The LanesOfDense that never changes them."""
+    return "inputs"
+
+
 #: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/parts.py).
 Groups = Callable[[Conv], int]
 
@@ -61,12 +74,13 @@ def one_group(conv: Conv) -> int:
 @dataclass(frozen=True)
 class Policy:
     """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does.
-    behind_max_pool: how the gradients behind one are. has_codes: what their lists hold. groups: where weight gradients
-    of convolutions are summed in parts.
+    behind_max_pool: how the gradients behind one are. has_codes: what their lists hold. dense_lanes: how weights lie.
+    groups: where weight gradients of convolutions are summed in parts.
     """
 
     algorithm: Algorithm = direct
     reads_pixels: ReadsPixels = stored
     behind_max_pool: BehindMaxPool = sparse
     has_codes: HasCodes = behind_large_windows
+    dense_lanes: LanesOfDense = by_input
     groups: Groups = one_group

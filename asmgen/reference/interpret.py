@@ -114,7 +114,7 @@ class Interpreter:
                 return [self.images, values["indices"]]
             case specs.Conv2dForward() | specs.Conv2dForwardWinograd():
                 return [values[first], *values[second]]
-            case specs.DenseForward():
+            case specs.DenseForward() | specs.DenseForwardByOutput():
                 return [_rows(values[first]), *values[second]]
             case specs.DenseBackwardInput():
                 return [_rows(values[first]), values[second][0]]

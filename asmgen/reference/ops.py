@@ -223,7 +223,7 @@ def act_backward(spec: specs.ActBackward, dy: Array, y: Array) -> tuple[Array]:
     return (dy * slope(spec.act, y),)
 
 
-def dense_forward(spec: specs.DenseForward, x: Array, w: Array, b: Array) -> tuple[Array]:
+def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, x: Array, w: Array, b: Array) -> tuple[Array]:
     """x [n, in], w [out, in], b [out] -> y [n, out]."""
     z = x @ w.T
     return (activate(spec.act, z + b if spec.bias else z),)
@@ -304,6 +304,7 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
     specs.DenseForward: dense_forward,
+    specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,
     specs.DenseUpdate: dense_update,
     specs.WinogradWeights: winograd_weights,

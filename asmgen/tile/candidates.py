@@ -18,6 +18,7 @@ from asmgen.tile import (
     conv2d_dx_sparse,
     conv2d_fwd,
     dense,
+    dense_update,
     pool,
     winograd,
 )
@@ -36,8 +37,9 @@ _CANDIDATES: dict[type[KernelSpec], Callable[..., tuple[Candidate[Any], ...]]] =
     specs.PoolForward: pool.forward_candidates,
     specs.PoolBackward: pool.backward_candidates,
     specs.DenseForward: dense.forward_candidates,
+    specs.DenseForwardByOutput: dense.by_output_candidates,
     specs.DenseBackwardInput: dense.input_candidates,
-    specs.DenseUpdate: dense.update_candidates,
+    specs.DenseUpdate: dense_update.update_candidates,
 }
 _SPARSE = (specs.Conv2dBackwardWeightsSparse, specs.Conv2dBackwardInputSparse)  # ask for the live share, too
 

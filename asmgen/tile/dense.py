@@ -1,29 +1,26 @@
-"""Register tiles and cache blocks of the dense kernels: pure decisions, no emission."""
+"""Register tiles and cache blocks of dense forward and dx: pure decisions, no emission."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
-from asmgen.plan.specs import DenseBackwardInput, DenseForward, DenseUpdate
+from asmgen.plan.layout import DENSE_ROW_GROUP, Rows
+from asmgen.plan.specs import DenseBackwardInput, DenseForward, DenseForwardByOutput
 from asmgen.tile.cost import L2_BYTES, MACHINES, Candidate, ranked
 from asmgen.tile.split import parts
 from asmgen.tile.words import counted
 
 UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
 BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
-X_BLOCK_BYTES = 24 * 1024  # inputs of all samples that the weight gradient keeps in L1
-MAX_SAMPLES, MAX_VECTORS = 8, 8
-L1_SETS, L1_WAYS = 64, 8  # what any core has at least
-SPREAD_X_BLOCK_BYTES = 96 * 1024  # the same where spreading dy anew for every block costs more than reading x from L2
-LEAST_SPREAD_TILES = 3  # that share the spread dy of a group
-LEAST_PACKED_GROUPS = 8  # of outputs that share a packed block, where its rows collide in L1
-LEAST_STREAM_GROUPS = 32  # the same where all that it gains is one stream of loads
-MOST_PACKED_BYTES = 96 * 1024
+BLOCK_WEIGHT_BYTES = 24 * 1024  # of a block of outputs that stays in L1
+TURNED_BYTES = 16  # of weights a cycle
+MOST_TURNED_BYTES = 32 * 1024  # at a time: they stay in L1
+MAX_SAMPLES, MAX_VECTORS = 14, 8
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
-SUM_CYCLES = 10  # of the horizontal sums of a sample and four outputs
+LOAD_OVERHEAD = {"avx512": 0.05, "avx2": 0.0, "sse41": 0.0}  # cycles of a load beside multiply-adds
+DOT_OVERHEAD = {"avx512": 1.5, "avx2": 0.5, "sse41": 0.5}  # the same where rows of weights lie far apart
+SUM_CYCLES = {"avx512": 12, "avx2": 4, "sse41": 1}  # of lanes, for a sample and four outputs, beside multiply-adds
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,14 @@ class ForwardTile:
     n_w_registers: int
     holds_x: bool
     block_vectors: int
+    block_groups: int  # groups of outputs whose weights stay in L1 for all samples, a power of two; 0: all, from L2
     unroll: int
 
     def __str__(self) -> str:
         sums = f"{self.n_accumulators} accumulators of partial sums"
         text = f"{counted(self.samples, 'sample')} x {DENSE_ROW_GROUP} outputs = {sums}"
-        return f"{text}; {counted(self.unroll, 'vector')} of inputs an iteration, blocks of {self.block_vectors}"
+        text += f"; {counted(self.unroll, 'vector')} of inputs an iteration, blocks of {self.block_vectors}"
+        return text + (f" x {self.block_groups * DENSE_ROW_GROUP} outputs" if self.block_groups else "")
 
     def check(self, isa: Isa) -> None:
         """Raise ValueError when the registers do not suffice."""
@@ -61,38 +60,24 @@ class ForwardTile:
 
 
 @dataclass(frozen=True)
-class BackwardInputTile:
-    """`samples` x `vectors` of inputs, summed over the outputs; then single vectors where the slice leaves some."""
+class ProductTile:
+    """`samples` x `vectors` of lanes, summed over the terms; then `single_samples` x 1 where the slice leaves some."""
 
     samples: int
     vectors: int
-    holds_w: bool  # weight vectors in registers; else memory operands
+    single_samples: int
+    holds_b: bool  # weight vectors in registers; else memory operands
     unroll: int
     prefetches: bool  # the next tile's weights, where they come from beyond L2 (in steps that hardware does not guess)
 
     def __str__(self) -> str:
         samples, vectors = counted(self.samples, "sample"), counted(self.vectors, "vector")
         sums = counted(self.samples * self.vectors, "accumulator")
-        return f"{samples} x {vectors} = {sums}; {counted(self.unroll, 'output')} an iteration"
+        return f"{samples} x {vectors} = {sums}; {counted(self.unroll, 'term')} an iteration"
 
-
-@dataclass(frozen=True)
-class UpdateTile:
-    """4 outputs x `vectors` of inputs, summed over the samples; `block_tiles` tiles of x in L1 meet all outputs."""
-
-    vectors: int
-    holds_x: bool  # input vectors in registers; else memory operands
-    block_tiles: int
-    unroll: int
-    prefetches: bool  # the next outputs' parameters and states, where all of them together come from beyond L2
-    packs_x: bool  # blocks of x are copied to the frame, tile by tile: one stream, and no rows that collide in L1
-    spreads_dy: bool  # dy of a group is copied to the frame, each in every lane: a broadcast shuffles, a load does not
-
-    def __str__(self) -> str:
-        vectors, blocks = counted(self.vectors, "vector"), f"blocks of {counted(self.block_tiles, 'tile')}"
-        text = f"{DENSE_ROW_GROUP} outputs x {vectors} = {DENSE_ROW_GROUP * self.vectors} accumulators"
-        text += f"; {counted(self.unroll, 'sample')} an iteration, {blocks}"
-        return text + ", x packed" * self.packs_x + ", dy spread" * self.spreads_dy
+    def height(self, vectors: int) -> int:
+        """Samples of a tile of so many vectors: a whole one, or a single."""
+        return self.samples if vectors == self.vectors else self.single_samples
 
 
 def choose_forward_tile(spec: DenseForward, isa: Isa) -> ForwardTile:
@@ -113,10 +98,23 @@ def forward_candidates(spec: DenseForward, isa: Isa) -> tuple[Candidate[ForwardT
     for samples in range(min(most, spec.x.n), 0, -1):
         accumulators = samples * DENSE_ROW_GROUP * ForwardTile.phases(samples)
         free = isa.n_vregs - scratch - accumulators - (samples if holds_x else 0)
-        tile = ForwardTile(samples, min(free, DENSE_ROW_GROUP), holds_x, block_vectors, unroll)
+        groups = _block_groups(spec, samples) if block_vectors == spec.x.n_vectors else 0
+        tile = ForwardTile(samples, min(free, DENSE_ROW_GROUP), holds_x, block_vectors, groups, unroll)
         tile.check(isa)
         found.append(Candidate(tile, _forward_cycles(spec, isa, tile)))
     return ranked(found)
+
+
+def _block_groups(spec: DenseForward, samples: int) -> int:
+    """As many as L1 takes beside x, where reading x again for each block is less than all weights for each tile."""
+    group_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
+    groups = BLOCK_WEIGHT_BYTES // group_bytes
+    if not groups:
+        return 0
+    groups = 1 << (groups.bit_length() - 1)
+    n_blocks, n_tiles = -(-spec.slice_units() // groups), -(-spec.x.n // samples)
+    blocked_bytes = n_blocks * spec.x.size_bytes + spec.weights.bias_offset_bytes
+    return groups if blocked_bytes < n_tiles * spec.weights.bias_offset_bytes + spec.x.size_bytes else 0
 
 
 def _forward_cycles(spec: DenseForward, isa: Isa, tile: ForwardTile) -> float:
@@ -126,86 +124,90 @@ def _forward_cycles(spec: DenseForward, isa: Isa, tile: ForwardTile) -> float:
         macs = samples * DENSE_ROW_GROUP
         loads = DENSE_ROW_GROUP + (samples if tile.holds_x else macs)
         latency = machine.latency / ForwardTile.phases(samples)
-        step = max(macs / machine.multiply_adds, loads / machine.loads, latency) + STEP_OVERHEAD
-        total += count * (spec.x.n_vectors * step + n_blocks * samples * SUM_CYCLES)
+        step = max(macs / machine.multiply_adds, loads / machine.loads, latency) + DOT_OVERHEAD[isa.name]
+        total += count * (spec.x.n_vectors * step + n_blocks * samples * SUM_CYCLES[isa.name])
     return spec.slice_units() * total
 
 
-def choose_input_tile(spec: DenseBackwardInput, isa: Isa) -> BackwardInputTile:
+def choose_input_tile(spec: DenseBackwardInput, isa: Isa) -> ProductTile:
     """The samples x vectors with the fewest predicted cycles over the whole batch and row."""
     return input_candidates(spec, isa)[0].tile
 
 
-def input_candidates(spec: DenseBackwardInput, isa: Isa) -> tuple[Candidate[BackwardInputTile], ...]:
+def input_candidates(spec: DenseBackwardInput, isa: Isa) -> tuple[Candidate[ProductTile], ...]:
     """Every samples x vectors that the registers hold, ranked."""
-
-    def cycles(samples: int, vectors: int) -> float:
-        n_tiles, n_singles = divmod(spec.dx.n_vectors, vectors)
-        return spec.weights.out * sum(
-            count * (n_tiles * _step_cycles(isa, extent, vectors) + n_singles * _step_cycles(isa, extent, 1))
-            for count, extent in parts(spec.dx.n, samples)
-        )
-
     prefetches = spec.weights.bias_offset_bytes > L2_BYTES
-    return ranked(
-        Candidate(BackwardInputTile(samples, vectors, isa.has_fma, 2, prefetches), cycles(samples, vectors))
-        for vectors in range(1, min(MAX_VECTORS, spec.dx.n_vectors) + 1)
-        for samples in range(1, min(MAX_SAMPLES, spec.dx.n) + 1)
-        if _n_registers(samples, vectors, isa) <= isa.n_vregs
+    return _product_candidates(spec.dx.n, spec.weights.out, spec.dx.n_vectors, isa, prefetches=prefetches)
+
+
+def choose_by_output_tile(spec: DenseForwardByOutput, isa: Isa) -> ProductTile:
+    """The samples x vectors with the fewest predicted cycles over the whole batch and row."""
+    return by_output_candidates(spec, isa)[0].tile
+
+
+def by_output_candidates(spec: DenseForwardByOutput, isa: Isa) -> tuple[Candidate[ProductTile], ...]:
+    """Every samples x vectors that the registers hold, and the frame where the weights are turned on it, ranked."""
+    found = _product_candidates(spec.y.n, n_terms(spec.x), spec.y.n_vectors, isa, prefetches=False)
+    if not spec.turns:
+        return found
+    turned_bytes = n_terms(spec.x) * isa.vector_bytes  # of a vector of outputs
+    cycles = spec.y.n_vectors * turned_bytes / TURNED_BYTES
+    return tuple(
+        Candidate(each.tile, each.cycles + cycles)
+        for each in found
+        if each.tile.vectors * turned_bytes <= MOST_TURNED_BYTES or each.tile.vectors == 1
     )
 
 
-def choose_update_tile(spec: DenseUpdate, isa: Isa) -> UpdateTile:
-    """The vectors with the fewest predicted cycles over a row, and as many such tiles as keep x in L1."""
-    return update_candidates(spec, isa)[0].tile
+def n_terms(x: Rows) -> int:
+    """Of a sum over the inputs: their number, with the pad lanes (zeros) where they are an image's."""
+    return x.features if x.source is None else x.stride
 
 
-def update_candidates(spec: DenseUpdate, isa: Isa) -> tuple[Candidate[UpdateTile], ...]:
-    """Every number of vectors that the registers hold, ranked."""
-    n_vectors = spec.x.n_vectors
-    prefetches = (1 + spec.update.n_states) * spec.weights.size_bytes > L2_BYTES
+def _product_candidates(
+    n: int, terms: int, n_vectors: int, isa: Isa, *, prefetches: bool
+) -> tuple[Candidate[ProductTile], ...]:
+    """Of n x n_vectors sums."""
 
-    def cycles(vectors: int) -> float:
-        steps = sum(count * _step_cycles(isa, DENSE_ROW_GROUP, extent) for count, extent in parts(n_vectors, vectors))
-        return spec.slice_units() * spec.x.n * steps
+    def columns(samples: int, vectors: int) -> float:
+        return sum(count * step_cycles(isa, extent, vectors) for count, extent in parts(n, samples))
 
-    def tile(vectors: int) -> UpdateTile:
-        spreads = isa.shuffles_broadcasts(spec.x.dtype) and n_vectors // vectors >= LEAST_SPREAD_TILES
-        block_bytes = SPREAD_X_BLOCK_BYTES if spreads else X_BLOCK_BYTES
-        block_tiles = max(1, block_bytes // (spec.x.n * vectors * isa.vector_bytes))
-        block_tiles = min(block_tiles, n_vectors // vectors)
-        width_bytes = block_tiles * vectors * isa.vector_bytes
-        collides = _collide(spec.x.n, spec.x.sample_bytes, width_bytes)
-        is_reused = spec.slice_units() >= (LEAST_PACKED_GROUPS if collides else LEAST_STREAM_GROUPS)
-        packs = is_reused and vectors < n_vectors and spec.x.n * width_bytes <= MOST_PACKED_BYTES
-        return UpdateTile(vectors, isa.has_fma, block_tiles, 2, prefetches, packs, spreads)
+    tallest = min(n, _most_samples(isa, 1))
+    single = min(range(tallest, 0, -1), key=lambda samples: columns(samples, 1))
 
-    return ranked(
-        Candidate(tile(vectors), cycles(vectors))
-        for vectors in range(1, min(MAX_VECTORS, n_vectors) + 1)
-        if _n_registers(DENSE_ROW_GROUP, vectors, isa) <= isa.n_vregs
-    )
+    def candidate(samples: int, vectors: int) -> Candidate[ProductTile]:
+        tile = ProductTile(samples, vectors, single, isa.has_fma, 2, prefetches)
+        n_tiles, n_singles = divmod(n_vectors, vectors)
+        cycles = n_tiles * columns(tile.height(vectors), vectors) + n_singles * columns(single, 1)
+        return Candidate(tile, terms * cycles)
+
+    several = [
+        candidate(samples, vectors)
+        for vectors in range(2, min(MAX_VECTORS, n_vectors) + 1)
+        for samples in range(1, min(MAX_SAMPLES, n, _most_samples(isa, vectors)) + 1)
+    ]
+    return ranked([candidate(single, 1), *several])
 
 
-def _collide(rows: int, pitch_bytes: int, width_bytes: int) -> bool:
-    """Whether more lines of a block fall on one set of L1 than it has ways."""
-    step = gcd(pitch_bytes, L1_SETS * LINE_BYTES) // LINE_BYTES  # rows begin at sets that are multiples of it
-    return width_bytes < step * LINE_BYTES and rows * step > L1_WAYS * L1_SETS
-
-
-def _n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:
+def n_registers(broadcasts: int, vectors: int, isa: Isa) -> int:
     """Of a broadcasts x vectors tile: accumulators, one broadcast, and with FMA the vectors (without it a scratch)."""
     return broadcasts * vectors + 1 + (vectors if isa.has_fma else 1)
 
 
-def _step_cycles(isa: Isa, broadcasts: int, vectors: int) -> float:
+def _most_samples(isa: Isa, vectors: int) -> int:
+    """That the registers hold beside a broadcast and as many vectors."""
+    return (isa.n_vregs - n_registers(0, vectors, isa)) // vectors
+
+
+def step_cycles(isa: Isa, broadcasts: int, vectors: int) -> float:
     """Of one step of a broadcasts x vectors tile: multiply-adds, loads, each chain at its latency."""
     machine = MACHINES[isa.name]
     macs, loads = broadcasts * vectors, broadcasts + vectors
     multiply_adds = macs / machine.multiply_adds
     if not isa.has_fma:
         multiply_adds = max(multiply_adds, (2 * macs + broadcasts) / machine.vector_ports)
-    return max(multiply_adds, loads / machine.loads, machine.latency) + STEP_OVERHEAD
+    bound = max(multiply_adds, loads / machine.loads, machine.latency)
+    return bound + STEP_OVERHEAD + loads * LOAD_OVERHEAD[isa.name]
 
 
 def _require_registers(n: int, isa: Isa, tile: object) -> None:

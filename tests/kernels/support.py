@@ -30,7 +30,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.kernels import registry
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
-from asmgen.plan.layout import NO_HALO
+from asmgen.plan.layout import LINE_BYTES, NO_HALO, DenseWeights, DenseWeightsByOutput, round_up
 from asmgen.plan.specs import KernelSpec
 from asmgen.plan.winograd import SIZES
 
@@ -127,10 +127,23 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
             found.append(specs.WinogradWeights(conv.weights.by_input(), m, mirrored=True))
     elif isinstance(spec, specs.Conv2dBackwardInput):
         found = [specs.Conv2dBackwardInputWinograd(spec.conv, spec.dz, spec.dx, m) for m in SIZES]
+    elif isinstance(spec, specs.DenseForward):
+        what = spec.y, spec.bias, spec.act
+        found = [specs.DenseForwardByOutput(spec.x, w, *what) for w in (spec.weights, spec.weights.by_output())]
+    elif isinstance(spec, specs.DenseUpdate) and isinstance(spec.weights, DenseWeights):
+        found = [_update_by_output(spec, spec.weights.by_output())]
     elif isinstance(spec, specs.Conv2dBackwardWeights):
         n = spec.conv.x.n
         found = [replace(spec, groups=n), specs.SumParts.of(spec.dw, n, bias=spec.conv.bias)]
     return [beside for beside in found if type(beside) in registry._EMITTERS and _fits(beside)]
+
+
+def _update_by_output(spec: specs.DenseUpdate, weights: DenseWeightsByOutput) -> specs.DenseUpdate:
+    """The same step over weights that lie by output, with states where that leaves room for them."""
+    step = replace(spec.update, n_vectors=weights.size_bytes // (weights.block * weights.element_bytes))
+    apart = round_up(max(weights.size_bytes, *spec.state_bytes[:1], 0), LINE_BYTES)
+    states = tuple(apart * (1 + at) for at in range(step.n_states))
+    return replace(spec, weights=weights, update=step, state_bytes=states)
 
 
 def _fits(spec: KernelSpec) -> bool:

@@ -11,7 +11,7 @@ from asmgen.harness.check import check_kernel
 from asmgen.kernels import dense_update
 from asmgen.plan.layout import round_up
 from asmgen.plan.specs import DenseUpdate, Update
-from asmgen.tile.dense import choose_update_tile
+from asmgen.tile.dense_update import UpdateTile, choose_update_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
 KINDS = ["sgd", "momentum", "nesterov", "adam", "adamw"]
@@ -25,6 +25,12 @@ def make_spec(
     step = Update(kind, dtype, lanes, w.size_bytes // ISAS[isa].vector_bytes, 0.9, 0.9, 0.999, 1e-8, weight_decay)
     distance = round_up(w.size_bytes, 64) + 192
     return DenseUpdate(x, y, w, bias, step, tuple(distance * (1 + at) for at in range(step.n_states)))
+
+
+def choose(spec: DenseUpdate, isa: str) -> UpdateTile:
+    tile = choose_update_tile(spec, ISAS[isa])
+    assert isinstance(tile, UpdateTile)
+    return tile
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -47,7 +53,7 @@ def test_blocks_of_inputs(isa: str, dtype: str) -> None:
     """Full blocks, then tiles that do not fill one, then a narrower tile."""
     shape = Shape(40, 2500 // ISAS[isa].vector_bytes, 1, 9)
     spec = make_spec(shape, isa, dtype, "momentum")
-    tile = choose_update_tile(spec, ISAS[isa])
+    tile = choose(spec, isa)
     assert spec.x.n_vectors > tile.block_tiles * tile.vectors
     assert spec.x.n_vectors % tile.vectors
     check_kernel(spec, isa)
@@ -59,7 +65,7 @@ def test_prefetching_and_copies(n: int, isa: str, dtype: str) -> None:
     """What large layers get, whatever their rows: the sum in pieces with a remainder, narrow tiles at the end."""
     for vectors, spreads in ((1, True), (3, False), (50, True)):
         spec = make_spec(Shape(n, vectors, 0, 9), isa, dtype, "adam")
-        tile = replace(choose_update_tile(spec, ISAS[isa]), prefetches=True, packs_x=True, spreads_dy=spreads)
+        tile = replace(choose(spec, isa), prefetches=True, packs_lanes=True, spreads_factors=spreads)
         check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_update.emit(spec, isa, tile))
 
 
@@ -68,7 +74,7 @@ def test_inputs_that_many_outputs_share_are_packed(isa: str) -> None:
     lanes = ISAS[isa].lanes("float32")
 
     def packs(n: int, inputs: int, out: int) -> bool:
-        return choose_update_tile(make_spec(Shape(n, inputs // lanes, 0, out), isa, "float32"), ISAS[isa]).packs_x
+        return choose(make_spec(Shape(n, inputs // lanes, 0, out), isa, "float32"), isa).packs_lanes
 
     assert packs(16, 1024, 128)
     assert packs(16, 32768, 128)

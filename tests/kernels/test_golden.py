@@ -55,6 +55,8 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
     dense = DenseWeights(1, inputs, lanes, F32)
     step = specs.Update("sgd", F32, lanes, dense.size_bytes // (4 * lanes))
+    by_output, whole = dense.by_output(), Rows(1, lanes, lanes, F32)
+    step_by_output = specs.Update("sgd", F32, lanes, by_output.size_bytes // (4 * lanes))
     return {
         "sum_parts": specs.SumParts.of(weights, 3, bias=False),
         "load_input": specs.LoadInput(1, 1, 3, Rows(2, 3, lanes, F32), (1 / 255,), (0.0,)),
@@ -77,7 +79,12 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "act_bwd": specs.ActBackward(inputs, inputs, inputs, RELU),
         "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
         "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
+        "dense_fwd_by_output": specs.DenseForwardByOutput(inputs, by_output, outputs, True, RELU),
+        "dense_fwd_turned": specs.DenseForwardByOutput(
+            inputs, DenseWeights(lanes, inputs, lanes, F32), whole, True, RELU
+        ),
         "dense_update": specs.DenseUpdate(inputs, outputs, dense, False, step, ()),
+        "dense_update_by_output": specs.DenseUpdate(inputs, outputs, by_output, False, step_by_output, ()),
         "mse": specs.Loss("mse", outputs),
         "update_sgd": specs.Update("sgd", F32, lanes, 2),
     }

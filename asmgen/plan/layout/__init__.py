@@ -5,7 +5,7 @@ their flat form and back, which is how the reference and the tests look at a ker
 """
 
 from asmgen.plan.layout.conv_weights import ConvWeights, ConvWeightsByInput
-from asmgen.plan.layout.dense_weights import DenseWeights
+from asmgen.plan.layout.dense_weights import DenseWeights, DenseWeightsByOutput
 from asmgen.plan.layout.image import NO_HALO, Halo, Image
 from asmgen.plan.layout.rows import Activations, Rows
 from asmgen.plan.layout.units import DENSE_ROW_GROUP, ELEMENT_BYTES, LINE_BYTES, round_up
@@ -19,6 +19,7 @@ __all__ = [
     "ConvWeights",
     "ConvWeightsByInput",
     "DenseWeights",
+    "DenseWeightsByOutput",
     "Halo",
     "Image",
     "Rows",

@@ -24,7 +24,12 @@ from asmgen.plan.specs.conv import (
     Conv2dUnpool,
     Pixels,
 )
-from asmgen.plan.specs.dense import DenseBackwardInput, DenseForward, DenseUpdate
+from asmgen.plan.specs.dense import (
+    DenseBackwardInput,
+    DenseForward,
+    DenseForwardByOutput,
+    DenseUpdate,
+)
 from asmgen.plan.specs.ends import LoadInput, Loss, Update
 from asmgen.plan.specs.parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
@@ -60,6 +65,7 @@ __all__ = [
     "ConvWeightGradient",
     "DenseBackwardInput",
     "DenseForward",
+    "DenseForwardByOutput",
     "DenseUpdate",
     "KernelSpec",
     "LiveEntries",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, Rows
+from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput, Rows
 from asmgen.plan.specs.base import Activation, KernelSpec, activation_tag, activations_tag, dtype_tag, require
 from asmgen.plan.specs.ends import Update
 
@@ -21,7 +21,7 @@ class DenseForward(KernelSpec):
     act: Activation
 
     def slice_units(self) -> int:
-        return self.weights.n_rows // 4
+        return self.weights.n_groups
 
     def stem(self) -> str:
         bias = "_bias" if self.bias else ""
@@ -33,6 +33,44 @@ class DenseForward(KernelSpec):
 
     def check(self) -> None:
         require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+
+
+@dataclass(frozen=True)
+class DenseForwardByOutput(KernelSpec):
+    """DenseForward with lanes = outputs: of the weights, or of blocks of them that the kernel turns on its frame.
+
+    Slice: vectors of outputs.
+    """
+
+    x: Rows
+    weights: DenseWeights | DenseWeightsByOutput
+    y: Rows
+    bias: bool
+    act: Activation
+
+    @property
+    def turns(self) -> bool:
+        """Whether the weights lie by input."""
+        return isinstance(self.weights, DenseWeights)
+
+    def slice_units(self) -> int:
+        return self.y.n_vectors
+
+    def stem(self) -> str:
+        bias = "_bias" if self.bias else ""
+        fused = f"{bias}{activation_tag(self.act)}"
+        form = "turned" if self.turns else "by_output"
+        return f"dense_fwd_{form}_{activations_tag(self.x)}_k{self.weights.out}{fused}_{dtype_tag(self.x.dtype)}"
+
+    def flops(self) -> int:
+        return 2 * self.x.n * self.x.features * self.weights.out
+
+    def check(self) -> None:
+        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        if isinstance(self.weights, DenseWeights):
+            require(self.weights.n_rows % self.y.block == 0, self, "a vector of outputs has rows for some only")
+        else:
+            require(self.y.n_vectors == self.weights.n_blocks, self, "rows of y do not hold the outputs")
 
 
 @dataclass(frozen=True)
@@ -59,22 +97,27 @@ class DenseUpdate(KernelSpec):
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
     states has the block's layout and lies `state_bytes` behind w. Without bias, that part is neither read nor written.
+    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are. A thread updates what it reads in the
+    next forward pass.
     """
 
     x: Rows
     dy: Rows
-    weights: DenseWeights
+    weights: DenseWeights | DenseWeightsByOutput
     bias: bool
     update: Update
     state_bytes: tuple[int, ...]
 
     def slice_units(self) -> int:
-        return self.weights.n_rows // DENSE_ROW_GROUP
+        if isinstance(self.weights, DenseWeightsByOutput):
+            return self.weights.n_blocks
+        return self.weights.n_groups
 
     def stem(self) -> str:
         bias = "_bias" if self.bias else ""
         shape = f"{activations_tag(self.x)}_k{self.weights.out}"
-        return f"dense_dw_{self.update.kind}_{shape}{bias}_{dtype_tag(self.x.dtype)}"
+        lanes = "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
+        return f"dense_dw_{self.update.kind}{lanes}_{shape}{bias}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         """Of the product, as all products count; the step adds a few for each weight."""
@@ -82,6 +125,7 @@ class DenseUpdate(KernelSpec):
 
     def check(self) -> None:
         require(len(self.state_bytes) == self.update.n_states, self, "one distance for each state")
+        require(self.weights.n_rows % DENSE_ROW_GROUP == 0, self, "rows of weights are not groups of 4")
         block_bytes = self.update.n_vectors * self.update.block * self.weights.element_bytes
         require(block_bytes == self.weights.size_bytes, self, "the step is not over the parameter block")
         distances = (0, *self.state_bytes)

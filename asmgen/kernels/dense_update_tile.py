@@ -1,0 +1,233 @@
+"""What the kernels of the dense weight gradient share: a tile's sums, the optimizer's step with them, the bias.
+
+A tile of g[4 factors][vectors of lanes] stays in registers while the sum runs over the samples in order; the step
+consumes it there, so the gradient is never stored. Lanes are inputs or outputs, as in the weights (dense_roles.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import peachpy.x86_64 as x86
+from peachpy.x86_64.operand import MemoryOperand
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Argument, Facts
+from asmgen.kernels.dense_roles import roles
+from asmgen.kernels.optimizer_step import HYPER, OptimizerStep, formula, load_scalar, scalar_names
+from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
+from asmgen.plan.specs import DenseUpdate, dtype_tag
+from asmgen.tile.dense_update import UpdateByOutputTile, UpdateTile
+from asmgen.tile.split import parts
+from asmgen.tile.words import counted
+
+_BIAS_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
+_STEPS_AT_ONCE = 4  # gradients whose steps are interleaved, to overlap their latencies
+
+
+class UpdateKernel:
+    """One emission: the assembler, the tile and the registers that live throughout."""
+
+    def __init__(self, spec: DenseUpdate, isa: Isa, tile: UpdateTile | UpdateByOutputTile) -> None:
+        self.spec = spec
+        self.tile = tile
+        self.asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
+        self.v = self.asm.v
+        self.roles = roles(spec)
+        self.factors, self.lanes = self.roles.factors, self.roles.lanes
+        self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of the factors
+        self.group_w_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
+        self.factor_bytes = self.factors.rows.sample_bytes  # from a sample's factors to the next's
+        self.packed: Any = None  # the copy of a block of lanes, and of a group's factors, on the frame
+        self.spread: Any = None
+        self.explained = False  # the step's comments stand where it occurs first
+
+    def set_up(self, hyper: Any) -> None:
+        """The optimizer's step; frees the register with the hyper block."""
+        self.step = OptimizerStep(self.asm, self.spec.update, self._scalars(hyper))
+        self.asm.gp.free(hyper)
+
+    def _scalars(self, hyper: Any) -> dict[str, Any]:
+        """The step's scalars on the frame: the tile leaves no registers for them."""
+        asm, update = self.asm, self.spec.update
+        asm.comment("the step's scalars, in every lane, on the frame")
+        names = scalar_names(update)
+        frame = asm.scratch(len(names) * asm.isa.vector_bytes)
+        found = {name: MemoryOperand(frame + at * asm.isa.vector_bytes) for at, name in enumerate(names)}
+        register = asm.vec.alloc("scalar")
+        for name, place in found.items():
+            load_scalar(asm, update, name, register, hyper)
+            asm.v.store(place, register)
+        asm.vec.free(register)
+        return found
+
+    def bias(self, dy: Any, bias: Any, count: Any, trips: str, unit_bytes: int) -> None:
+        """The step of biases, `count` (a register, kept) times unit_bytes; the register `bias` moves on."""
+        asm, spec, v = self.asm, self.spec, self.asm.v
+        asm.comment(f"g[o..] = sum_n dy[n][o..], in {_BIAS_CHAINS} chains of samples")
+        width = min(unit_bytes, asm.isa.vector_bytes)
+        chains = [asm.vec.alloc(f"g chain {c}") for c in range(min(_BIAS_CHAINS, spec.x.n))]
+        views = [{16: register.as_xmm, 32: register.as_ymm}.get(width, register) for register in chains]
+        left, dy_unit, dy_at = (asm.gp.alloc(name) for name in ("units left", "dy unit", "dy at n"))
+        x86.MOV(left, count)
+        x86.MOV(dy_unit, dy)
+        with asm.loop("bias", trips, left):
+            for part in range(0, unit_bytes, width):
+                x86.MOV(dy_at, dy_unit)
+                for c, view in enumerate(views):
+                    v.load(view, [dy_at + c * spec.dy.sample_bytes + part])
+                x86.ADD(dy_at, len(views) * spec.dy.sample_bytes)
+                for repeats, extent in parts(spec.x.n - len(views), len(views)):
+                    with asm.loop("n", repeats):
+                        for c in range(extent):
+                            v.add(views[c], views[c], [dy_at + c * spec.dy.sample_bytes + part])
+                        x86.ADD(dy_at, extent * spec.dy.sample_bytes)
+                for view in views[1:]:
+                    v.add(views[0], views[0], view)
+                self._take_step([views[0]], [bias + part])
+            x86.ADD(dy_unit, unit_bytes)
+            x86.ADD(bias, unit_bytes)
+        asm.vec.free(*chains)
+        asm.gp.free(left, dy_unit, dy_at)
+
+    def _take_step(self, g: list[Any], w_at: list[Any]) -> None:
+        """The step for gradients whose parameters lie at these addresses, and the states behind them."""
+        states_at = [[address + distance for address in w_at] for distance in self.spec.state_bytes]
+        self.step.emit(g, w_at, states_at, explain=not self.explained)
+        self.explained = True
+
+    def _lanes_bytes(self, vectors: int) -> int:
+        """From a sample's lanes of a tile to the next sample's."""
+        packed_bytes = vectors * self.asm.isa.vector_bytes
+        return packed_bytes if self.tile.packs_lanes else self.lanes.rows.sample_bytes
+
+    def emit_tile(
+        self, groups: int, vectors: int, lanes_tile: Any, factors_group: Any, w_tile: Any, *, prefetches: bool = False
+    ) -> None:
+        """The whole sum over the samples for [groups * 4 factors][vectors], and the step.
+
+        prefetches: the parameters of the next 4 factors.
+        """
+        asm, spec, v = self.asm, self.spec, self.asm.v
+        a, b = self.factors, self.lanes
+        n_factors = groups * DENSE_ROW_GROUP
+        acc = [[asm.vec.alloc(f"g[{i}][{j}]") for j in range(vectors)] for i in range(n_factors)]
+        lanes_vec = [asm.vec.alloc(f"{b.name}[{j}]") for j in range(vectors)] if self.tile.holds_lanes else []
+        broadcast = asm.vec.alloc(f"{a.name}[n][{a.index}]")
+        tile = f"{n_factors} {a.plural} x {counted(vectors, 'vector')} of {b.plural}"
+        asm.comment(f"{self.roles.gradient} = 0 for {tile}")
+        for register in (register for row in acc for register in row):
+            v.zero(register)
+        lanes_at, factors_at = asm.gp.alloc(f"{b.name} at n"), asm.gp.alloc(f"{a.name} at n")
+        x86.MOV(lanes_at, lanes_tile)
+        if self.spread is None:
+            x86.MOV(factors_at, factors_group)
+        else:
+            x86.LEA(factors_at, [self.spread])
+
+        def add_samples(count: int) -> None:
+            for trips, unroll in parts(count, min(self.tile.unroll, max(count, 1))):
+                with asm.loop("n", trips):
+                    for u in range(unroll):
+                        self._multiply(acc, lanes_vec, broadcast, lanes_at, factors_at, u)
+                    x86.ADD(lanes_at, unroll * self._lanes_bytes(vectors))
+                    x86.ADD(factors_at, unroll * self.factor_bytes)
+
+        ahead = f", while the parameters of the next {a.plural} arrive" if prefetches else ""
+        asm.comment(f"{self.roles.gradient} += {a.name}[n][{a.index}] * {b.name}[n][{b.index}..]{ahead}")
+        if prefetches:
+            self._prefetching(vectors, w_tile, add_samples)
+        add_samples(spec.x.n % DENSE_ROW_GROUP if prefetches else spec.x.n)
+        asm.vec.free(broadcast, *lanes_vec)
+        asm.gp.free(lanes_at, factors_at)
+        asm.comment("the step, in place")
+        places = [
+            (register, w_tile + i * spec.weights.row_bytes + j * spec.weights.vector_bytes)
+            for i, row in enumerate(acc)
+            for j, register in enumerate(row)
+        ]
+        while places:
+            at_once = min(_STEPS_AT_ONCE, asm.vec.n_free() // self.step.n_registers)
+            now, places = places[:at_once], places[at_once:]
+            self._take_step([register for register, _ in now], [address for _, address in now])
+            asm.vec.free(*(register for register, _ in now))
+
+    def _prefetching(self, vectors: int, w_tile: Any, add_samples: Callable[[int], None]) -> None:
+        """All samples but n % 4; each quarter of them fetches a row of the next group's parameters of these lanes."""
+        asm, weights = self.asm, self.spec.weights
+        samples = self.spec.x.n // DENSE_ROW_GROUP
+        lines = [
+            distance + at
+            for distance in (0, *self.spec.state_bytes)
+            for at in range(0, vectors * weights.vector_bytes, max(LINE_BYTES, weights.vector_bytes))
+        ]
+        pieces = [size for count, size in parts(samples, self.tile.unroll) for _ in range(count)] or [0]
+        share = -(-len(lines) // len(pieces))
+        ahead = asm.gp.alloc(f"parameters of a next {self.factors.plural[:-1]}")
+        x86.LEA(ahead, [w_tile + self.group_w_bytes])
+        with asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
+            for at, size in enumerate(pieces):
+                for line in lines[at * share : (at + 1) * share]:
+                    x86.PREFETCHT0([ahead + line])
+                add_samples(size)
+            x86.ADD(ahead, weights.row_bytes)
+        asm.gp.free(ahead)
+
+    def _multiply(
+        self, acc: list[list[Any]], lanes_vec: list[Any], broadcast: Any, lanes: Any, factors: Any, n: int
+    ) -> None:
+        """One sample: g[factor][lane] += factors[n][factor] * lanes[n][lane]."""
+        asm, v = self.asm, self.asm.v
+        lanes_at = lanes + n * self._lanes_bytes(len(acc[0]))
+        operands: list[Any] = [[lanes_at + j * asm.isa.vector_bytes] for j in range(len(acc[0]))]
+        for j, register in enumerate(lanes_vec):
+            v.load(register, operands[j])
+            asm.note(f"{self.lanes.name}[n+{n}], vector {j}")
+        for i, row in enumerate(acc):
+            if self.spread is None:
+                v.broadcast(broadcast, [factors + n * self.factor_bytes + i * asm.element_bytes])
+            else:
+                v.load(broadcast, [factors + n * self.factor_bytes + i * asm.isa.vector_bytes])
+            for j, register in enumerate(row):
+                v.fma(register, broadcast, lanes_vec[j] if lanes_vec else operands[j])
+
+    def facts(self, source: str, slice_unit: str) -> Facts:
+        spec = self.spec
+        x, dy, w = spec.x, spec.dy, spec.weights
+        ctype = dtype_tag(x.dtype)
+        shapes = f"x {x.n} x {x.features}, dy {dy.n} x {w.out} -> {w.out} x {x.features}"
+        by_output = "_by_output" if self.lanes.name == "dy" else ""
+        limits = f"    n < {x.n}, o < {w.out}, k < {x.features}"
+        n_states = spec.update.n_states
+        behind = ["64-byte aligned", f"lanes are {self.lanes.plural}", *(["the bias behind w"] if spec.bias else [])]
+        behind += [f"state {at}: + {distance}" for at, distance in enumerate(spec.state_bytes, start=1)]
+        parameter_bytes = w.size_bytes if spec.bias else w.bias_offset_bytes
+        return Facts(
+            title=f"dense_dw+{spec.update.kind}{by_output}  {shapes}",
+            source=f"asmgen/kernels/{source}, dense_update_tile.py",
+            formula=(
+                f"g[o,k] = sum_n dy[n,o] * x[n,k]{limits}" + (",  g_b[o] = sum_n dy[n,o]" if spec.bias else ""),
+                *formula(spec.update),
+            ),
+            arguments=(
+                Argument("rdi", "x", ctype, str(x), "in", "64-byte aligned"),
+                Argument("rsi", "dy", ctype, str(dy), "in", "64-byte aligned"),
+                Argument(
+                    "rdx",
+                    "w",
+                    ctype,
+                    str(w),
+                    "in/out",
+                    "; ".join(behind),
+                ),
+                Argument("rcx", "hyper", ctype, f"[{len(HYPER)}]", "in", ", ".join(HYPER)),
+            ),
+            slice_unit=f"{slice_unit}, 0..{spec.slice_units()}",
+            flops=spec.flops(),
+            flops_note="of the product",
+            bytes_read=x.size_bytes + dy.size_bytes + (1 + n_states) * parameter_bytes,
+            bytes_written=(1 + n_states) * parameter_bytes,
+            tile=str(self.tile),
+        )

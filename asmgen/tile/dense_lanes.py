@@ -1,0 +1,42 @@
+"""Whether a dense layer's weights lie by input or by output, and whether forward turns them."""
+
+from __future__ import annotations
+
+from asmgen.asm.isa import Isa
+from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput
+from asmgen.plan.policy import DenseLanes
+from asmgen.plan.specs import DenseForward, DenseForwardByOutput
+from asmgen.tile.cost import L2_BYTES
+from asmgen.tile.dense import by_output_candidates, forward_candidates, n_terms
+from asmgen.tile.dense_update import product_cycles
+
+STEP_CYCLES = 10  # of the optimizer on a vector, about: what lanes without a weight cost
+MOST_FRAME_BYTES = 128 * 1024  # of one turned vector of outputs
+
+
+def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
+    """The form with the fewest predicted cycles a step.
+
+    By output, forward needs no sums of lanes; but dx then does, so where there is one, forward turns the weights it
+    reads. It reads them once for every few samples: larger ones than L2 stay by input.
+    """
+    by_input, by_output = spec.weights, spec.weights.by_output()
+    if by_input.bias_offset_bytes > L2_BYTES:
+        return "inputs"
+    cycles = forward_candidates(spec, isa)[0].cycles
+    if has_dx:
+        if by_input.n_rows % by_input.block or n_terms(spec.x) * isa.vector_bytes > MOST_FRAME_BYTES:
+            return "inputs"
+        turned = DenseForwardByOutput(spec.x, by_input, spec.y, spec.bias, spec.act)
+        return "turned" if by_output_candidates(turned, isa)[0].cycles < cycles else "inputs"
+    if by_output.n_rows % DENSE_ROW_GROUP:
+        return "inputs"
+    other = DenseForwardByOutput(spec.x, by_output, spec.y, spec.bias, spec.act)
+    gain = cycles - by_output_candidates(other, isa)[0].cycles
+    return "outputs" if gain > _update_cycles(spec, by_output, isa) - _update_cycles(spec, by_input, isa) else "inputs"
+
+
+def _update_cycles(spec: DenseForward, weights: DenseWeights | DenseWeightsByOutput, isa: Isa) -> float:
+    """Of the weight gradient with the step."""
+    product = min(cycles for _, cycles in product_cycles(weights, spec.x.n, isa))
+    return product + weights.size_bytes / isa.vector_bytes * STEP_CYCLES
