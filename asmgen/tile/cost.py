@@ -21,7 +21,7 @@ LIVE_SHARE = 0.5  # of the gradients behind a max pool: what a ReLU leaves of th
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates of one core, all per cycle but for the last two."""
+    """Rates of one core, all per cycle but for the last five."""
 
     multiply_adds: float  # of full vectors from registers; without FMA a multiplication and an addition
     loaded_multiply_adds: float  # with an aligned vector from L1 as an operand each
@@ -35,6 +35,9 @@ class Machine:
     l3_bytes: float  # of more
     latency: float  # cycles from an accumulator to its next use
     write_line: float  # cycles of a line that goes to L2
+    dense_load: float  # cycles of a load beside multiply-adds in a step of a dense layer's tile
+    dense_rows: float  # cycles of a step whose weights lie in rows far apart
+    lane_sums: float  # cycles of the sums of lanes of four vectors
 
 
 _AVX512 = Machine(
@@ -50,12 +53,13 @@ _AVX512 = Machine(
     l3_bytes=8.0,
     latency=4.0,
     write_line=4.0,
+    dense_load=0.05,
+    dense_rows=1.5,
+    lane_sums=12.0,
 )
-MACHINES: dict[str, Machine] = {
-    "avx512": _AVX512,
-    "avx2": replace(_AVX512, loaded_multiply_adds=2.0, vector_ports=3.0),
-    "sse41": replace(_AVX512, multiply_adds=1.46, loaded_multiply_adds=1.46, adds=1.2, vector_ports=3.0, l2_bytes=32.0),
-}
+_AVX2 = replace(_AVX512, loaded_multiply_adds=2.0, vector_ports=3.0, dense_load=0.0, dense_rows=0.5, lane_sums=4.0)
+_SSE41 = replace(_AVX2, multiply_adds=1.46, loaded_multiply_adds=1.46, adds=1.2, l2_bytes=32.0, lane_sums=1.0)
+MACHINES: dict[str, Machine] = {"avx512": _AVX512, "avx2": _AVX2, "sse41": _SSE41}
 
 
 @dataclass(frozen=True)

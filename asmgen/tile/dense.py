@@ -14,13 +14,10 @@ from asmgen.tile.words import counted
 UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
 BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
 BLOCK_WEIGHT_BYTES = 24 * 1024  # of a block of outputs that stays in L1
-TURNED_BYTES = 16  # of weights a cycle
-MOST_TURNED_BYTES = 32 * 1024  # at a time: they stay in L1
+TURNED_BYTES = 16  # of weights that are turned in a cycle
+MOST_TURNED_BYTES = 32 * 1024  # of weights that are turned at a time: they stay in L1
 MAX_SAMPLES, MAX_VECTORS = 14, 8
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
-LOAD_OVERHEAD = {"avx512": 0.05, "avx2": 0.0, "sse41": 0.0}  # cycles of a load beside multiply-adds
-DOT_OVERHEAD = {"avx512": 1.5, "avx2": 0.5, "sse41": 0.5}  # the same where rows of weights lie far apart
-SUM_CYCLES = {"avx512": 12, "avx2": 4, "sse41": 1}  # of lanes, for a sample and four outputs, beside multiply-adds
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,8 @@ def _forward_cycles(spec: DenseForward, isa: Isa, tile: ForwardTile) -> float:
         macs = samples * DENSE_ROW_GROUP
         loads = DENSE_ROW_GROUP + (samples if tile.holds_x else macs)
         latency = machine.latency / ForwardTile.phases(samples)
-        step = max(macs / machine.multiply_adds, loads / machine.loads, latency) + DOT_OVERHEAD[isa.name]
-        total += count * (spec.x.n_vectors * step + n_blocks * samples * SUM_CYCLES[isa.name])
+        step = max(macs / machine.multiply_adds, loads / machine.loads, latency) + machine.dense_rows
+        total += count * (spec.x.n_vectors * step + n_blocks * samples * machine.lane_sums)
     return spec.slice_units() * total
 
 
@@ -207,7 +204,7 @@ def step_cycles(isa: Isa, broadcasts: int, vectors: int) -> float:
     if not isa.has_fma:
         multiply_adds = max(multiply_adds, (2 * macs + broadcasts) / machine.vector_ports)
     bound = max(multiply_adds, loads / machine.loads, machine.latency)
-    return bound + STEP_OVERHEAD + loads * LOAD_OVERHEAD[isa.name]
+    return bound + STEP_OVERHEAD + loads * machine.dense_load
 
 
 def _require_registers(n: int, isa: Isa, tile: object) -> None:
