@@ -10,12 +10,14 @@ from asmgen.cuda.render import listing
 from asmgen.cuda.strides import check_size
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile
 from asmgen.cuda.update import constants, formula
+from asmgen.plan.layout import DenseWeights
 from asmgen.plan.specs import DenseUpdate, dtype_tag
 
 
 def product(spec: DenseUpdate, precision: str) -> Product:
-    """The product of a spec."""
+    """The product of a spec, whose weights lie by input: CUDA's plans have no others."""
     weights = spec.weights
+    assert isinstance(weights, DenseWeights)
     return Product(
         windows=weights.n_rows,
         window=1,
