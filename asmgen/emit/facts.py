@@ -78,7 +78,7 @@ def init_file(parameter: Parameter) -> str:
 def _tensors(parameters: LayerParameters, plan: Plan) -> list[ParamTensor]:
     layout = parameters.layout
     base = plan.offsets[parameters.name]
-    dims = merged(_dims(layout))
+    dims = merged(dims_of(layout))
     tensors = [_tensor(parameters.weight, base, dims)]
     if parameters.bias:
         bias_dims = (PackedDim(parameters.bias.shape[0], 1, 1, 0),)
@@ -92,7 +92,8 @@ def _tensor(parameter: Parameter, offset_bytes: int, dims: tuple[PackedDim, ...]
     return ParamTensor(parameter.name, parameter.shape, offset_bytes, dims, Init(kind, scale, data))
 
 
-def _dims(layout: Weights) -> tuple[PackedDim, ...]:
+def dims_of(layout: Weights) -> tuple[PackedDim, ...]:
+    """Where the elements of a layer's weights lie, in canonical order."""
     match layout:
         case ConvWeights():
             return _conv_dims(layout)

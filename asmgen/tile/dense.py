@@ -15,7 +15,7 @@ UNSPLIT_ROW_BYTES = 8192  # input rows up to this length are summed in one go
 BLOCK_ROW_BYTES = 4096  # else in blocks of about this much, so that a tile's rows stay in L1
 BLOCK_WEIGHT_BYTES = 24 * 1024  # of a block of outputs that stays in L1
 TURNED_BYTES = 16  # of weights that are turned in a cycle
-MOST_TURNED_BYTES = 32 * 1024  # of weights that are turned at a time: they stay in L1
+L1_TURNED_BYTES = 32 * 1024  # of weights that are turned at a time: they stay in L1
 MAX_SAMPLES, MAX_VECTORS = 14, 8
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
 
@@ -106,7 +106,7 @@ def _block_groups(spec: DenseForward, samples: int) -> int:
     """As many as L1 takes beside x, where reading x again for each block is less than all weights for each tile."""
     group_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
     groups = BLOCK_WEIGHT_BYTES // group_bytes
-    if not groups:
+    if not groups or groups >= spec.slice_units():
         return 0
     groups = 1 << (groups.bit_length() - 1)
     n_blocks, n_tiles = -(-spec.slice_units() // groups), -(-spec.x.n // samples)
@@ -147,12 +147,11 @@ def by_output_candidates(spec: DenseForwardByOutput, isa: Isa) -> tuple[Candidat
     found = _product_candidates(spec.y.n, n_terms(spec.x), spec.y.n_vectors, isa, prefetches=False)
     if not spec.turns:
         return found
-    turned_bytes = n_terms(spec.x) * isa.vector_bytes  # of a vector of outputs
-    cycles = spec.y.n_vectors * turned_bytes / TURNED_BYTES
+    cycles = spec.y.n_vectors * spec.turned_bytes / TURNED_BYTES
     return tuple(
         Candidate(each.tile, each.cycles + cycles)
         for each in found
-        if each.tile.vectors * turned_bytes <= MOST_TURNED_BYTES or each.tile.vectors == 1
+        if each.tile.vectors * spec.turned_bytes <= L1_TURNED_BYTES or each.tile.vectors == 1
     )
 
 

@@ -6,12 +6,12 @@ from asmgen.asm.isa import Isa
 from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput
 from asmgen.plan.policy import DenseLanes
 from asmgen.plan.specs import DenseForward, DenseForwardByOutput
+from asmgen.plan.specs.dense import MOST_TURNED_BYTES
 from asmgen.tile.cost import L2_BYTES
-from asmgen.tile.dense import by_output_candidates, forward_candidates, n_terms
+from asmgen.tile.dense import by_output_candidates, forward_candidates
 from asmgen.tile.dense_update import product_cycles
 
 STEP_CYCLES = 10  # of the optimizer on a vector, about: what lanes without a weight cost
-MOST_FRAME_BYTES = 128 * 1024  # of one turned vector of outputs
 
 
 def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
@@ -25,9 +25,9 @@ def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
         return "inputs"
     cycles = forward_candidates(spec, isa)[0].cycles
     if has_dx:
-        if by_input.n_rows % by_input.block or n_terms(spec.x) * isa.vector_bytes > MOST_FRAME_BYTES:
-            return "inputs"
         turned = DenseForwardByOutput(spec.x, by_input, spec.y, spec.bias, spec.act)
+        if by_input.n_rows % by_input.block or turned.turned_bytes > MOST_TURNED_BYTES:
+            return "inputs"
         return "turned" if by_output_candidates(turned, isa)[0].cycles < cycles else "inputs"
     if by_output.n_rows % DENSE_ROW_GROUP:
         return "inputs"

@@ -19,7 +19,8 @@ SPREAD_BLOCK_BYTES = 96 * 1024  # the same where spreading factors anew for ever
 LEAST_SPREAD_TILES = 3  # that share the spread factors of a group
 LEAST_PACKED_GROUPS = 8  # of factors that share a packed block, where its rows collide in L1
 LEAST_STREAM_GROUPS = 32  # the same where all that it gains is one stream of loads
-MOST_PACKED_BYTES = 96 * 1024
+MOST_PACKED_BYTES = 96 * 1024  # on the frame
+MOST_SPREAD_BYTES = 128 * 1024
 SINGLE_OVERHEAD = 1.2  # of tiles a vector wide: their steps touch a line of parameters at a time
 
 
@@ -132,7 +133,9 @@ def _column_cycles(n_groups: int, most: int, isa: Isa) -> float:
 def _by_input_tile(spec: DenseUpdate, vectors: int, isa: Isa) -> UpdateTile:
     lanes = spec.x
     prefetches = (1 + spec.update.n_states) * spec.weights.size_bytes > L2_BYTES
+    spread_bytes = lanes.n * DENSE_ROW_GROUP * isa.vector_bytes
     spreads = isa.shuffles_broadcasts(lanes.dtype) and lanes.n_vectors // vectors >= LEAST_SPREAD_TILES
+    spreads = spreads and spread_bytes <= MOST_SPREAD_BYTES
     block_bytes = SPREAD_BLOCK_BYTES if spreads else BLOCK_BYTES
     block_tiles = max(1, block_bytes // (lanes.n * vectors * isa.vector_bytes))
     block_tiles = min(block_tiles, lanes.n_vectors // vectors)

@@ -194,8 +194,9 @@ run_lists:
     pop     r15
     ret
 
-; threads_run: rdi -> lists of kernel calls, then 0; rsi -> the images. Returns when all threads have run them. The last list
-; ends with a barrier: then every thread has read what the job is, and the next one may take its place.
+; threads_run: rdi -> lists of kernel calls, then 0; rsi -> the images. Returns when all threads have passed the last barrier of
+; the lists: then every thread has read what the job is, and the next one may take its place. What follows that barrier (only
+; prefetch_images does) may still run, and reads nothing that changes before all threads have begun the next job.
 threads_run:
     push    rbx
     push    r12

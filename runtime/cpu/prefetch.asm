@@ -1,5 +1,5 @@
 ; prefetch.asm: the images of the next step, chosen at random from the whole data set, come from memory all at once at the end of
-; this one, while the losses are added up. Asked for earlier they would be gone again: gradients and updates pass through L2.
+; this one, while the next batch is put together. Asked for earlier they would be gone again: gradients and updates pass through L2.
 
 %include "common.inc"
 %include "model.inc"

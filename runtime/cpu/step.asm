@@ -11,6 +11,7 @@ global step_forward, step_learn, step_derive, parameters_fetch
 section .rodata
 align 8
 forward_lists:      dq model_forward, 0
+; the images are asked for behind the last barrier (threads_run)
 learn_lists:        dq model_backward, model_update, model_derive, prefetch_images, 0
 derive_lists:       dq model_derive, thread_barrier, 0      ; the list may be empty, and a job needs a barrier
 

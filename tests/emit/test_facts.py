@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 
-from asmgen.emit.facts import merged
+from asmgen.emit.facts import dims_of, merged
 from asmgen.emit.trainer_model import PackedDim
+from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
 Dims = tuple[PackedDim, ...]
 
@@ -37,3 +39,15 @@ def places(dims: Dims) -> list[int]:
 def test_merged_dims_visit_the_same_places(dims: Dims, count: int) -> None:
     assert places(merged(dims)) == places(dims)
     assert len(merged(dims)) == count
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*SHAPES, Shape(3, 0, 0, 40, image=(5, 3, 3))], ids=str)
+def test_dense_weights_lie_where_they_are_packed(shape: Shape, isa: str, dtype: str) -> None:
+    """By input and by output, behind images, too."""
+    by_input = shape.layouts(isa, dtype)[1]
+    for weights in (by_input, by_input.by_output()):
+        features = weights.inputs.features
+        w = np.arange(1.0, 1 + shape.out * features).reshape(shape.out, features)
+        flat = weights.pack(w, np.zeros(shape.out))
+        assert np.array_equal(flat[places(dims_of(weights))], w.reshape(-1))

@@ -50,9 +50,13 @@ def test_layout(shape: Shape, isa: str, dtype: str) -> None:
     got_w, got_b = weights.unpack(flat)
     assert np.array_equal(got_w, w)
     assert np.array_equal(got_b, b)
-    blocked = flat[: weights.bias_offset_bytes // weights.element_bytes].reshape(-1, weights.n_rows, lanes)
-    row = weights.inputs.pack(np.repeat(w[:1], weights.inputs.n, 0))[: weights.inputs.stride]
-    assert np.array_equal(blocked[0, :, 0], row[: weights.n_rows])
+    at = weights.bias_offset_bytes // weights.element_bytes
+    blocked = flat[:at].reshape(-1, weights.n_rows, lanes)
+    for o in range(weights.n_blocks * lanes):
+        values = w[o : o + 1] if o < shape.out else np.zeros((1, features))
+        row = weights.inputs.pack(np.repeat(values, weights.inputs.n, 0))[: weights.inputs.stride]
+        assert np.array_equal(blocked[o // lanes, :, o % lanes], row[: weights.n_rows])
+    assert np.array_equal(flat[at:], np.pad(b, (0, flat.size - at - shape.out)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -78,20 +82,20 @@ def test_tiles_and_single_vectors(isa: str, dtype: str) -> None:
 @pytest.mark.parametrize("inputs", [(0, 1), (1, -1), (1, 1), (5, 3)])
 def test_turned(inputs: tuple[int, int], isa: str, dtype: str) -> None:
     """Weights that lie by input: whole vectors of outputs, whatever the inputs; tiles, and vectors left over."""
-    lanes = ISAS[isa].lanes(dtype)
-    for n, vectors in ((1, 1), (9, 5)):
-        x, w, y = Shape(n, *inputs, vectors * lanes).layouts(isa, dtype)
+    unit = max(ISAS[isa].lanes(dtype), DENSE_ROW_GROUP)
+    for n, units in ((1, 1), (9, 5)):
+        x, w, y = Shape(n, *inputs, units * unit).layouts(isa, dtype)
         spec = DenseForwardByOutput(x, w, y, n > 1, RELU)
-        if w.n_rows % lanes == 0 and y.n_vectors == vectors:
-            check_kernel(spec, isa)
-            tile = replace(choose_by_output_tile(spec, ISAS[isa]), samples=2, vectors=2, single_samples=3)
-            check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_fwd_by_output.emit(spec, isa, tile))
+        check_kernel(spec, isa)
+        tile = replace(choose_by_output_tile(spec, ISAS[isa]), samples=2, vectors=2, single_samples=3)
+        check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_fwd_by_output.emit(spec, isa, tile))
 
 
-def test_only_whole_vectors_are_turned(isa: str) -> None:
-    x, w, y = Shape(2, 1, 0, 4 + ISAS[isa].lanes("float32")).layouts(isa, "float32")
-    if w.n_rows % w.block:
-        with pytest.raises(ValueError, match="has rows for some only"):
+def test_what_cannot_be_turned() -> None:
+    """Vectors of outputs with rows for some only, and more inputs than a frame takes."""
+    for shape, message in ((Shape(2, 1, 0, 20), "has rows for some only"), (Shape(2, 200, 0, 16), "for the frame")):
+        x, w, y = shape.layouts("avx512", "float32")
+        with pytest.raises(ValueError, match=message):
             DenseForwardByOutput(x, w, y, True, RELU).check()
 
 

@@ -9,6 +9,8 @@ from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutp
 from asmgen.plan.specs.base import Activation, KernelSpec, activation_tag, activations_tag, dtype_tag, require
 from asmgen.plan.specs.ends import Update
 
+MOST_TURNED_BYTES = 128 * 1024  # of a vector of outputs on a kernel's frame
+
 
 @dataclass(frozen=True)
 class DenseForward(KernelSpec):
@@ -53,6 +55,11 @@ class DenseForwardByOutput(KernelSpec):
         """Whether the weights lie by input."""
         return isinstance(self.weights, DenseWeights)
 
+    @property
+    def turned_bytes(self) -> int:
+        """Of a vector of outputs: a vector for every input."""
+        return self.x.stride * self.y.block * self.y.element_bytes
+
     def slice_units(self) -> int:
         return self.y.n_vectors
 
@@ -69,6 +76,7 @@ class DenseForwardByOutput(KernelSpec):
         require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
         if isinstance(self.weights, DenseWeights):
             require(self.weights.n_rows % self.y.block == 0, self, "a vector of outputs has rows for some only")
+            require(self.turned_bytes <= MOST_TURNED_BYTES, self, "a vector of outputs is too much for the frame")
         else:
             require(self.y.n_vectors == self.weights.n_blocks, self, "rows of y do not hold the outputs")
 
@@ -97,8 +105,8 @@ class DenseUpdate(KernelSpec):
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
     states has the block's layout and lies `state_bytes` behind w. Without bias, that part is neither read nor written.
-    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are. A thread updates what it reads in the
-    next forward pass.
+    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are. As in the forward kernel that reads the
+    weights as they lie: a thread updates what it reads next.
     """
 
     x: Rows
