@@ -17,6 +17,7 @@ BLOCK_WEIGHT_BYTES = 24 * 1024  # of a block of outputs that stays in L1
 TURNED_BYTES = 16  # of weights that are turned in a cycle
 L1_TURNED_BYTES = 32 * 1024  # of weights that are turned at a time: they stay in L1
 MAX_SAMPLES, MAX_VECTORS = 14, 8
+FEW_VECTORS = 8  # of lanes, for the threads to share
 STEP_OVERHEAD = 0.5  # cycles of a step that larger tiles save
 
 
@@ -163,18 +164,21 @@ def n_terms(x: Rows) -> int:
 def _product_candidates(
     n: int, terms: int, n_vectors: int, isa: Isa, *, prefetches: bool
 ) -> tuple[Candidate[ProductTile], ...]:
-    """Of n x n_vectors sums."""
+    """Of n x n_vectors sums. Where these are few, in two slices: a second thread should find whole tiles, too."""
 
     def columns(samples: int, vectors: int) -> float:
         return sum(count * step_cycles(isa, extent, vectors) for count, extent in parts(n, samples))
 
+    slices = (n_vectors // 2, n_vectors - n_vectors // 2) if n_vectors < FEW_VECTORS else (n_vectors,)
     tallest = min(n, _most_samples(isa, 1))
     single = min(range(tallest, 0, -1), key=lambda samples: columns(samples, 1))
 
     def candidate(samples: int, vectors: int) -> Candidate[ProductTile]:
         tile = ProductTile(samples, vectors, single, isa.has_fma, 2, prefetches)
-        n_tiles, n_singles = divmod(n_vectors, vectors)
-        cycles = n_tiles * columns(tile.height(vectors), vectors) + n_singles * columns(single, 1)
+        cycles = 0.0
+        for count in slices:
+            n_tiles, n_singles = divmod(count, vectors)
+            cycles += n_tiles * columns(tile.height(vectors), vectors) + n_singles * columns(single, 1)
         return Candidate(tile, terms * cycles)
 
     several = [

@@ -8,7 +8,7 @@ from asmgen.plan.policy import DenseLanes
 from asmgen.plan.specs import DenseForward, DenseForwardByOutput
 from asmgen.plan.specs.dense import MOST_TURNED_BYTES
 from asmgen.tile.cost import L2_BYTES
-from asmgen.tile.dense import by_output_candidates, forward_candidates
+from asmgen.tile.dense import FEW_VECTORS, by_output_candidates, forward_candidates
 from asmgen.tile.dense_update import product_cycles
 
 STEP_CYCLES = 10  # of the optimizer on a vector, about: what lanes without a weight cost
@@ -18,7 +18,8 @@ def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
     """The form with the fewest predicted cycles a step.
 
     By output, forward needs no sums of lanes; but dx then does, so where there is one, forward turns the weights it
-    reads. It reads them once for every few samples: larger ones than L2 stay by input.
+    reads. It reads them once for every few samples: larger ones than L2 stay by input. So do those of few vectors of
+    outputs, whose weight gradient would be slices of single vectors for two threads.
     """
     by_input, by_output = spec.weights, spec.weights.by_output()
     if by_input.bias_offset_bytes > L2_BYTES:
@@ -29,7 +30,7 @@ def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
         if by_input.n_rows % by_input.block or turned.turned_bytes > MOST_TURNED_BYTES:
             return "inputs"
         return "turned" if by_output_candidates(turned, isa)[0].cycles < cycles else "inputs"
-    if by_output.n_rows % DENSE_ROW_GROUP:
+    if by_output.n_rows % DENSE_ROW_GROUP or by_output.n_blocks < FEW_VECTORS:
         return "inputs"
     other = DenseForwardByOutput(spec.x, by_output, spec.y, spec.bias, spec.act)
     gain = cycles - by_output_candidates(other, isa)[0].cycles

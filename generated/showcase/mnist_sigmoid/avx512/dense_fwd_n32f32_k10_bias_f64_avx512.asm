@@ -10,7 +10,7 @@
 ;   r8   begin   r9 end: slice of groups of 4 outputs, 0..3
 ; saves     rbx rbp r12 r13 r14
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-31 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile      6 samples x 4 outputs = 24 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 4 x 64 outputs
+; tile      6 samples x 4 outputs = 24 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 4
 ;   zmm0   zero / acc[0][0]
 ;   zmm1   acc[0][1]
 ;   zmm2   acc[0][2]
@@ -43,28 +43,27 @@
 ;   zmm29  x[5]
 ;   zmm30  w
 ;   zmm31  w
-;   rax    y row / offset / blocks / x tile
+;   rax    y row / offset / x tile
 ;   r10    padding left / bias
-;   r11    groups of the block
+;   r11    y tile
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y
-;   rcx    y tile
-;   r8     begin / groups left
+;   rcx    n left / groups left
+;   r8     begin / groups left / x
 ;   r9     end / groups in the slice
-;   rbx    x
-;   rbp    w at
-;   r12    y at
-;   r13    bias at
+;   rbx    x / w at
+;   rbp    w at / y at
+;   r12    y at / bias at
+;   r13    bias at / k left
 ;   r14    k left
 ; loops
 ;   padding (32x)
-;   o (groups in the slice / 16, rounded up)
-;     n (5x)
-;       g (groups of the block)
-;         k (2x)
-;     g (groups of the block)
+;   n (5x)
+;     g (groups in the slice)
 ;       k (2x)
+;   g (groups in the slice)
+;     k (2x)
 ; y lanes 12..15 are cleared by the last slice
 
 default rel
@@ -77,7 +76,6 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     push r12
     push r13
     push r14
-    sub rsp, 16
     cmp r8, r9
     jae .done
     ; the last slice clears y[n][12..15]
@@ -99,26 +97,17 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     add rdx, r8
     lea r10, [rsi + r8*1 + 3072]
     add rsi, rax
-    lea rax, [r9 + 15]
-    shr rax, 4
-    test rax, rax
-    jz .o_end
-    mov qword [rsp], rax                                      ; o left
-.o:
-    mov r11, 16
-    cmp r9, r11
-    cmovb r11, r9
     mov rax, rdi
-    mov rcx, rdx
-    mov qword [rsp + 8], 5                                    ; n left
-.o_n:
-    mov r8, r11
+    mov r11, rdx
+    mov rcx, 5
+.n:
+    mov r8, r9
     mov rbp, rsi
-    mov r12, rcx
+    mov r12, r11
     mov r13, r10
     test r8, r8
-    jz .o_n_g_end
-.o_n_g:
+    jz .n_g_end
+.n_g:
     mov rbx, rax
     ; acc[n][o] = 0 for 6 samples x 4 outputs
     vpxord zmm0, zmm0, zmm0
@@ -147,7 +136,7 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vpxord zmm23, zmm23, zmm23
     ; acc[n][o] += x[n][k..] * w[o][k..], lane by lane
     mov r14, 2
-.o_n_g_k:
+.n_g_k:
     vmovupd zmm24, [rbx]                                      ; x[0][k..]
     vmovupd zmm25, [rbx + 256]                                ; x[1][k..]
     vmovupd zmm26, [rbx + 512]                                ; x[2][k..]
@@ -219,7 +208,7 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     add rbx, 128
     add rbp, 128
     sub r14, 1
-    jnz .o_n_g_k
+    jnz .n_g_k
     ; sum the lanes of 4 outputs a sample, bias, activation, store
     vunpcklpd zmm24, zmm0, zmm1
     vunpckhpd zmm0, zmm0, zmm1
@@ -315,21 +304,21 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     add r12, 32
     add r13, 32
     sub r8, 1
-    jnz .o_n_g
-.o_n_g_end:
+    jnz .n_g
+.n_g_end:
     add rax, 1536
-    add rcx, 768
-    sub qword [rsp + 8], 1                                    ; n left
-    jnz .o_n
+    add r11, 768
+    sub rcx, 1
+    jnz .n
     ; the last 2 samples
-    mov r8, r11
-    mov rbp, rsi
-    mov r12, rcx
-    mov r13, r10
-    test r8, r8
-    jz .o_g_end
-.o_g:
-    mov rbx, rax
+    mov rcx, r9
+    mov rbx, rsi
+    mov rbp, r11
+    mov r12, r10
+    test rcx, rcx
+    jz .g_end
+.g:
+    mov r8, rax
     ; acc[n][o] = 0 for 2 samples x 4 outputs
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
@@ -340,40 +329,40 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vpxord zmm6, zmm6, zmm6
     vpxord zmm7, zmm7, zmm7
     ; acc[n][o] += x[n][k..] * w[o][k..], lane by lane
-    mov r14, 2
-.o_g_k:
-    vmovupd zmm8, [rbx]                                       ; x[0][k..]
-    vmovupd zmm9, [rbx + 256]                                 ; x[1][k..]
-    vmovupd zmm10, [rbp]                                      ; w[0][k..]
+    mov r13, 2
+.g_k:
+    vmovupd zmm8, [r8]                                        ; x[0][k..]
+    vmovupd zmm9, [r8 + 256]                                  ; x[1][k..]
+    vmovupd zmm10, [rbx]                                      ; w[0][k..]
     vfmadd231pd zmm0, zmm10, zmm8
     vfmadd231pd zmm4, zmm10, zmm9
-    vmovupd zmm11, [rbp + 256]                                ; w[1][k..]
+    vmovupd zmm11, [rbx + 256]                                ; w[1][k..]
     vfmadd231pd zmm1, zmm11, zmm8
     vfmadd231pd zmm5, zmm11, zmm9
-    vmovupd zmm10, [rbp + 512]                                ; w[2][k..]
+    vmovupd zmm10, [rbx + 512]                                ; w[2][k..]
     vfmadd231pd zmm2, zmm10, zmm8
     vfmadd231pd zmm6, zmm10, zmm9
-    vmovupd zmm11, [rbp + 768]                                ; w[3][k..]
+    vmovupd zmm11, [rbx + 768]                                ; w[3][k..]
     vfmadd231pd zmm3, zmm11, zmm8
     vfmadd231pd zmm7, zmm11, zmm9
-    vmovupd zmm8, [rbx + 64]                                  ; x[0][k..]
-    vmovupd zmm9, [rbx + 320]                                 ; x[1][k..]
-    vmovupd zmm10, [rbp + 64]                                 ; w[0][k..]
+    vmovupd zmm8, [r8 + 64]                                   ; x[0][k..]
+    vmovupd zmm9, [r8 + 320]                                  ; x[1][k..]
+    vmovupd zmm10, [rbx + 64]                                 ; w[0][k..]
     vfmadd231pd zmm0, zmm10, zmm8
     vfmadd231pd zmm4, zmm10, zmm9
-    vmovupd zmm11, [rbp + 320]                                ; w[1][k..]
+    vmovupd zmm11, [rbx + 320]                                ; w[1][k..]
     vfmadd231pd zmm1, zmm11, zmm8
     vfmadd231pd zmm5, zmm11, zmm9
-    vmovupd zmm10, [rbp + 576]                                ; w[2][k..]
+    vmovupd zmm10, [rbx + 576]                                ; w[2][k..]
     vfmadd231pd zmm2, zmm10, zmm8
     vfmadd231pd zmm6, zmm10, zmm9
-    vmovupd zmm11, [rbp + 832]                                ; w[3][k..]
+    vmovupd zmm11, [rbx + 832]                                ; w[3][k..]
     vfmadd231pd zmm3, zmm11, zmm8
     vfmadd231pd zmm7, zmm11, zmm9
+    add r8, 128
     add rbx, 128
-    add rbp, 128
-    sub r14, 1
-    jnz .o_g_k
+    sub r13, 1
+    jnz .g_k
     ; sum the lanes of 4 outputs a sample, bias, activation, store
     vunpcklpd zmm8, zmm0, zmm1
     vunpckhpd zmm0, zmm0, zmm1
@@ -388,8 +377,8 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vshuff64x2 ymm8, ymm0, ymm2, 0
     vshuff64x2 ymm0, ymm0, ymm2, 3
     vaddpd ymm0, ymm0, ymm8                                   ; acc 0, 1, 2, 3
-    vaddpd ymm0, ymm0, [r13]
-    vmovupd [r12], ymm0
+    vaddpd ymm0, ymm0, [r12]
+    vmovupd [rbp], ymm0
     vunpcklpd zmm8, zmm4, zmm5
     vunpckhpd zmm4, zmm4, zmm5
     vaddpd zmm4, zmm4, zmm8
@@ -403,23 +392,15 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vshuff64x2 ymm8, ymm4, ymm6, 0
     vshuff64x2 ymm4, ymm4, ymm6, 3
     vaddpd ymm4, ymm4, ymm8
-    vaddpd ymm4, ymm4, [r13]
-    vmovupd [r12 + 128], ymm4
-    add rbp, 768
+    vaddpd ymm4, ymm4, [r12]
+    vmovupd [rbp + 128], ymm4
+    add rbx, 768
+    add rbp, 32
     add r12, 32
-    add r13, 32
-    sub r8, 1
-    jnz .o_g
-.o_g_end:
-    add rsi, 16384
-    add rdx, 512
-    add r10, 512
-    sub r9, 16
-    sub qword [rsp], 1                                        ; o left
-    jnz .o
-.o_end:
+    sub rcx, 1
+    jnz .g
+.g_end:
 .done:
-    add rsp, 16
     pop r14
     pop r13
     pop r12

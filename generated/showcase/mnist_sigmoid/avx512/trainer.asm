@@ -27,25 +27,25 @@ a.dy1     equ 440000
 section .text
 
 STEP model_forward    ; images -> losses, predictions
-    KERNEL load_input_n32c1h28w28_rows_f64_avx512,             images, indices, x0, -, 32 ; input: load_input
+    KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, x0, -, 32 ; input: load_input
     BARRIER
-    KERNEL dense_fwd_by_output_n32f784_k32_bias_f64_avx512,    x0, w1, y1, -, 4           ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    x0, w1, y1, -, 8           ; dense1: dense+bias
     BARRIER
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,                  y1, y2, -, -, 32           ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        y1, y2, -, -, 32           ; sigmoid1: sigmoid
     BARRIER
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,               y2, w3, y3, -, 3           ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     y2, w3, y3, -, 3           ; dense2: dense+bias
     BARRIER
-    KERNEL softmax_ce_n32f10_f64_avx512,                       y3, labels, dy3, loss, 32  ; loss: softmax_ce
+    KERNEL softmax_ce_n32f10_f64_avx512,             y3, labels, dy3, loss, 32  ; loss: softmax_ce
     BARRIER
 END_STEP
 
 STEP model_backward    ; losses -> gradients of convolutions, parameters of dense layers
-    KERNEL dense_dx_n32f32_k10_f64_avx512,                     dy3, w3, dy2, -, 4         ; dense2: dense_dx
+    KERNEL dense_dx_n32f32_k10_f64_avx512,           dy3, w3, dy2, -, 4         ; dense2: dense_dx
     BARRIER
-    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,            y2, dy3, w3, hyper, 3      ; dense2: dense_dw+sgd
-    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,                  dy2, y2, dy1, -, 32        ; sigmoid1: dsigmoid
+    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  y2, dy3, w3, hyper, 3      ; dense2: dense_dw+sgd
+    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        dy2, y2, dy1, -, 32        ; sigmoid1: dsigmoid
     BARRIER
-    KERNEL dense_dw_sgd_by_output_n32f784_k32_bias_f64_avx512, x0, dy1, w1, hyper, 4      ; dense1: dense_dw+sgd
+    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, x0, dy1, w1, hyper, 8      ; dense1: dense_dw+sgd
     BARRIER
 END_STEP
 
@@ -107,9 +107,8 @@ model_cpu_features:
 t0.name: db "1.weight", 0
 align 8
 t0.shape: dq 2, 32, 784
-t0.dims: dq 2
-    dq 32, 8, 50176, 8
-    dq 784, 1, 64, 0
+t0.dims: dq 1
+    dq 25088, 1, 8, 0
 
 t1.name: db "1.bias", 0
 align 8
