@@ -1,5 +1,5 @@
-; prefetch.asm: the images of the next step, chosen at random from the whole data set, come from memory all at once at the end of
-; this one, while the next batch is put together. Asked for earlier they would be gone again: gradients and updates pass through L2.
+; prefetch.asm: the images of the next step, chosen at random from the whole data set, come from memory while this one's gradients
+; are computed; or, where gradients and updates would push them out of L2 again, at the end, while the next batch is put together.
 
 %include "common.inc"
 %include "model.inc"

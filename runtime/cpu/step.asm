@@ -8,11 +8,13 @@ extern threads_run, thread_barrier, prefetch_images
 
 global step_forward, step_learn, step_derive, parameters_fetch
 
+L2_BYTES            equ 2 << 20         ; a step that moves more leaves nothing of the next one's images in L2
+
 section .rodata
 align 8
 forward_lists:      dq model_forward, 0
-; the images are asked for behind the last barrier (threads_run)
-learn_lists:        dq model_backward, model_update, model_derive, prefetch_images, 0
+learn_lists:        dq prefetch_images, model_backward, model_update, model_derive, 0
+learn_lists_large:  dq model_backward, model_update, model_derive, prefetch_images, 0   ; it may run behind the last barrier
 derive_lists:       dq model_derive, thread_barrier, 0      ; the list may be empty, and a job needs a barrier
 
 section .text
@@ -27,6 +29,9 @@ step_forward:
 step_learn:
     mov     rsi, [rdi + split.images]
     lea     rdi, [learn_lists]
+    lea     rax, [learn_lists_large]
+    cmp     qword [model_arena_bytes], L2_BYTES
+    cmova   rdi, rax
     jmp     threads_run
 
 ; step_derive: the copies of the parameters that some kernels read instead
