@@ -16,7 +16,7 @@ import click
 import pytest
 
 import asmgen
-from asmgen.bench import gpu_check, gpu_speed
+from asmgen.bench import gpu_check, gpu_speed, replay
 from asmgen.cli.main import COMMANDS, main
 from asmgen.cuda import registry as cuda_registry
 from asmgen.errors import ModelError
@@ -125,7 +125,7 @@ def test_settings_are_options_of_models(path: Path) -> None:
 
 @document
 def test_options_are_somebodys(path: Path) -> None:
-    known = OF_OTHERS | options_of(main) | options_of(gpu_check.main) | trainer_options()
+    known = OF_OTHERS | options_of(main) | options_of(gpu_check.main) | options_of(replay.main) | trainer_options()
     for name in COMMANDS:
         found = command(name)
         known |= options_of(found)
