@@ -200,13 +200,10 @@ def side_of_commit(root: Path, commit: str, scratch: Path) -> Side:
 
 
 def code_lines(path: Path, renamed: dict[str, str] | None = None) -> list[str]:
-    """The lines of a file without comments, blank lines and indentation; its own name is KERNEL.
-
-    `renamed`: names to replace by others.
-    """
+    """The lines of a file without comments, blank lines and indentation. `renamed`: names to replace by others."""
     comment = _NASM_COMMENT if path.suffix in (".asm", ".inc") else _CUDA_COMMENT
     text = comment.sub(lambda found: found[1] or " ", path.read_text())
-    text = _replaced(text, {path.stem: "KERNEL", **(renamed or {})})
+    text = _replaced(text, renamed) if renamed else text
     lines = (_SPACES.sub(lambda found: found[1] or " ", line).strip() for line in text.splitlines())
     return [line for line in lines if line]
 
@@ -228,7 +225,7 @@ def _code(path: Path, includes: tuple[Path, ...], renamed: dict[str, str] | None
         said = subprocess.run(command, capture_output=True, text=True, check=False)
         if said.returncode:
             raise ToolError(said.stderr.strip().splitlines()[0])
-        return object_code(made.read_bytes(), {path.stem: "KERNEL", **(renamed or {})})
+        return object_code(made.read_bytes(), renamed or {})
 
 
 def _first_difference(old: Iterable[str], new: Iterable[str]) -> tuple[str, ...]:
@@ -284,7 +281,7 @@ def _sources(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     """Of a kernel's code, whatever its name."""
     try:
-        return hashlib.sha256(repr(_code(path, ())).encode()).hexdigest()
+        return hashlib.sha256(repr(_code(path, (), {path.stem: "KERNEL"})).encode()).hexdigest()
     except ToolError as error:
         return str(error)
 

@@ -175,6 +175,16 @@ def test_a_trainer_is_assembled_with_its_sides_runtime(sides: tuple[Side, Side])
     assert replay.report(*sides)[0][-1].endswith("trainers: 1 of 2 the same code; runtime: 1 files differ in code")
 
 
+def test_a_runtime_file_is_named_and_quoted_as_it_is(sides: tuple[Side, Side]) -> None:
+    for each, text in zip(sides, ("ret", '%include "kernel.inc"\nret'), strict=True):
+        (each.runtime / "cpu").mkdir()
+        (each.runtime / "cpu" / "kernel.asm").write_text(f"section .text\n{text}\n")
+    edit(sides[1].runtime / "cpu" / "kernel.asm", "ret", "nop")
+    said = replay.report(*sides)[0]
+    at = said.index("other code: runtime/cpu/kernel.asm")
+    assert said[at + 1 : at + 3] == ["    - ret", '    + %include "kernel.inc"']
+
+
 def test_a_file_that_nasm_refuses_is_a_difference(sides: tuple[Side, Side]) -> None:
     edit(sides[1].build(CPU) / "one.asm", "mov ", "move ")
     (found,) = kernels(sides, CPU)
