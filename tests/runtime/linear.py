@@ -44,6 +44,7 @@ class Linear:
     cpu_features: tuple[str, ...] = ("sse4_1",)
     isa: str = "sse41"
     useful_threads: int = 256
+    gap_bytes: int = 0  # of the arena, unused, before the first tensor
 
     @property
     def inputs(self) -> int:
@@ -73,7 +74,7 @@ class Linear:
             "w_copy": (weights + self.outputs) * self.element,
             "dw": (weights + self.outputs) * self.element,
         }
-        offsets, at = {}, 0
+        offsets, at = {}, self.gap_bytes
         for name, size in sizes.items():
             offsets[name] = at
             at += -(-size // 64) * 64

@@ -164,3 +164,18 @@ def test_infinite_loss_stops(split: str, build: Build, tmp_path: Path) -> None:
         said.stderr,
     ), said.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+@pytest.mark.parametrize("gap_bytes", [(1 << 31) - 256, 1 << 31, (1 << 32) + 64])
+def test_tensors_far_into_the_arena(gap_bytes: int, build: Build, trainer: Path, data: Path, tmp_path: Path) -> None:
+    """Beyond 2 GB, where displacements end, and beyond 4 GB: the same bits. Memory that is not touched is none."""
+    runs = []
+    for name, each in (("near", trainer), ("far", build(Linear(gap_bytes=gap_bytes)))):
+        saved, log = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.csv"
+        said = run(each, "--data", data, "--save", saved, "--log", log, "--threads", 2)
+        assert (said.returncode, said.stderr) == (0, "")
+        rows = [{**row, "seconds": "", "samples_per_s": ""} for row in csv.DictReader(log.read_text().splitlines())]
+        loaded = run(each, "--data", data, "--load", saved, "--eval")
+        assert (loaded.returncode, last_line(loaded.stdout)) == (0, last_line(said.stdout))
+        runs.append((saved.read_bytes(), rows, last_line(said.stdout)))
+    assert runs[0] == runs[1]
