@@ -24,7 +24,7 @@ from asmgen.toolchain.tools import TOOLS, find_program
 # another section; older ones do not know those warnings' names.
 _CROSSING = ("rel-dword", "abs-dword", "abs-qword")
 _SILENT = ("-w-label-redef", "-w-unknown-warning", *(f"-w-reloc-{kind}" for kind in _CROSSING))
-FLAGS = ("-f", "elf64", "-g", "-F", "dwarf", "-w+all", *_SILENT)
+FLAGS = ("-f", "elf64", "-g", "-F", "dwarf", "-w+all", "-Werror", *_SILENT)
 _FOLDER_BYTES = 128  # of the folder that NASM records; always the same, so that the objects are
 _HERE = b"./"
 _INCLUDE = re.compile(rb'^\s*(?:[\w.]+:\s*)?(?:%include|incbin)\s+"([^"]+)"', re.MULTILINE)
@@ -40,7 +40,10 @@ class Source:
 
 
 def assemble(asm: Path, obj: Path, include_dirs: Sequence[Path] = (), flags: Sequence[str] = ()) -> None:
-    """`asm` -> `obj`, unless `obj` is already what this text gives. Raises ToolError with NASM's own words."""
+    """`asm` -> `obj`, unless `obj` is already what this text gives.
+
+    Raises ToolError with NASM's own words, for its warnings too: a number cut to fit is a wrong trainer.
+    """
     source = Source(asm, obj, tuple(include_dirs))
     stamp = obj.with_suffix(".stamp")
     key = _key(source, flags)

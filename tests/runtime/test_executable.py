@@ -107,6 +107,14 @@ def test_tool_errors(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
+def test_warnings_of_the_assembler_are_errors(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.asm"
+    cut.write_text("section .text\n  lea rdi, [rbx + 3000000000]\n")
+    with pytest.raises(ToolError, match=r"cut\.asm:2: error: dword data exceeds bounds"):
+        assemble(cut, tmp_path / "cut.o")
+    assert not (tmp_path / "cut.o").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
