@@ -6,7 +6,8 @@ consumes it there, so the gradient is never stored. Lanes are inputs or outputs,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import peachpy.x86_64 as x86
@@ -94,9 +95,21 @@ class UpdateKernel:
 
     def _take_step(self, g: list[Any], w_at: list[Any]) -> None:
         """The step for gradients whose parameters lie at these addresses, and the states behind them."""
-        states_at = [[address + distance for address in w_at] for distance in self.spec.state_bytes]
-        self.step.emit(g, w_at, states_at, explain=not self.explained)
+        with self._distances() as distances:
+            states_at = [[address + distance for address in w_at] for distance in distances]
+            self.step.emit(g, w_at, states_at, explain=not self.explained)
         self.explained = True
+
+    @contextmanager
+    def _distances(self) -> Iterator[list[Any]]:
+        """From w to each state, to be added to an address: numbers, or multiples of a register where they are far."""
+        if not self.spec.has_far_states:
+            yield list(self.spec.state_bytes)
+            return
+        distance = self.asm.gp.alloc("from w to state 1")
+        x86.MOV(distance, self.spec.state_bytes[0])
+        yield [distance * state for state in range(1, len(self.spec.state_bytes) + 1)]
+        self.asm.gp.free(distance)
 
     def _lanes_bytes(self, vectors: int) -> int:
         """From a sample's lanes of a tile to the next sample's."""
@@ -158,19 +171,19 @@ class UpdateKernel:
         """All samples but n % 4; each quarter of them fetches a row of the next group's parameters of these lanes."""
         asm, weights = self.asm, self.spec.weights
         samples = self.spec.x.n // DENSE_ROW_GROUP
-        lines = [
-            distance + at
-            for distance in (0, *self.spec.state_bytes)
-            for at in range(0, vectors * weights.vector_bytes, max(LINE_BYTES, weights.vector_bytes))
-        ]
         pieces = [size for count, size in parts(samples, self.tile.unroll) for _ in range(count)] or [0]
-        share = -(-len(lines) // len(pieces))
         ahead = asm.gp.alloc(f"parameters of a next {self.factors.plural[:-1]}")
         x86.LEA(ahead, [w_tile + self.group_w_bytes])
-        with asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
+        with self._distances() as distances, asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
+            lines = [
+                ahead + distance + at
+                for distance in (0, *distances)
+                for at in range(0, vectors * weights.vector_bytes, max(LINE_BYTES, weights.vector_bytes))
+            ]
+            share = -(-len(lines) // len(pieces))
             for at, size in enumerate(pieces):
                 for line in lines[at * share : (at + 1) * share]:
-                    x86.PREFETCHT0([ahead + line])
+                    x86.PREFETCHT0([line])
                 add_samples(size)
             x86.ADD(ahead, weights.row_bytes)
         asm.gp.free(ahead)

@@ -54,7 +54,11 @@ class SampleGroups:
         self._split()
         step_bytes, group = x86.r11, x86.rax
         for register, slot, step in tensors:
-            x86.IMUL(step_bytes, group, step)
+            if step < 1 << 31:
+                x86.IMUL(step_bytes, group, step)
+            else:  # more than an immediate
+                x86.MOV(step_bytes, step)
+                x86.IMUL(step_bytes, group)
             x86.MOV(register, slot)
             x86.ADD(register, step_bytes)
 

@@ -49,7 +49,11 @@ class _Update:
                 x86.ADD(pointer, begin)
             if spec.n_states == 2:
                 self.states.append(asm.gp.alloc("second state"))
-                x86.LEA(self.states[1], [self.states[0] + self.state_bytes])
+                if self.state_bytes < 1 << 31:
+                    x86.LEA(self.states[1], [self.states[0] + self.state_bytes])
+                else:  # out of a displacement's reach
+                    x86.MOV(self.states[1], self.state_bytes)
+                    x86.ADD(self.states[1], self.states[0])
             asm.gp.free(begin)
             asm.comment("the step's scalars, in every lane")
             scalars = {name: asm.vec.alloc(name) for name in scalar_names(spec)}

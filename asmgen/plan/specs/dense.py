@@ -116,6 +116,11 @@ class DenseUpdate(KernelSpec):
     update: Update
     state_bytes: tuple[int, ...]
 
+    @property
+    def has_far_states(self) -> bool:
+        """Whether a displacement, of 31 bits, from an element of w to its states is not enough."""
+        return bool(self.state_bytes) and self.state_bytes[-1] + self.weights.size_bytes >= 1 << 31
+
     def slice_units(self) -> int:
         if isinstance(self.weights, DenseWeightsByOutput):
             return self.weights.n_blocks
@@ -139,4 +144,5 @@ class DenseUpdate(KernelSpec):
         distances = (0, *self.state_bytes)
         apart = all(after - before >= block_bytes for before, after in pairwise(distances))
         require(apart, self, "states overlap the weights or each other")
-        require(distances[-1] + block_bytes < 1 << 31, self, "a state lies out of an instruction's reach")
+        even = all(distance == at * distances[1] for at, distance in enumerate(distances) if at)
+        require(even or not self.has_far_states, self, "states out of a displacement's reach lie at uneven distances")
