@@ -27,6 +27,10 @@ class UnsupportedError(ModelError):
     """A layer, loss or shape that the chosen target cannot do."""
 
 
+class ReachError(AsmgenError):
+    """A kernel needs an offset or an index that its instructions cannot hold. Who knows the layer: UnsupportedError."""
+
+
 class ToolError(AsmgenError):
     """A program asmgen needs is missing or failed (nasm, ld, nvcc)."""
 

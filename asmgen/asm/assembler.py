@@ -14,6 +14,7 @@ Inside the `with`, plain PeachPy instructions (`ADD(src, 64)`) are recorded as t
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,10 @@ from asmgen.asm.printer import instruction_text
 from asmgen.asm.regfile import RegFile
 from asmgen.asm.usage import Usage
 from asmgen.asm.vec import Vec
+from asmgen.errors import ReachError
 
+# What PeachPy says of a displacement and of an immediate that do not fit.
+_TOO_FAR = re.compile(r"not representable as a signed 32-bit integer|can not be encoded as imm32")
 _ARGUMENTS = (x86.rdi, x86.rsi, x86.rdx, x86.rcx, x86.r8, x86.r9)
 _SCRATCH = (x86.rax, x86.r10, x86.r11)
 _SAVED = (x86.rbx, x86.rbp, x86.r12, x86.r13, x86.r14, x86.r15)
@@ -76,8 +80,11 @@ class Assembler:
         self._stream.__enter__()
         return self
 
-    def __exit__(self, *exc: Any) -> None:
-        self._stream.__exit__(*exc)
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Raises ReachError in place of PeachPy's errors about numbers of more than 32 bits."""
+        self._stream.__exit__(kind, error, trace)
+        if isinstance(error, ValueError) and _TOO_FAR.search(str(error)):
+            raise ReachError("it needs an offset of more than 31 bits from a pointer") from error
 
     # registers -----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.cuda.listing import Launch
+from asmgen.cuda.strides import check_size
 from asmgen.plan.specs import Conv
 
 
@@ -26,7 +27,11 @@ class Adding:
 
     @staticmethod
     def of(name: str, elements: int, parts: int, element_bytes: int) -> Adding:
-        """Many parts of few elements: several threads share the parts of a vector."""
+        """Many parts of few elements: several threads share the parts of a vector.
+
+        Raises ReachError where an index into the parts would not fit 32 bits.
+        """
+        check_size(parts * elements)
         adders = max(count for count in (1, 2, 4, 8) if count == 1 or 4 * count <= parts)
         return Adding(name, elements, parts, adders, 256 // adders if adders < 8 else 32, element_bytes)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from asmgen.errors import ReachError
+
 #: The most dynamic shared memory a launch gets without asking for more.
 DEFAULT_SHARED_BYTES = 48 * 1024
 
@@ -23,10 +25,10 @@ class Launch:
     cluster: int = 1
 
     def check(self) -> None:
-        """Raise ValueError outside CUDA's limits."""
+        """Raise ReachError for a grid outside CUDA's limits, ValueError for another launch that cannot be."""
         limits = ((1, 2**31 - 1), (1, 65535), (1, 65535))
         if not all(low <= size <= high for size, (low, high) in zip(self.grid, limits, strict=True)):
-            raise ValueError(f"{self.kernel}: grid {self.grid} is outside {limits}")
+            raise ReachError(f"it needs a grid of {self.grid} blocks; at most {tuple(high for _, high in limits)}")
         if self.block % 32 or not 32 <= self.block <= 1024:
             raise ValueError(f"{self.kernel}: a block of {self.block} threads; 32, 64, ... 1024 are possible")
         if self.grid[0] % self.cluster:

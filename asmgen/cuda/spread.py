@@ -39,7 +39,7 @@ class Spread:
 def spread(items: int) -> Spread:
     """One item a thread while that fits the GPU at once, then a loop.
 
-    Raises ValueError where an item's number would not fit 32 bits.
+    Raises ReachError where an item's number would not fit 32 bits.
     """
     check_size(items + _SMS * _BLOCKS_PER_SM * THREADS)
     return Spread(items, min(-(-items // THREADS), _SMS * _BLOCKS_PER_SM))

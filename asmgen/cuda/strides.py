@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from asmgen.errors import ReachError
 from asmgen.plan.layout import Activations, Image, Rows
 
 _MAX_INDEX = 2**31 - 1
@@ -32,9 +33,9 @@ class Strides:
 
 
 def check_size(elements: int) -> None:
-    """Raises ValueError where an index would not fit 32 bits."""
+    """Raises ReachError where an index would not fit 32 bits."""
     if elements > _MAX_INDEX:
-        raise ValueError(f"a tensor of {elements} elements: kernels index with 32 bits")
+        raise ReachError(f"it indexes {elements} elements; at most {_MAX_INDEX}")
 
 
 def as_image(layout: Activations) -> Image:

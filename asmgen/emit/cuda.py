@@ -20,7 +20,7 @@ from asmgen.emit.generate import write_changed, write_initial_values
 from asmgen.emit.manifest import manifest_text, plan_facts
 from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
-from asmgen.errors import UsageError
+from asmgen.errors import ReachError, UsageError
 from asmgen.model.network import Model
 from asmgen.paths import TEMPLATES_DIR
 from asmgen.plan.layout import LINE_BYTES, round_up
@@ -79,7 +79,8 @@ def emit_cuda(plan: Plan, precision: str, arches: tuple[str, ...]) -> CudaKernel
 def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
     """The listings of a plan by symbol, each distinct spec once.
 
-    Raises UsageError for a precision that the model cannot have, ValueError where two specs share a symbol.
+    Raises UsageError for a precision that the model cannot have, ValueError where two specs share a symbol,
+    UnsupportedError where tensors are too large.
     """
     if precision == "tf32" and plan.dtype != "float32":
         raise UsageError(f"--precision tf32 is for float32 models; {plan.model_name} is of {plan.dtype}")
@@ -88,7 +89,10 @@ def emit_cuda_plan(plan: Plan, precision: str) -> dict[str, CudaListing]:
         symbol = spec.symbol(CUDA.name)
         if symbol in listings:
             raise ValueError(f"two different kernels of {plan.model_name} are called {symbol}")
-        listings[symbol] = emit(spec, precision)
+        try:
+            listings[symbol] = emit(spec, precision)
+        except ReachError as error:
+            raise plan.out_of_reach(spec, error) from error
     return listings
 
 

@@ -14,6 +14,7 @@ from asmgen.emit.manifest import manifest, manifest_text
 from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
 from asmgen.emit.tuning import UNTUNED, Tuning
+from asmgen.errors import ReachError
 from asmgen.kernels.registry import emit_kernel
 from asmgen.model.network import Model
 from asmgen.model.params import read_initial
@@ -35,14 +36,18 @@ class Generated:
 def emit_plan(plan: Plan, isa: Isa, tuning: Tuning = UNTUNED) -> dict[str, Listing]:
     """The listings of a plan by symbol, each distinct spec once.
 
-    Raises ValueError where two specs share a symbol, UsageError where the tuning names a tile that cannot be.
+    Raises ValueError where two specs share a symbol, UsageError where the tuning names a tile that cannot be,
+    UnsupportedError where tensors are too large.
     """
     listings: dict[str, Listing] = {}
     for spec in plan.specs():
         symbol = spec.symbol(isa.name)
         if symbol in listings:
             raise ValueError(f"two different kernels of {plan.model_name} are called {symbol}")
-        listings[symbol] = emit_tuned(spec, isa, tuning)
+        try:
+            listings[symbol] = emit_tuned(spec, isa, tuning)
+        except ReachError as error:
+            raise plan.out_of_reach(spec, error) from error
     return listings
 
 

@@ -10,7 +10,8 @@ from asmgen.model.layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPoo
 
 Shape = tuple[int, ...]
 
-# Offsets inside one tensor of one sample, and inside one layer's weights, stay within 31 bits, pad lanes included.
+# Offsets inside one tensor of one sample, and inside one layer's weights, stay within 31 bits. Where pad lanes make
+# more of them, the kernel is refused (Plan.out_of_reach).
 MAX_SAMPLE_VALUES = 2**26
 MAX_WEIGHTS = 2**27
 

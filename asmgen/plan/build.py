@@ -45,6 +45,7 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
         parameters=tuple(draft.parameters),
         input=draft.input,
         logits=f"y{len(draft.groups)}",
+        where={"": model.where, **{group.placed.label: group.where for group in draft.groups}},
     )
     plan.check()
     return plan

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asmgen.errors import ReachError, UnsupportedError
 from asmgen.model.params import Parameter
 from asmgen.plan.layout import (
     LINE_BYTES,
@@ -74,7 +76,10 @@ class LayerParameters:
 
 @dataclass(frozen=True)
 class Plan:
-    """A model for one vector width: entries in execution order, tensors with their arena offsets in bytes."""
+    """A model for one vector width: entries in execution order, tensors with their arena offsets in bytes.
+
+    where: `file:line` of each layer, by its label as in the entries, and of the model, as "".
+    """
 
     model_name: str
     lanes: int
@@ -87,6 +92,7 @@ class Plan:
     parameters: tuple[LayerParameters, ...]
     input: str
     logits: str
+    where: Mapping[str, str]
 
     def tensor(self, name: str) -> Tensor:
         return next(tensor for tensor in self.tensors if tensor.name == name)
@@ -99,6 +105,17 @@ class Plan:
     def specs(self) -> list[KernelSpec]:
         """The distinct specs, in order of first use."""
         return list(dict.fromkeys(entry.spec for entry in self.entries))
+
+    def out_of_reach(self, spec: KernelSpec, why: ReachError) -> UnsupportedError:
+        """What to say where a target has no kernel for a spec, since its tensors are too large for one."""
+        entry = next(entry for entry in self.entries if entry.spec == spec)
+        sizes = {name: self.tensor(name).size_bytes for name in (*entry.inputs, *entry.outputs)}
+        largest = max(sizes, key=lambda name: sizes[name])
+        return UnsupportedError(
+            self.where.get(entry.layer, self.where[""]),
+            f"{entry.layer}: {entry.text} has no kernel for tensors so large: {why} ({largest} has "
+            f"{sizes[largest] / 1e9:.1f} GB for a batch of {self.batch}); use a smaller layer, input or batch_size",
+        )
 
     def phase(self, name: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.phase == name]
