@@ -29,14 +29,16 @@ REG_ECX             equ 2
         %error row of feature %1 is out of order
     %endif
     %assign next_row next_row + 1
-    %%row: db %str(%1)
+    %defstr feature_name %1
+    %%row: db feature_name
     times 12 - ($ - %%row) db 0
     dd      %2, %3, %4, %5
 %endmacro
 
 %macro LEVEL 2-*                        ; --isa name, its features
     db      %1, 0
-    times   16 - %strlen(%1) - 1 db 0
+    %strlen level_chars %1
+    times   16 - level_chars - 1 db 0
     %assign %%mask 0
     %rep %0 - 1
         %rotate 1
