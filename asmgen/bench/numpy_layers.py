@@ -5,6 +5,7 @@ Images are [n, c, h, w]. `forward` keeps what `backward` needs; `backward` takes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -122,33 +123,41 @@ class FlattenNode(Node):
         return dy.reshape(self._shape)
 
 
+_Function = Callable[[Array, float], Array]
+
+
+def _sigmoid(x: Array, alpha: float) -> Array:
+    e = np.exp(-np.abs(x))
+    y: Array = np.where(x >= 0, 1, e).astype(x.dtype) / (1 + e)
+    return y
+
+
+#: By the layer's kind: y from x and alpha; the slope from y and alpha.
+_ACTIVATIONS: dict[str, tuple[_Function, _Function]] = {
+    "relu": (lambda x, alpha: np.maximum(x, 0), lambda y, alpha: np.where(y > 0, y.dtype.type(1), y.dtype.type(0))),
+    "leakyrelu": (
+        lambda x, alpha: np.where(x > 0, x, x.dtype.type(alpha) * x),
+        lambda y, alpha: np.where(y > 0, y.dtype.type(1), y.dtype.type(alpha)),
+    ),
+    "sigmoid": (_sigmoid, lambda y, alpha: y * (1 - y)),
+    "tanh": (lambda x, alpha: np.tanh(x), lambda y, alpha: 1 - y * y),
+}
+
+
 class ActivationNode(Node):
-    """ReLU, leaky ReLU (slope alpha below zero), sigmoid or tanh; the gradient comes from the output."""
+    """An activation of _ACTIVATIONS (alpha: the slope below zero of a leaky ReLU); the slope comes from the output."""
 
     def __init__(self, kind: str, alpha: float = 0.0) -> None:
         super().__init__()
-        self._kind, self._alpha = kind, alpha
+        self._value, self._slope = _ACTIVATIONS[kind]
+        self._alpha = alpha
 
     def forward(self, x: Array) -> Array:
-        if self._kind == "sigmoid":
-            e = np.exp(-np.abs(x))
-            y: Array = np.where(x >= 0, 1, e).astype(x.dtype) / (1 + e)
-        elif self._kind == "tanh":
-            y = np.tanh(x)
-        else:
-            y = np.where(x > 0, x, x.dtype.type(self._alpha) * x) if self._alpha else np.maximum(x, 0)
-        self._y = y
-        return y
+        self._y = self._value(x, self._alpha)
+        return self._y
 
     def backward(self, dy: Array) -> Array:
-        y = self._y
-        if self._kind == "sigmoid":
-            slope: Array = y * (1 - y)
-        elif self._kind == "tanh":
-            slope = 1 - y * y
-        else:
-            slope = np.where(y > 0, y.dtype.type(1), y.dtype.type(self._alpha))
-        dx: Array = dy * slope
+        dx: Array = dy * self._slope(self._y, self._alpha)
         return dx
 
 

@@ -1,10 +1,11 @@
-"""Activations as passes of their own: y = f(x), and dx = dy * f'(y) seen from the output y.
+"""Activations as passes of their own: y = f(x), and dx = dy * f', which is seen from x or y.
 
-Every f but the sigmoid maps 0 to 0, so padding stays zero by itself; the sigmoid's is masked.
+Where f maps 0 to 0, padding stays zero by itself; elsewhere it is masked. What f is: activations.py.
 """
 
 from __future__ import annotations
 
+from asmgen.cuda.activations import code_of
 from asmgen.cuda.listing import Argument, CudaListing, Facts
 from asmgen.cuda.render import listing, literal
 from asmgen.cuda.spread import Pixels, spread
@@ -12,22 +13,16 @@ from asmgen.cuda.strides import Strides, as_image
 from asmgen.plan.layout import Activations, Image, Rows
 from asmgen.plan.specs import ActBackward, ActForward, Activation, dtype_tag
 
-_FORMULAS = {
-    "relu": ("max(0, x)", "y > 0 ? dy : 0"),
-    "leaky_relu": ("x > 0 ? x : {alpha} * x", "y > 0 ? dy : {alpha} * dy"),
-    "sigmoid": ("1 / (1 + e^-x)", "dy * y * (1 - y)"),
-    "tanh": ("tanh(x)", "dy * (1 - y^2)"),
-}
-
 
 def emit_forward(spec: ActForward) -> CudaListing:
     """The listing of y = f(x): x, y (may be x; halo not written)."""
-    return _emit(spec, spec.act, {"x": spec.x, "y": spec.y}, masks=spec.act.kind == "sigmoid")
+    return _emit(spec, spec.act, {"x": spec.x, "y": spec.y}, masks=not spec.act.traits.maps_zero_to_zero)
 
 
 def emit_backward(spec: ActBackward) -> CudaListing:
-    """The listing of dx = dy * f'(y): dy, y, dx (may be dy; halo not written)."""
-    return _emit(spec, spec.act, {"dy": spec.dy, "y": spec.y, "dx": spec.dx}, masks=False)
+    """The listing of dx = dy * f': dy, x or y, dx (may be dy; halo not written)."""
+    tensors = {"dy": spec.dy, spec.act.traits.slope_from: spec.saved, "dx": spec.dx}
+    return _emit(spec, spec.act, tensors, masks=False)
 
 
 def _emit(
@@ -47,7 +42,8 @@ def _emit(
         _facts(spec, act, tensors, grid.loops),
         images={name: Strides.of(image) for name, image in images.items()},
         out=out_name,
-        act=act,
+        code=code_of(act),
+        saved=act.traits.slope_from,
         alpha=literal(act.alpha, out.dtype),
         walk=walk,
         grid=grid,
@@ -69,7 +65,8 @@ def _facts(
     names, layouts = list(tensors), list(tensors.values())
     out, layout = names[-1], layouts[-1]
     direction = "fwd" if isinstance(spec, ActForward) else "bwd"
-    formula = _FORMULAS[act.kind][direction == "bwd"].format(alpha=act.alpha)
+    code = code_of(act)
+    formula = (code.forward if direction == "fwd" else code.backward).format(alpha=act.alpha)
     return Facts(
         title=f"act_{direction}  {act.kind}  {layout}",
         source="asmgen/cuda/act.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from asmgen.cuda.activations import code_of
 from asmgen.cuda.gemm import misses
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing, literal
@@ -79,6 +80,7 @@ def emit(spec: Conv2dForward, precision: str, tile: Tile | None = None) -> CudaL
         tile=tile,
         at=geometry,
         stem=spec.stem(),
+        code=code_of(spec.act),
         alpha=literal(spec.act.alpha, y.dtype),
     )
 

@@ -6,6 +6,7 @@ window: the argmax code (or the live bits of an average) says which of them get 
 
 from __future__ import annotations
 
+from asmgen.cuda.activations import code_of
 from asmgen.cuda.listing import Argument, CudaListing, Facts
 from asmgen.cuda.render import listing, literal
 from asmgen.cuda.spread import Pixels, spread
@@ -28,7 +29,7 @@ def emit(spec: Conv2dUnpool) -> CudaListing:
         spec.dz.dtype,
         (grid.launch(symbol, args),),
         _facts(spec, grid.loops),
-        spec=spec,
+        code=code_of(spec.act),
         by_y=by_y,
         has_codes=has_codes,
         kind=pool.kind if pool else "none",

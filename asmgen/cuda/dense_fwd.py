@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asmgen.cuda.activations import code_of
 from asmgen.cuda.gemm import Adding
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing, literal
@@ -56,6 +57,7 @@ def emit(spec: DenseForward, precision: str, tile: Tile | None = None) -> CudaLi
         part_k_blocks=part_k_blocks(shape, tile),
         adding=adding,
         stem=spec.stem(),
+        code=code_of(spec.act),
         alpha=literal(spec.act.alpha, y.dtype),
     )
 

@@ -87,6 +87,9 @@ def _read(plan: Plan) -> _Shape | Refusal:
     assert isinstance(load, LoadInput)
     assert isinstance(loss, Loss)
     update = next(entry.spec for entry in plan.phase("backward") if isinstance(entry.spec, DenseUpdate))
+    unseen = [act.kind for *_, act in layers if act.traits.slope_from == "x"]
+    if unseen:
+        return Refusal(f"the slope of {unseen[0]} is found from its input, which is not kept")
     if layers[-1][3]:
         return Refusal("there is an activation in front of the loss")
     if plan.batch > MAX_BATCH:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from asmgen.cuda.activations import code_of
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
 from asmgen.cuda.load_input import is_uniform
 from asmgen.cuda.render import listing, literal
 from asmgen.cuda.resident import PARAMETERS, Layer, Product, Resident
 from asmgen.cuda.update import constants
 from asmgen.plan.layout import ELEMENT_BYTES
-from asmgen.plan.specs import Activation, dtype_tag
+from asmgen.plan.specs import dtype_tag
 
 
 def emit(resident: Resident) -> CudaListing:
@@ -37,7 +38,7 @@ def emit(resident: Resident) -> CudaListing:
         r=resident,
         layers=list(_chained(resident.layers)),
         shape=_shape,
-        activation=_activation,
+        activation=code_of,
         literal=lambda value: literal(value, dtype),
         exchange=next(size for name, size, _ in resident.shared_map if name == "exchange") // ELEMENT_BYTES[dtype],
         optimizer=constants(update),
@@ -68,10 +69,6 @@ def _chained(layers: tuple[Layer, ...]) -> Iterator[dict[str, Any]]:
 
 def _shape(product: Product) -> str:
     return f"{product.row_tiles}, {product.column_tiles}, {product.depth}, {product.across}"
-
-
-def _activation(act: Activation) -> str:
-    return act.kind if act else ""
 
 
 def _arguments(resident: Resident) -> tuple[Argument, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from asmgen.harness import conv_cases, loss_cases, sparse_cases, update_cases, winograd_cases
+from asmgen.harness.activation_bounds import bounds_of
 from asmgen.harness.case import (
     Array,
     Case,
@@ -25,6 +26,7 @@ from asmgen.plan import specs
 from asmgen.plan.layout import Activations, Image
 from asmgen.plan.specs import KernelSpec
 from asmgen.reference import ops
+from asmgen.reference.activations import activate
 
 _EXTRA_IMAGES = 3  # images in the set beyond the batch
 
@@ -105,39 +107,33 @@ def pool_backward(spec: specs.PoolBackward, draw: Draw) -> Iterable[Case]:
 
 
 def act_forward(spec: specs.ActForward, draw: Draw) -> Iterable[Case]:
-    """relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps absolute (|y| <= 1)."""
+    """Bound: the activation's own (asmgen/harness/activation_bounds.py)."""
     x = draw(*_shape(spec.x)) * 4
     extremes = draw.round([0.0, 30.0, -30.0, 100.0, -100.0, 1e4, -1e4, 1e-6, -1e-6])[: x.size]
     x.reshape(-1)[: extremes.size] = extremes
     (y,) = ops.run(spec, x)
-    bounds = {
-        "leaky_relu": 2 * draw.eps * np.abs(y),
-        "sigmoid": 8 * (draw.eps * np.abs(y) + draw.tiny),
-        "tanh": 4 * draw.eps,
-    }
     yield Case(
         "",
         (Operand("x", spec.x.pack(x)), Operand("y", unwritten(spec.y), is_output=True)),
-        (Expected("y", 1, spec.y.unpack, y, bounds.get(spec.act.kind, 0.0)),),
+        (Expected("y", 1, spec.y.unpack, y, bounds_of(spec.act).value(draw, y)),),
         (padding_check("y", 1, spec.y),),
         in_place=(0, 1) if spec.x == spec.y else None,
     )
 
 
 def act_backward(spec: specs.ActBackward, draw: Draw) -> Iterable[Case]:
-    """relu: exact; leaky: one product; sigmoid, tanh: three roundings, of terms no larger than 1."""
+    """Bound: four roundings of terms no larger than the activation's own bound of them."""
     dy = draw(*_shape(spec.dy))
-    y = draw.round(ops.activate(spec.act, draw(*dy.shape) * 2))
-    (dx,) = ops.run(spec, dy, y)
-    slopes = {"sigmoid": np.abs(y) * (1 + np.abs(y)), "tanh": 1 + y * y, "leaky_relu": np.ones_like(y)}
-    bound: Array | float = 0.0
-    if spec.act.kind in slopes:
-        bound = draw.bound(4, np.abs(dy) * slopes[spec.act.kind])
+    x, seen = draw(*dy.shape) * 2, spec.act.traits.slope_from
+    saved = x if seen == "x" else draw.round(activate(spec.act, x))
+    (dx,) = ops.run(spec, dy, saved)
+    magnitude = bounds_of(spec.act).slope
+    bound = draw.bound(4, np.abs(dy) * magnitude(saved)) if magnitude else 0.0
     yield Case(
         "",
         (
             Operand("dy", spec.dy.pack(dy)),
-            Operand("y", spec.y.pack(y)),
+            Operand(seen, spec.saved.pack(saved)),
             Operand("dx", unwritten(spec.dx), is_output=True),
         ),
         (Expected("dx", 2, spec.dx.unpack, dx, bound),),
@@ -153,9 +149,7 @@ def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, draw: D
     b = draw(weights.out) if spec.bias else np.zeros(weights.out)
     (y,) = ops.run(spec, x, w, b)
     magnitude = np.abs(x) @ np.abs(w).T + np.abs(b)
-    bound = draw.bound(spec.x.features + 1, magnitude, exact=True)
-    if spec.act.kind == "leaky_relu":
-        bound = bound + 2 * draw.eps * np.abs(y)
+    bound = draw.bound(spec.x.features + 1, magnitude, exact=True) + bounds_of(spec.act).value(draw, y)
     operands = (
         Operand("x", spec.x.pack(x)),
         Operand("w", weights.pack(w, b)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from asmgen.harness.activation_bounds import bounds_of
 from asmgen.harness.case import (
     Array,
     Case,
@@ -27,6 +28,7 @@ from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.specs import Activation, Pool
 from asmgen.reference import conv, ops
+from asmgen.reference.activations import activate
 
 UNWRITTEN_CODE = 0xEE
 _PooledWeights = specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
@@ -98,9 +100,9 @@ def forward(spec: specs.Conv2dForward, draw: Draw) -> Iterable[Case]:
 
 
 def activated_bound(act: Activation, pool: Pool | None, z: Array, z_bound: Array, draw: Draw) -> Array:
-    """The bound of pool(act(z)), from that of z: both are Lipschitz, a slope or a mean adds its own roundings."""
-    f = np.abs(ops.activate(act, z))
-    bound: Array = z_bound + (2 * draw.eps * f if act.kind == "leaky_relu" else 0.0)
+    """The bound of pool(act(z)), from that of z: slopes are at most 1; f and a mean add their own roundings."""
+    f = np.abs(activate(act, z))
+    bound: Array = z_bound + bounds_of(act).value(draw, f)
     if pool is None:
         return bound
     if pool.kind == "max":
@@ -144,7 +146,7 @@ def unpool(spec: specs.Conv2dUnpool, draw: Draw) -> Iterable[Case]:
     """Bound: one product with a slope, and one with 1/(ph*pw); otherwise values are copied."""
     pool, image = spec.pool, spec.y
     dy = draw(image.n, image.c, image.h, image.w)
-    y = draw.round(ops.activate(spec.act, draw(*dy.shape)))
+    y = draw.round(activate(spec.act, draw(*dy.shape)))
     codes = None
     operands = [Operand("dy", spec.dy.pack(dy)), Operand("y", image.pack(y)), None]
     size = pool.ph * pool.pw if pool else 1
@@ -152,7 +154,8 @@ def unpool(spec: specs.Conv2dUnpool, draw: Draw) -> Iterable[Case]:
         codes = draw.codes(size if pool.kind == "max" else 1 << size, *dy.shape)
         operands[2] = Operand("codes", pack_codes(image, codes, draw.codes(256, n_codes(image))))
     (dz,) = ops.run(spec, dy, y, codes)
-    rounds = spec.act.kind == "leaky_relu" or (pool is not None and pool.kind == "avg" and not is_power_of_two(size))
+    divides = pool is not None and pool.kind == "avg" and not is_power_of_two(size)
+    rounds = divides or bounds_of(spec.act).slope is not None
     operands.append(Operand("dz", unwritten(spec.dz), is_output=True))
     bound = 3 * (draw.eps * np.abs(dz) + draw.tiny) if rounds else 0.0
     yield Case("", tuple(operands), (Expected("dz", 3, spec.dz.unpack, dz, bound),), (padding_check("dz", 3, spec.dz),))

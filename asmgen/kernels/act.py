@@ -1,8 +1,8 @@
-"""Activations as passes of their own: y = f(x), and dx = dy * f'(y) seen from the output y.
+"""Activations as passes of their own: y = f(x), and dx = dy * f', which is seen from x or y.
 
 Tensors are walked as runs of vectors that lie contiguously in all of them: rows of pixels where a halo interrupts,
-else planes or whole samples. Every f but the sigmoid maps 0 to 0, so padding stays zero by itself; the sigmoid's
-padding is masked, which splits off the vectors that hold some.
+else planes or whole samples. Where f maps 0 to 0, padding stays zero by itself; elsewhere it is masked, which splits
+off the vectors that hold some. What f is: activations.py.
 """
 
 from __future__ import annotations
@@ -15,19 +15,11 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels import math
+from asmgen.kernels.activations import code_of
 from asmgen.kernels.runs import Segment, segments
 from asmgen.plan.layout import Activations
 from asmgen.plan.specs import ActBackward, ActForward, Activation, dtype_tag
 from asmgen.tile.words import counted
-
-_UNROLL = 4  # vectors per trip of an activation that is a few instructions
-_FORMULAS = {
-    "relu": ("max(0, x)", "y > 0 ? dy : 0"),
-    "leaky_relu": ("x > 0 ? x : {alpha} * x", "y > 0 ? dy : {alpha} * dy"),
-    "sigmoid": ("1 / (1 + e^-x)", "dy * y * (1 - y)"),
-    "tanh": ("tanh x", "dy * (1 - y) * (1 + y)"),
-}
 
 
 def emit_forward(spec: ActForward, isa: Isa) -> Listing:
@@ -36,22 +28,24 @@ def emit_forward(spec: ActForward, isa: Isa) -> Listing:
 
 
 def emit_backward(spec: ActBackward, isa: Isa) -> Listing:
-    """The listing of dx = dy * f'(y): rdi dy, rsi y, rdx dx (may be dy; overwritten but for its halo); samples."""
-    return _Backward(spec, isa, spec.act, {"dy": spec.dy, "y": spec.y, "dx": spec.dx}).emit()
+    """The listing of dx = dy * f': rdi dy, rsi x or y, rdx dx (may be dy; overwritten but for its halo); samples."""
+    tensors = {"dy": spec.dy, spec.act.traits.slope_from: spec.saved, "dx": spec.dx}
+    return _Backward(spec, isa, spec.act, tensors).emit()
 
 
 class _Kernel:
     """One emission: a pointer per tensor that moves through the sample; the last tensor is the output."""
 
     direction = ""
-    formula = 0  # index into _FORMULAS
+    formula = ""
     masks_padding = False
-    unroll = _UNROLL
+    unroll = 1  # vectors per trip
 
     def __init__(
         self, spec: ActForward | ActBackward, isa: Isa, act: Activation, tensors: dict[str, Activations]
     ) -> None:
         self.spec, self.act, self.tensors = spec, act, tensors
+        self.code = code_of(act)
         self.layouts = list(tensors.values())
         self.asm = Assembler(isa, self.layouts[0].dtype, spec.symbol(isa.name))
         self.v = self.asm.v
@@ -125,7 +119,7 @@ class _Kernel:
 
     def _facts(self) -> Facts:
         names, out = list(self.tensors), list(self.tensors)[-1]
-        formula = _FORMULAS[self.act.kind][self.formula].format(alpha=self.act.alpha)
+        formula = self.formula.format(alpha=self.act.alpha)
         layout = self.layouts[-1]
         return Facts(
             title=f"act_{self.direction}  {self.act.kind}  {layout}",
@@ -151,87 +145,41 @@ class _Kernel:
 
 
 class _Forward(_Kernel):
-    direction, formula = "fwd", 0
+    direction = "fwd"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.masks_padding = self.act.kind == "sigmoid"
-        self.unroll = 1 if self.act.kind in ("sigmoid", "tanh") else _UNROLL
+        self.masks_padding = not self.act.traits.maps_zero_to_zero
+        self.formula, self.unroll = self.code.forward, self.code.unroll
 
     def _operation(self) -> Callable[[int, Any], None]:
-        asm, v = self.asm, self.v
-        result = asm.vec.alloc("y")
-        if self.act.kind in ("sigmoid", "tanh"):
-            function = math.sigmoid if self.act.kind == "sigmoid" else math.tanh
+        v, result = self.v, self.asm.vec.alloc("y")
+        apply = self.code.open_forward(self.asm, self.act, True)
 
-            def transcendental(at: int, mask: Any) -> None:
-                x, y = self._places(at)
-                v.load(result, x)
-                function(asm, result)
-                if mask is not None:
-                    v.and_(result, result, mask)
-                v.store(y, result)
-
-            return transcendental
-        if self.act.kind == "relu":
-            zero = asm.vec.alloc("zero")
-            v.zero(zero)
-
-            def relu(at: int, mask: Any) -> None:
-                x, y = self._places(at)
-                v.max(result, zero, x)
-                v.store(y, result)
-
-            return relu
-        alpha, value = asm.vec.alloc("alpha"), asm.vec.alloc("x")
-        v.load(alpha, asm.vector_constant("alpha", self.act.alpha))
-
-        def leaky_relu(at: int, mask: Any) -> None:
+        def operate(at: int, mask: Any) -> None:
             x, y = self._places(at)
-            v.load(value, x)
-            v.mul(result, value, alpha)
-            (v.max if self.act.alpha <= 1 else v.min)(result, result, value)
+            apply(result, x)
+            if mask is not None:
+                v.and_(result, result, mask)
             v.store(y, result)
 
-        return leaky_relu
+        return operate
 
 
 class _Backward(_Kernel):
-    direction, formula = "bwd", 1
+    direction = "bwd"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.formula, self.unroll = self.code.backward, self.code.backward_unroll
 
     def _operation(self) -> Callable[[int, Any], None]:
-        asm, v = self.asm, self.v
-        result = asm.vec.alloc("dx")
-        if self.act.kind in ("sigmoid", "tanh"):
-            one, value = asm.vec.alloc("one"), asm.vec.alloc("y")
-            v.load(one, asm.vector_constant("one", 1.0))
+        result = self.asm.vec.alloc("dx")
+        apply = self.code.open_backward(self.asm, self.act)
 
-            def smooth(at: int, mask: Any) -> None:
-                dy, y, dx = self._places(at)
-                v.load(value, y)
-                v.sub(result, one, value)
-                if self.act.kind == "tanh":
-                    v.add(value, value, one)
-                v.mul(result, result, value)
-                v.mul(result, result, dy)
-                v.store(dx, result)
+        def operate(at: int, mask: Any) -> None:
+            dy, saved, dx = self._places(at)
+            apply(result, dy, saved)
+            self.v.store(dx, result)
 
-            return smooth
-        zero, value, positive = asm.vec.alloc("zero"), asm.vec.alloc("dy"), v.mask_alloc("y > 0")
-        v.zero(zero)
-        if self.act.kind == "leaky_relu":
-            alpha = asm.vec.alloc("alpha")
-            v.load(alpha, asm.vector_constant("alpha", self.act.alpha))
-
-        def piecewise(at: int, mask: Any) -> None:
-            dy, y, dx = self._places(at)
-            v.load(value, dy)
-            v.less(positive, zero, y)
-            if self.act.kind == "relu":
-                v.keep(result, positive, value)
-            else:
-                v.mul(result, value, alpha)
-                v.select(result, positive, value, result)
-            v.store(dx, result)
-
-        return piecewise
+        return operate

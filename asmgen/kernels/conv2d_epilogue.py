@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from asmgen.asm.assembler import Assembler
+from asmgen.kernels.activations import activated
 from asmgen.kernels.conv2d_body import Accumulators
-from asmgen.kernels.fused_act import activated
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Activation, Pool
 

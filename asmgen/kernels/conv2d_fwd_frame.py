@@ -12,6 +12,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.activations import call
 from asmgen.kernels.conv2d_epilogue import Epilogue
 from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
 from asmgen.kernels.share import Share
@@ -121,7 +122,7 @@ class ForwardKernel:
         bias = "b[oc] + " if conv.bias else ""
         row, col = (f"{o}*{s}" if s > 1 else o for o, s in (("oh", conv.sh), ("ow", conv.sw)))
         source = f"x[n,c,{row}+i-{conv.pt},{col}+j-{conv.pl}]"
-        act = {"none": "z", "relu": "max(0, z)", "leaky_relu": f"(z > 0 ? z : {spec.act.alpha} z)"}[spec.act.kind]
+        act = call(spec.act, "z")
         pool = f" {spec.pool.kind} over {spec.pool.ph} x {spec.pool.pw} of" if spec.pool else ""
         formula = [
             f"z[n,oc,oh,ow] = {bias}sum_c,i,j {source} * w[oc,c,i,j]    i < {w.kh}, j < {w.kw}, c < {w.c}",

@@ -16,7 +16,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.horizontal import sum_four
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.fused_act import activated
+from asmgen.kernels.activations import activated, call
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseForward, dtype_tag
 from asmgen.tile.dense import ForwardTile, choose_forward_tile
@@ -304,8 +304,6 @@ class _Forward:
         x, w, y = spec.x, spec.weights, spec.y
         ctype = dtype_tag(x.dtype)
         total = f"{'b[o] + ' if spec.bias else ''}sum_k x[n,k] * w[o,k]"
-        alpha = spec.act.alpha
-        act = {"none": "{}", "relu": "max(0, {})", "leaky_relu": f"leaky_relu({{}}, {alpha})"}[spec.act.kind]
         notes = (f"y lanes {w.n_rows}..{y.stride - 1} are cleared by the last slice",) if y.stride > w.n_rows else ()
         if self.is_split:
             notes = (
@@ -315,7 +313,7 @@ class _Forward:
         return Facts(
             title=f"dense_fwd  {x.n} x {x.features} -> {y.n} x {y.features}",
             source="asmgen/kernels/dense_fwd.py",
-            formula=(f"y[n,o] = {act.format(total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
+            formula=(f"y[n,o] = {call(spec.act, total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
             arguments=(
                 Argument("rdi", "x", ctype, str(x), "in", "64-byte aligned"),
                 Argument("rsi", "w", ctype, str(w), "in", "64-byte aligned; lanes are inputs"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.activations import call
 from asmgen.kernels.dense_product import Names, Shapes, emit_slice
 from asmgen.kernels.dense_turn import Turned
 from asmgen.plan.layout import DenseWeights
@@ -41,11 +42,10 @@ def _facts(spec: DenseForwardByOutput, tile: ProductTile) -> Facts:
     x, w, y = spec.x, spec.weights, spec.y
     ctype = dtype_tag(x.dtype)
     total = f"{'b[o] + ' if spec.bias else ''}sum_k x[n,k] * w[o,k]"
-    act = {"none": "{}", "relu": "max(0, {})", "leaky_relu": f"leaky_relu({{}}, {spec.act.alpha})"}[spec.act.kind]
     return Facts(
         title=f"dense_fwd_{'turned' if spec.turns else 'by_output'}  {x.n} x {x.features} -> {y.n} x {y.features}",
         source="asmgen/kernels/dense_fwd_by_output.py, dense_product.py",
-        formula=(f"y[n,o] = {act.format(total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
+        formula=(f"y[n,o] = {call(spec.act, total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
         arguments=(
             Argument("rdi", "x", ctype, str(x), "in", "64-byte aligned"),
             Argument(

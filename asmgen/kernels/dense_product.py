@@ -12,8 +12,8 @@ from typing import Any
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
+from asmgen.kernels.activations import activated
 from asmgen.kernels.dense_turn import Turned
-from asmgen.kernels.fused_act import activated
 from asmgen.plan.layout import LINE_BYTES, Rows
 from asmgen.plan.specs import Activation
 from asmgen.tile.dense import ProductTile

@@ -21,6 +21,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.activations import call
 from asmgen.kernels.conv2d_epilogue import Epilogue
 from asmgen.kernels.window import add
 from asmgen.kernels.winograd_product import Products
@@ -216,7 +217,7 @@ class _Kernel:
 def _forward_facts(spec: Conv2dForwardWinograd, tile: WinogradTile) -> Facts:
     conv, x, y, u = spec.conv, spec.conv.x, spec.y, spec.u
     ctype = dtype_tag(y.dtype)
-    act = {"none": "z", "relu": "max(0, z)", "leaky_relu": f"(z > 0 ? z : {spec.act.alpha} z)"}[spec.act.kind]
+    act = call(spec.act, "z")
     pool = f" {spec.pool.kind} over {spec.pool.ph} x {spec.pool.pw} of" if spec.pool else ""
     bias = "b[oc] + " if conv.bias else ""
     arguments = [

@@ -33,7 +33,7 @@ def backward(draft: Draft) -> None:
             case "act":
                 assert dx is not None
                 draft.add(dx, draft.without_halo(x))
-                act_backward(draft, number, group, dx)
+                act_backward(draft, number, group, dx, x)
     sum_parts(draft)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.errors import UnsupportedError
+from asmgen.model import layers
 from asmgen.model.geometry import LayerShape, Shape
 from asmgen.model.layers import AvgPool2D, Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.model.network import Model
@@ -13,9 +14,6 @@ from asmgen.plan.specs import Activation, Pool, pool_tag
 
 MAX_FUSED_WINDOW = 9  # accumulators of one pooled pixel; fits the 16 vector registers of SSE4.1 and AVX2
 MAX_LIVE_BITS = 8  # the live bits of an average pool are one byte per pooled value
-
-_MONOTONE = ("none", "relu", "leaky_relu", "sigmoid", "tanh")
-_IN_EPILOGUE = ("none", "relu", "leaky_relu")
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def fuse(model: Model) -> list[Group]:
 
 
 def activation_of(placed: LayerShape) -> Activation | None:
-    """The activation that a layer is, if it is one."""
+    """The activation that a layer is, if it is one. Raises UnsupportedError for one without kernels."""
     match placed.layer:
         case ReLU():
             return Activation("relu")
@@ -84,6 +82,8 @@ def activation_of(placed: LayerShape) -> Activation | None:
             return Activation("sigmoid")
         case Tanh():
             return Activation("tanh")
+        case layers.Activation():
+            raise UnsupportedError(placed.where, f"{placed.label}: has no kernels")
     return None
 
 
@@ -106,7 +106,7 @@ def _take(shapes: list[LayerShape], position: int) -> tuple[list[Group], int]:
             return [], position + 1
         case Dense():
             act = activation_of(following[0]) if following else None
-            if act is not None and act.kind in _IN_EPILOGUE:
+            if act is not None and act.traits.is_fusible and act.traits.slope_from == "y":  # x is never stored
                 return [_group("dense", [placed, following[0]], act, None)], position + 2
             return [_group("dense", [placed], Activation(), None)], position + 1
         case Conv2D():
@@ -133,26 +133,31 @@ def _take_conv(placed: LayerShape, following: list[LayerShape], position: int) -
         act, pool, order = Activation(), pools[0], [0]
     elif following and acts[0]:
         act, order = acts[0], [0]
-    layers = [placed, *(following[i] for i in sorted(order))]
-    if act is None or act.kind in _IN_EPILOGUE:
-        return [_group("conv", layers, act or Activation(), pool)], position + len(layers)
-    # Sigmoid and tanh get a kernel of their own; behind a max pool it works on the pooled values alone.
+    members = [placed, *(following[i] for i in sorted(order))]
+    if act is None or _is_in_epilogue(act):
+        return [_group("conv", members, act or Activation(), pool)], position + len(members)
+    # Others get a kernel of their own; behind a max pool it works on the pooled values alone.
     if pool is None:
         return [_group("conv", [placed], Activation(), None)], position + 1
-    conv = _group("conv", layers, Activation(), pool)
+    conv = _group("conv", members, Activation(), pool)
     return [conv, Group("act", following[acts.index(act)], conv.out_shape, conv.out_shape, act, None)], position + 3
 
 
 def _fits(act: Activation, pool: Pool) -> bool:
     """Whether the pool belongs to the convolution: its gradient is one that codes can tell."""
     if pool.kind == "max":
-        return act.kind in _MONOTONE and (_fits_epilogue(pool) or pool.n_positions > 1)
-    return _fits_epilogue(pool) and (not act or (act.kind in _IN_EPILOGUE and pool.n_positions <= MAX_LIVE_BITS))
+        return act.traits.is_monotone and (_fits_epilogue(pool) or pool.n_positions > 1)
+    return _fits_epilogue(pool) and (not act or (_is_in_epilogue(act) and pool.n_positions <= MAX_LIVE_BITS))
+
+
+def _is_in_epilogue(act: Activation) -> bool:
+    """Whether a convolution applies it: its gradient is one that Conv2dUnpool can tell."""
+    return act.traits.is_fusible and act.traits.is_gate
 
 
 def _fits_epilogue(pool: Pool) -> bool:
     return pool.is_tiling and pool.n_positions <= MAX_FUSED_WINDOW
 
 
-def _group(kind: str, layers: list[LayerShape], act: Activation, pool: Pool | None) -> Group:
-    return Group(kind, layers[0], layers[0].in_shape, layers[-1].out_shape, act, pool)
+def _group(kind: str, members: list[LayerShape], act: Activation, pool: Pool | None) -> Group:
+    return Group(kind, members[0], members[0].in_shape, members[-1].out_shape, act, pool)

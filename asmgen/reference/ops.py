@@ -14,8 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
-from asmgen.plan.specs import Activation, Pool
+from asmgen.plan.specs import Pool
 from asmgen.reference import conv
+from asmgen.reference.activations import activate, sigmoid, slope
 
 Array = np.ndarray[Any, Any]
 Parts = tuple[Array, Array]  # of a parameter block: weights, bias
@@ -27,40 +28,6 @@ def run(spec: specs.KernelSpec, *inputs: Any) -> tuple[Any, ...]:
 
 
 # pieces --------------------------------------------------------------------------------------------------------------
-
-
-def activate(act: Activation, z: Array) -> Array:
-    """f(z)."""
-    if act.kind == "relu":
-        return np.maximum(z, 0.0)
-    if act.kind == "leaky_relu":
-        return np.where(z > 0, z, act.alpha * z)
-    if act.kind == "sigmoid":
-        return sigmoid(z)
-    if act.kind == "tanh":
-        return np.tanh(z)
-    return z
-
-
-def slope(act: Activation, y: Array | None) -> Array:
-    """f'(z), seen from the output y = f(z); without an activation, 1, and y may be None."""
-    if y is None:
-        return np.ones(())
-    if act.kind == "relu":
-        return np.where(y > 0, 1.0, 0.0)
-    if act.kind == "leaky_relu":
-        return np.where(y > 0, 1.0, act.alpha)
-    if act.kind == "sigmoid":
-        return y * (1.0 - y)
-    if act.kind == "tanh":
-        return 1.0 - y * y
-    return np.ones_like(y)
-
-
-def sigmoid(z: Array) -> Array:
-    """1 / (1 + exp(-z)) without overflow."""
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, e) / (1.0 + e)
 
 
 def windows(x: Array, pool: Pool) -> Array:
@@ -218,9 +185,9 @@ def act_forward(spec: specs.ActForward, x: Array) -> tuple[Array]:
     return (activate(spec.act, x),)
 
 
-def act_backward(spec: specs.ActBackward, dy: Array, y: Array) -> tuple[Array]:
-    """dy, y -> dx."""
-    return (dy * slope(spec.act, y),)
+def act_backward(spec: specs.ActBackward, dy: Array, saved: Array) -> tuple[Array]:
+    """dy, x or y -> dx."""
+    return (dy * slope(spec.act, saved),)
 
 
 def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, x: Array, w: Array, b: Array) -> tuple[Array]:

@@ -4,8 +4,8 @@ Specs are frozen, hashable and printable; layouts inside them fix every stride. 
 emitters rely on. Argument order and slice units: docs/architecture.md, Kernel ABI.
 """
 
+from asmgen.plan.specs.activations import TRAITS, Activation, Traits, entry_of
 from asmgen.plan.specs.base import (
-    Activation,
     KernelSpec,
     Pool,
     activation_tag,
@@ -46,6 +46,7 @@ from asmgen.plan.specs.winograd import Conv2dBackwardInputWinograd, Conv2dForwar
 ConvWeightGradient = Conv2dBackwardWeights | Conv2dBackwardWeightsSparse | Conv2dBackwardWeightsPooled
 
 __all__ = [
+    "TRAITS",
     "ActBackward",
     "ActForward",
     "Activation",
@@ -76,11 +77,13 @@ __all__ = [
     "PoolBackward",
     "PoolForward",
     "SumParts",
+    "Traits",
     "Update",
     "WinogradWeights",
     "activation_tag",
     "activations_tag",
     "dtype_tag",
+    "entry_of",
     "halo_tag",
     "image_tag",
     "part_stride_bytes",

@@ -1,4 +1,4 @@
-"""What all specs share: the base class, activations, pools and the tags of symbols."""
+"""What all specs share: the base class, pools and the tags of symbols."""
 
 from __future__ import annotations
 
@@ -6,21 +6,11 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from asmgen.plan.layout import Activations, Image, Rows
+from asmgen.plan.specs.activations import Activation
 
 SliceKind = Literal["samples", "outputs"]
 
 MAX_CODES = 256  # positions of a max pool's window: argmax codes are u8
-
-
-@dataclass(frozen=True)
-class Activation:
-    """y = f(z): kind "none", "relu", "leaky_relu" (slope alpha below zero), "sigmoid" or "tanh"."""
-
-    kind: str = "none"
-    alpha: float = 0.0
-
-    def __bool__(self) -> bool:
-        return self.kind != "none"
 
 
 @dataclass(frozen=True)
@@ -94,9 +84,12 @@ def require(condition: bool, spec: KernelSpec, message: str) -> None:
 
 def activation_tag(act: Activation) -> str:
     """`_relu`, `_leaky0p01`, ... or nothing."""
-    if act.kind == "leaky_relu":
-        return "_leaky" + repr(act.alpha).replace(".", "p").replace("-", "m").replace("+", "")
-    return f"_{act.kind}" if act else ""
+    return act.traits.tag.format(alpha=number_tag(act.alpha))
+
+
+def number_tag(value: float) -> str:
+    """`0p01`, `1em05`, `m2p0`: all digits that tell the value from others."""
+    return repr(value).replace(".", "p").replace("-", "m").replace("+", "")
 
 
 def halo_tag(image: Image) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from asmgen.plan.layout import ConvWeights, Halo, Image
+from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import (
-    Activation,
     KernelSpec,
     Pool,
     SliceKind,
@@ -90,9 +90,9 @@ class Conv:
 class Conv2dForward(KernelSpec):
     """y = pool(act(conv(x) + b)), in one kernel; z is never stored.
 
-    pool is None or tiling. With max-pooling the activation (monotone: none, relu, leaky_relu with alpha >= 0) is
-    applied after the maximum. `codes`: whether rcx receives the u8 argmax codes (max) or live bits (average with relu
-    or leaky_relu). y may have a halo (it is not written) and its pad lanes are written with zeros.
+    pool is None or tiling. The activation is fusible; with max-pooling it is monotone and applied after the maximum.
+    `codes`: whether rcx receives the u8 argmax codes (max) or live bits (average with a gate). y may have a halo (it
+    is not written) and its pad lanes are written with zeros.
     """
 
     conv: Conv
@@ -119,8 +119,11 @@ class Conv2dForward(KernelSpec):
 
     def check(self) -> None:
         require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
-        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        require(self.act.traits.is_fusible, self, "activation cannot be fused")
+        is_max = self.pool is not None and self.pool.kind == "max"
+        require(self.act.traits.is_monotone or not is_max, self, "a maximum needs a monotone activation")
         require(not (self.codes and self.pool is None), self, "codes need a pool")
+        require(is_max or not self.codes or self.act.traits.is_gate, self, "live bits do not tell this slope")
         ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
         require((self.y.h * ph, self.y.w * pw) == (self.conv.oh, self.conv.ow), self, "y does not fit z and pool")
         require(
@@ -136,7 +139,7 @@ class Conv2dUnpool(KernelSpec):
 
     max: dz[position] = (argmax == position) * dy * f'(y), every position of the window is written.
     avg: dz[position] = dy / (ph*pw) * f'(z) with f' from the live bits. No pool: dz = dy * f'(y).
-    relu: f' = (y > 0); leaky_relu: y > 0 ? 1 : alpha; none: 1. dz's halo is never written.
+    The activation is a gate: f' = y > 0 ? 1 : alpha (relu: alpha = 0), or none: f' = 1. dz's halo is never written.
     """
 
     dy: Image
@@ -172,6 +175,9 @@ class Conv2dUnpool(KernelSpec):
 
     def flops(self) -> int:
         return self.dz.n * self.dz.c * self.dz.h * self.dz.w
+
+    def check(self) -> None:
+        require(self.act.traits.is_gate, self, "the slope is not told by the sign of y")
 
 
 @dataclass(frozen=True)

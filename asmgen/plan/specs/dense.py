@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput, Rows
-from asmgen.plan.specs.base import Activation, KernelSpec, activation_tag, activations_tag, dtype_tag, require
+from asmgen.plan.specs.activations import Activation
+from asmgen.plan.specs.base import KernelSpec, activation_tag, activations_tag, dtype_tag, require
 from asmgen.plan.specs.ends import Update
 
 MOST_TURNED_BYTES = 128 * 1024  # of a vector of outputs on a kernel's frame
@@ -14,7 +15,7 @@ MOST_TURNED_BYTES = 128 * 1024  # of a vector of outputs on a kernel's frame
 
 @dataclass(frozen=True)
 class DenseForward(KernelSpec):
-    """y[n,o] = act(b[o] + sum_k x[n,k] w[o,k]); act none, relu, leaky_relu. Outputs padded to 4 are written (zeros)."""
+    """y[n,o] = act(b[o] + sum_k x[n,k] w[o,k]); act: one that is fusible. Outputs padded to 4 are written (zeros)."""
 
     x: Rows
     weights: DenseWeights
@@ -34,7 +35,7 @@ class DenseForward(KernelSpec):
         return 2 * self.x.n * self.x.features * self.weights.out
 
     def check(self) -> None:
-        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        require(self.act.traits.is_fusible, self, "activation cannot be fused")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class DenseForwardByOutput(KernelSpec):
         return 2 * self.x.n * self.x.features * self.weights.out
 
     def check(self) -> None:
-        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        require(self.act.traits.is_fusible, self, "activation cannot be fused")
         if isinstance(self.weights, DenseWeights):
             require(self.weights.n_rows % self.y.block == 0, self, "a vector of outputs has rows for some only")
             require(self.turned_bytes <= MOST_TURNED_BYTES, self, "a vector of outputs is too much for the frame")

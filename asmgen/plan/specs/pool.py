@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.plan.layout import Activations, Image
+from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import (
     MAX_CODES,
-    Activation,
     KernelSpec,
     Pool,
     SliceKind,
@@ -97,10 +97,13 @@ class ActForward(KernelSpec):
 
 @dataclass(frozen=True)
 class ActBackward(KernelSpec):
-    """dx = dy * f'(y): relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2. dx may be dy."""
+    """dx = dy * f', and f' is seen from `saved`: x or y = f(x), as `act.traits.slope_from` says. dx may be dy.
+
+    From y: relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2.
+    """
 
     dy: Activations
-    y: Activations
+    saved: Activations
     dx: Activations
     act: Activation
 
@@ -113,7 +116,7 @@ class ActBackward(KernelSpec):
     def stem(self) -> str:
         halos = "".join(
             f"_{name}{halo_tag(t)}"
-            for name, t in (("d", self.dy), ("y", self.y), ("o", self.dx))
+            for name, t in (("d", self.dy), (self.act.traits.slope_from, self.saved), ("o", self.dx))
             if isinstance(t, Image) and t.halo
         )
         base = activations_tag(self.dy).split("p")[0] if isinstance(self.dy, Image) else activations_tag(self.dy)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
+from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import (
-    Activation,
     KernelSpec,
     Pool,
     SliceKind,
@@ -133,8 +133,11 @@ class Conv2dForwardWinograd(KernelSpec):
         conv = self.conv
         _check_conv(self, conv, self.m)
         require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
-        require(self.act.kind in ("none", "relu", "leaky_relu"), self, "activation cannot be fused")
+        require(self.act.traits.is_fusible, self, "activation cannot be fused")
+        is_max = self.pool is not None and self.pool.kind == "max"
+        require(self.act.traits.is_monotone or not is_max, self, "a maximum needs a monotone activation")
         require(not (self.codes and self.pool is None), self, "codes need a pool")
+        require(is_max or not self.codes or self.act.traits.is_gate, self, "live bits do not tell this slope")
         ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
         require(max(ph, pw) <= 2, self, "a tile holds pooling windows of at most 2 x 2")
         require((self.y.h * ph, self.y.w * pw) == (conv.oh, conv.ow), self, "y does not fit z and pool")

@@ -1,0 +1,35 @@
+"""The errors that activations may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from asmgen.harness.case import Array, Draw
+from asmgen.plan.specs import Activation, entry_of
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """value: of y = f(x), for an exact x. slope: the largest absolute term that f' is made of, from what it is seen
+    from (x or y); None where dy * f' is exact."""
+
+    value: Callable[[Draw, Array], Array | float]
+    slope: Callable[[Array], Array] | None
+
+
+#: By kind. relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps (|y| <= 1).
+BOUNDS: dict[str, Bounds] = {
+    "none": Bounds(lambda draw, y: 0.0, None),
+    "relu": Bounds(lambda draw, y: 0.0, None),
+    "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), np.ones_like),
+    "sigmoid": Bounds(lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda y: np.abs(y) * (1 + np.abs(y))),
+    "tanh": Bounds(lambda draw, y: 4 * draw.eps, lambda y: 1 + y * y),
+}
+
+
+def bounds_of(act: Activation) -> Bounds:
+    """Raises ValueError for an unknown kind."""
+    return entry_of(BOUNDS, act.kind, "bounds of errors")
