@@ -8,10 +8,23 @@ import jinja2
 
 from asmgen.paths import TEMPLATES_DIR
 
+#: Registers of the pointers, in the order of C's arguments; begin and end of the slice follow them in r8 and r9.
+POINTER_REGISTERS = ("rdi", "rsi", "rdx", "rcx")
+
+#: What an argument's `ctype` points to, in C.
+C_TYPES = {
+    "f32": "float",
+    "f64": "double",
+    "u8": "uint8_t",
+    "u32": "uint32_t",
+    "u64": "uint64_t",
+    "loss block": "void",
+}
+
 
 @dataclass(frozen=True)
 class Argument:
-    """A kernel argument: register, name, C type, layout and direction, as the header shows them."""
+    """A kernel argument: register, name, type (a key of C_TYPES), layout and direction, as the header shows them."""
 
     register: str
     name: str
@@ -82,6 +95,13 @@ class Listing:
     clobbers: tuple[str, ...]  # what the kernel changes and does not save
     n_instructions: int
 
+    def prototype(self) -> str:
+        """The kernel's declaration in C. Registers that it does not read are arguments `unused_...`, so that the others
+        are where SysV puts them."""
+        by_register = {argument.register: argument for argument in self.facts.arguments}
+        pointers = [_declaration(register, by_register.get(register)) for register in POINTER_REGISTERS]
+        return f"void {self.symbol}({', '.join(pointers)}, size_t begin, size_t end);"
+
     def argument_rows(self) -> list[str]:
         """The arguments as a table: register, name, type and layout, direction, note."""
         rows = [
@@ -95,6 +115,13 @@ class Listing:
         """The complete `.asm` file; the same listing always gives the same bytes."""
         rendered = _environment().get_template("kernel.asm.j2").render(listing=self, facts=self.facts)
         return "\n".join(line.rstrip() for line in rendered.split("\n"))
+
+
+def _declaration(register: str, argument: Argument | None) -> str:
+    if argument is None:
+        return f"const void *unused_{register}"
+    const = "const " if argument.direction == "in" else ""
+    return f"{const}{C_TYPES[argument.ctype]} *{argument.name}"
 
 
 def _environment() -> jinja2.Environment:

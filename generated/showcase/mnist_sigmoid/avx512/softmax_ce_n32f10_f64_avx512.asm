@@ -4,7 +4,7 @@
 ;   dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) - (k == label)) * inv_count
 ;   3 200 flop; reads 4 224 B, writes 4 480 B
 ;   0.368 flop/B: 100 cycles of arithmetic at peak, 181 of memory traffic; predicted 181
-; void softmax_ce_n32f10_f64_avx512(z, labels, dz, block, begin, end)   SysV AMD64, leaf
+; void softmax_ce_n32f10_f64_avx512(const double *z, const uint32_t *labels, double *dz, void *block, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  z       f64 [32][16]                                                  in      rows 64-byte aligned, padding zero
 ;   rsi  labels  u32 [32]                                                      in      read where n < present
 ;   rdx  dz      f64 [32][16]                                                  out     overwritten, padding zero
