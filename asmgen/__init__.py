@@ -1,23 +1,21 @@
 """asmgen: neural networks become static x86-64 executables that train them. These names describe a model."""
 
 from asmgen.model.dataset import Dataset
-from asmgen.model.init import FromFile, HeNormal, HeUniform, XavierNormal, XavierUniform, Zeros
-from asmgen.model.layers import (
-    AvgPool2D,
-    Conv2D,
-    Dense,
-    Flatten,
-    LeakyReLU,
-    MaxPool2D,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
-from asmgen.model.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.model.network import Model
-from asmgen.model.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.model.options import OneOf
+from asmgen.ops.conv2d import Conv2D
+from asmgen.ops.dense import Dense
+from asmgen.ops.flatten import Flatten
+from asmgen.ops.init import FromFile, HeNormal, HeUniform, XavierNormal, XavierUniform, Zeros
+from asmgen.ops.leaky_relu import LeakyReLU
+from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
+from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
+from asmgen.ops.pool import AvgPool2D, MaxPool2D
+from asmgen.ops.relu import ReLU
+from asmgen.ops.sigmoid import Sigmoid
+from asmgen.ops.softmax import Softmax
+from asmgen.ops.symbol import Input
+from asmgen.ops.tanh import Tanh
 from asmgen.version import __version__
 
 __all__ = [
@@ -33,6 +31,7 @@ __all__ = [
     "FromFile",
     "HeNormal",
     "HeUniform",
+    "Input",
     "LeakyReLU",
     "MaxPool2D",
     "MeanSquaredError",

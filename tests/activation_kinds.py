@@ -6,6 +6,7 @@ which leaves no padding zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.cuda import activations as cuda
 from asmgen.harness import activation_bounds as harness
 from asmgen.kernels import activations as cpu
+from asmgen.ops.base import Elementwise
 from asmgen.plan.specs import TRAITS, Activation, Traits
 from asmgen.reference import activations as reference
 
@@ -71,6 +73,38 @@ def _hill_backward(asm: Assembler, act: Activation) -> cpu.Backward:
         asm.v.mul(dx, dx, dy)
 
     return apply
+
+
+@dataclass(frozen=True)
+class Softsign(Elementwise):
+    """y = x / (1 + |x|)."""
+
+    kind = symbol = SOFTSIGN
+    tag = "_softsign"
+    maps_zero_to_zero = is_monotone = is_fusible = True
+    slope_from = "y"
+
+    def f(self, x: Any) -> Any:
+        return x / (1 + np.abs(x))
+
+    def slope(self, saved: Any) -> Any:
+        return (1 - np.abs(saved)) ** 2
+
+
+@dataclass(frozen=True)
+class Hill(Elementwise):
+    """y = x^2 + 1."""
+
+    kind = symbol = HILL
+    tag = "_hill"
+    maps_zero_to_zero = is_monotone = False
+    slope_from = "x"
+
+    def f(self, x: Any) -> Any:
+        return x * x + 1
+
+    def slope(self, saved: Any) -> Any:
+        return 2 * saved
 
 
 def register(patch: pytest.MonkeyPatch) -> None:

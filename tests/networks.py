@@ -22,8 +22,7 @@ from asmgen import (
     SoftmaxCrossEntropy,
     Tanh,
 )
-from asmgen.model.params import model_parameters
-from asmgen.model.shapes import classes_of, infer_shapes
+from asmgen.model.trace import classes_of, parameters_of
 
 # Each list is one network's layers before its dense output; together they hold every fusion the planner knows.
 NETWORKS = {
@@ -93,7 +92,7 @@ def make(layers, outputs, loss="mse", optimizer=None, *, softmax=False, dtype="f
 def draw(model, rng):
     """Random parameters (biases too) and a batch."""
     parameters = {}
-    for parameter in model_parameters(infer_shapes(model)):
+    for parameter in parameters_of(model):
         parameters[parameter.name] = rng.uniform(-1, 1, parameter.shape) * np.sqrt(3 / parameter.fan_in)
     images = rng.integers(0, 256, (model.batch_size, *model.input)).astype(np.uint8)
     return parameters, images, rng.integers(0, classes_of(model), model.batch_size)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.plan import specs
-from asmgen.plan.convolution import dz_halo
 from asmgen.plan.layout import Halo, Image
 from asmgen.plan.specs import Conv, KernelSpec
 from asmgen.tile.candidates import chosen
@@ -26,7 +25,7 @@ def direct_spec(spec: KernelSpec, isa: Isa, listing: Listing) -> KernelSpec | No
         case specs.Conv2dBackwardInputWinograd(conv=conv):
             return specs.Conv2dBackwardInput(conv, spec.dz, spec.dx)
         case specs.Conv2dBackwardInputSparse(conv=conv):
-            return specs.Conv2dBackwardInput(conv, _dz(conv, spec.dy, dz_halo(conv)), spec.dx)
+            return specs.Conv2dBackwardInput(conv, _dz(conv, spec.dy, conv.dz_halo()), spec.dx)
         case specs.Conv2dBackwardWeightsSparse(conv=conv):
             return specs.Conv2dBackwardWeights(conv, _dz(conv, spec.dy, Halo()))
         case specs.Conv2dBackwardWeightsPooled(conv=conv):

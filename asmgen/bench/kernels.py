@@ -20,7 +20,7 @@ from asmgen.bench.peak import Peak, Rate
 from asmgen.harness.library import address
 from asmgen.harness.machine import Machine
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
 from asmgen.plan import specs
 from asmgen.plan.plan import Entry, Plan
 from asmgen.plan.specs import KernelSpec

@@ -12,8 +12,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from asmgen.errors import UnsupportedError
-from asmgen.model.geometry import LayerShape
-from asmgen.model.layers import AvgPool2D, Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh
+from asmgen.graph.graph import Node as GraphNode
+from asmgen.ops.conv2d import Conv2D
+from asmgen.ops.dense import Dense
+from asmgen.ops.flatten import Flatten
+from asmgen.ops.leaky_relu import LeakyReLU
+from asmgen.ops.pool import AvgPool2D, MaxPool2D
+from asmgen.ops.relu import ReLU
+from asmgen.ops.sigmoid import Sigmoid
+from asmgen.ops.tanh import Tanh
 
 Array = np.ndarray[Any, Any]
 
@@ -91,7 +98,7 @@ class PoolNode(Node):
 
     def __init__(self, layer: MaxPool2D | AvgPool2D) -> None:
         super().__init__()
-        self._is_max, self._window, self._stride = isinstance(layer, MaxPool2D), layer.window, layer.stride
+        self._is_max, (self._window, self._stride) = isinstance(layer, MaxPool2D), layer.geometry
 
     def forward(self, x: Array) -> Array:
         (ph, pw), (sh, sw) = self._window, self._stride
@@ -161,12 +168,12 @@ class ActivationNode(Node):
         return dx
 
 
-def node_of(placed: LayerShape, *, is_first: bool) -> Node:
+def node_of(placed: GraphNode, *, is_first: bool) -> Node:
     """The node of a layer; the first one with parameters need not compute dx."""
-    layer = placed.layer
+    layer = placed.op
     match layer:
         case Conv2D():
-            return ConvNode(layer, placed.pads, not is_first)
+            return ConvNode(layer, layer.pads, not is_first)
         case Dense():
             return DenseNode()
         case MaxPool2D() | AvgPool2D():

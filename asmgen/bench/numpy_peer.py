@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from asmgen.bench.numpy_layers import Array, Node, node_of
-from asmgen.model.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from asmgen.errors import UnsupportedError
+from asmgen.graph.simplify import simplify
 from asmgen.model.network import Model
-from asmgen.model.optimizers import Adam, AdamW, Momentum, Nesterov
-from asmgen.model.shapes import classes_of, infer_shapes, logit_layers
+from asmgen.model.trace import INPUT, classes_of, trace
+from asmgen.ops.base import Layer
+from asmgen.ops.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from asmgen.ops.optimizers import Adam, AdamW, Momentum, Nesterov
 
 
 class NumpyPeer:
@@ -21,12 +24,21 @@ class NumpyPeer:
     def __init__(self, model: Model, parameters: Mapping[str, Array]) -> None:
         self.model = model
         self.dtype = np.dtype(model.dtype)
-        self._nodes: dict[int, Node] = {}
-        for placed in infer_shapes(model)[: len(logit_layers(model))]:
-            self._nodes[placed.index] = node_of(placed, is_first=placed.index == 0)
+        self._nodes: dict[str, Node] = {}
+        graph = trace(model)
+        logits = simplify(graph).nodes[-1].inputs[0]
+        x = INPUT
+        for placed in (node for node in graph.nodes if isinstance(node.op, Layer)):
+            if placed.inputs[0] != x:
+                raise UnsupportedError(placed.where, f"{placed.label}: the NumPy peer knows chains of layers only")
+            if x == logits:
+                break
+            path = next((name.rpartition(".")[0] for name in placed.inputs if name in parameters), placed.label)
+            self._nodes[path] = node_of(placed, is_first=x == INPUT)
+            x = placed.outputs[0]
         for name, value in parameters.items():
-            index, _, kind = name.partition(".")
-            self._nodes[int(index)].parameters[kind] = np.array(value, self.dtype)
+            path, _, kind = name.rpartition(".")
+            self._nodes[path].parameters[kind] = np.array(value, self.dtype)
         self._states: dict[str, list[Array]] = {
             name: [np.zeros_like(value) for _ in range(2)] for name, value in self.parameters().items()
         }

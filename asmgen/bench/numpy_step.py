@@ -7,7 +7,7 @@ import numpy as np
 from asmgen.bench.compare import median_seconds
 from asmgen.bench.numpy_peer import NumpyPeer, set_blas_threads
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
 from asmgen.reference.initial import initial_parameters
 
 

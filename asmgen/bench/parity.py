@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from asmgen.data.idx import read_idx, write_idx
-from asmgen.model.layers import Conv2D
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
+from asmgen.ops.conv2d import Conv2D
 from asmgen.reference.random import shuffled
 
 Array = np.ndarray[Any, Any]

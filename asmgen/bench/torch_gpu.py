@@ -22,10 +22,10 @@ import torch
 
 from asmgen.bench.gpu_speed import TORCH_ROWS, TORCH_STEPS, SpeedRow
 from asmgen.bench.torch_peer import TorchPeer
-from asmgen.model.layers import Conv2D
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
+from asmgen.ops.conv2d import Conv2D
 from asmgen.reference.initial import initial_parameters
 
 WARM_UP_STEPS = 20

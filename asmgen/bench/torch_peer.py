@@ -9,24 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from asmgen.errors import ModelError
-from asmgen.model.geometry import LayerShape
-from asmgen.model.layers import (
-    AvgPool2D,
-    Conv2D,
-    Dense,
-    Flatten,
-    LeakyReLU,
-    MaxPool2D,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
-from asmgen.model.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from asmgen.graph.graph import Graph
+from asmgen.graph.simplify import simplify
 from asmgen.model.network import Model
-from asmgen.model.optimizers import Adam, AdamW, Momentum, Nesterov
-from asmgen.model.shapes import classes_of, infer_shapes, logit_layers
+from asmgen.model.trace import INPUT, classes_of, trace
+from asmgen.ops.base import Layer
+from asmgen.ops.losses import SoftmaxCrossEntropy
+from asmgen.ops.optimizers import Adam, AdamW, Momentum, Nesterov
+from asmgen.ops.torch import sequential
 
 
 class TorchPeer:
@@ -39,8 +29,7 @@ class TorchPeer:
     def __init__(self, model: Model, parameters: Mapping[str, np.ndarray[Any, Any]], dtype: str | None = None) -> None:
         self.model = model
         self.dtype = torch.float32 if (dtype or model.dtype) == "float32" else torch.float64
-        shapes = infer_shapes(model)[: len(logit_layers(model))]
-        self.network = nn.Sequential(*(layer for placed in shapes for layer in _modules(placed))).to(self.dtype)
+        self.network = network_of(model).to(self.dtype)
         self.load(parameters)
         self.criterion = _criterion(model)
         self.loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._loss  # torch.compile replaces it
@@ -80,48 +69,69 @@ class TorchPeer:
         return loss.detach()
 
 
-def _modules(placed: LayerShape) -> list[nn.Module]:
-    """The module of one layer; one layer, one module, so that the indices of nn.Sequential are the model's."""
-    layer = placed.layer
-    match layer:
-        case Conv2D():
-            top, bottom, left, right = layer.pads
-            if (top, left) != (bottom, right):
-                raise ModelError(placed.where, f"{placed.label}: PyTorch needs a second module for uneven padding")
-            c = placed.in_shape[0]
-            return [nn.Conv2d(c, layer.filters, layer.kernel, layer.stride, (top, left), bias=layer.bias)]
-        case Dense():
-            return [nn.Linear(placed.in_shape[0], layer.units, bias=layer.bias)]
-        case MaxPool2D():
-            return [nn.MaxPool2d(layer.window, layer.stride)]
-        case AvgPool2D():
-            return [nn.AvgPool2d(layer.window, layer.stride)]
-        case Flatten():
-            return [nn.Flatten()]
-        case ReLU():
-            return [nn.ReLU()]
-        case LeakyReLU():
-            return [nn.LeakyReLU(layer.alpha)]
-        case Sigmoid():
-            return [nn.Sigmoid()]
-        case Tanh():
-            return [nn.Tanh()]
-        case Softmax():
-            return [nn.Softmax(dim=1)]
-    raise ModelError(placed.where, f"{placed.label}: no PyTorch module for {type(layer).__name__}")
+def network_of(model: Model) -> nn.Module:
+    """The network up to the loss's logits: nn.Sequential of a list, or a module that follows the calls."""
+    graph = trace(model)
+    logits = _logits(graph)
+    nodes = [node for node in graph.nodes if isinstance(node.op, Layer)]
+    if model.output is not None:
+        return CallsModule(graph, logits)
+    kept = model.layers if logits == nodes[-1].outputs[0] else model.layers[:-1]
+    return sequential(kept, model.input)
+
+
+class CallsModule(nn.Module):  # type: ignore[misc,unused-ignore]
+    """The layers of a graph, called as it says; each is a submodule by the prefix of its parameters."""
+
+    def __init__(self, graph: Graph, logits: str) -> None:
+        super().__init__()
+        self._logits = logits
+        self._calls: list[tuple[nn.Module, tuple[str, ...], str]] = []
+        parameters = {parameter.name for parameter in graph.parameters}
+        for node in graph.nodes:
+            if not isinstance(node.op, Layer):
+                continue
+            inputs = tuple(name for name in node.inputs if name not in parameters)
+            module = node.op.torch(*(graph.values[name].shape for name in inputs))
+            _add(self, node.label, module)
+            self._calls.append((module, inputs, node.outputs[0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values = {INPUT: x}
+        for module, inputs, output in self._calls:
+            values[output] = module(*(values[name] for name in inputs))
+            if output == self._logits:
+                break
+        return values[self._logits]
+
+
+def _add(parent: nn.Module, path: str, module: nn.Module) -> None:
+    """`a.b` becomes the child b of the child a."""
+    *folders, name = path.split(".")
+    for folder in folders:
+        if folder not in parent._modules:
+            parent.add_module(folder, nn.Module())
+        parent = parent.get_submodule(folder)
+    parent.add_module(name, module)
+
+
+def _logits(graph: Graph) -> str:
+    """The value that the loss works on, without a last Softmax or Sigmoid that is part of it."""
+    return simplify(graph).nodes[-1].inputs[0]
 
 
 def _criterion(model: Model) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """loss(logits, labels), targets made from labels as the kernels do."""
+    loss = model.loss.torch()
     if isinstance(model.loss, SoftmaxCrossEntropy):
-        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.CrossEntropyLoss()
+        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = loss
         return criterion
-    loss = nn.BCEWithLogitsLoss() if isinstance(model.loss, BinaryCrossEntropy) else nn.MSELoss()
     classes = classes_of(model)
 
     def from_labels(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         targets = labels[:, None] if z.shape[1] == 1 else nn.functional.one_hot(labels, classes)
-        return loss(z, targets.to(z.dtype))
+        value: torch.Tensor = loss(z, targets.to(z.dtype))
+        return value
 
     return from_labels
 

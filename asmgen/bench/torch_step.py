@@ -10,9 +10,9 @@ import torch
 
 from asmgen.bench.compare import median_seconds
 from asmgen.bench.torch_peer import TorchPeer
-from asmgen.model.layers import Conv2D
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
+from asmgen.ops.conv2d import Conv2D
 from asmgen.reference.initial import initial_parameters
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from asmgen.data.idx import write_idx
 from asmgen.errors import ToolError
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
 
 _DATA_BYTES = 4 << 20  # of distinct images, so that they come from beyond L2 as those of a real data set do
 _LEAST_BATCHES, _MOST_BATCHES = 8, 2048

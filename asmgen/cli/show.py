@@ -24,6 +24,7 @@ from asmgen.emit.planning import plan_for
 from asmgen.emit.tuning import UNTUNED
 from asmgen.errors import UsageError
 from asmgen.harness.size import code_bytes
+from asmgen.plan.graphs import PASSES
 from asmgen.plan.schedule import schedule
 from asmgen.plan.specs import KernelSpec
 from asmgen.tile.candidates import predicted_cycles
@@ -41,6 +42,15 @@ _CLOSEST = 3  # names that are suggested for one that does not exist
 @SET
 @tune_options
 @click.option("--plan", "show_plan", is_flag=True, help="Print the plan, its stages and the memory map instead.")
+@click.option(
+    "--graph",
+    "graph_pass",
+    type=click.Choice(list(PASSES)),
+    is_flag=False,
+    flag_value="fuse",
+    help="Print the graph instead, as it is behind PASS (--graph alone: the last).",
+    metavar="[PASS]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 def show(
     model_path: str,
@@ -51,6 +61,7 @@ def show(
     settings: tuple[str, ...],
     tune: TuneFile,
     show_plan: bool,
+    graph_pass: str | None,
     as_json: bool,
 ) -> None:
     """List the kernels of MODEL, or print the listing of KERNEL (a symbol, or a part of one that fits only one).
@@ -58,11 +69,15 @@ def show(
     In the list, peak_kcycles are of the arithmetic at the FMA units' peak, traffic_kcycles of moving every tensor once,
     predicted_kcycles what the cost model expects.
     """
-    wishes = [name for name, given in (("KERNEL", kernel), ("--plan", show_plan), ("--json", as_json)) if given]
+    wanted = (("KERNEL", kernel), ("--plan", show_plan), ("--graph", graph_pass), ("--json", as_json))
+    wishes = [name for name, given in wanted if given]
     if len(wishes) > 1:
         raise UsageError(f"{' and '.join(wishes)} each choose what is shown; give one of them")
     options = cuda_choice((isa_name,), arch, precision)
     model = load(model_path, settings)
+    if graph_pass is not None:
+        click.echo(str(PASSES[graph_pass](model)))
+        return
     isa = None if isa_name == CUDA_NAME else resolve_isa(isa_name)
     tuning = tune.read(model, model_path, isa) if isa else UNTUNED
     plan = plan_for(model, isa or CUDA, tuning)

@@ -64,30 +64,32 @@ class _Shape:
     """What the plan says: layers with their activations, and the ends of a step."""
 
     load: LoadInput
-    layers: tuple[tuple[specs.DenseForward, str, str, Activation], ...]  # spec, weights, label, activation
+    layers: tuple[tuple[specs.DenseForward, str, str, Activation, int], ...]  # spec, weights, label, act, number
     loss: Loss
     update: DenseUpdate  # a layer's: what they have in common
 
 
 def _read(plan: Plan) -> _Shape | Refusal:
-    layers: list[tuple[specs.DenseForward, str, str, Activation]] = []
+    layers: list[tuple[specs.DenseForward, str, str, Activation, int]] = []
+    number = 0  # of what is computed between the input and the loss
     ends: dict[type, LoadInput | Loss] = {}
     for entry in plan.phase("forward"):
+        number += not isinstance(entry.spec, LoadInput | Loss)
         match entry.spec:
             case LoadInput() | Loss() as spec:
                 ends[type(spec)] = spec
             case specs.DenseForward() as spec:
                 assert entry.args[1] is not None
-                layers.append((spec, entry.args[1], entry.layer, spec.act))
+                layers.append((spec, entry.args[1], entry.layer, spec.act, number))
             case specs.ActForward(act=act) if layers and not layers[-1][3]:
-                layers[-1] = (*layers[-1][:3], act)
+                layers[-1] = (*layers[-1][:3], act, layers[-1][4])
             case _:
                 return Refusal(f"{entry.layer} is more than dense layers with one activation each")
     load, loss = ends[LoadInput], ends[Loss]
     assert isinstance(load, LoadInput)
     assert isinstance(loss, Loss)
     update = next(entry.spec for entry in plan.phase("backward") if isinstance(entry.spec, DenseUpdate))
-    unseen = [act.kind for *_, act in layers if act.traits.slope_from == "x"]
+    unseen = [act.kind for *_, act, _ in layers if act.traits.slope_from == "x"]
     if unseen:
         return Refusal(f"the slope of {unseen[0]} is found from its input, which is not kept")
     if layers[-1][3]:
@@ -128,20 +130,20 @@ def _resident(plan: Plan, shape: _Shape, cluster: int, arithmetic: str, keeps_st
 
 def _layer(
     plan: Plan,
-    what: tuple[specs.DenseForward, str, str, Activation],
+    what: tuple[specs.DenseForward, str, str, Activation, int],
     cluster: int,
     samples: int,
     rows: int,
     is_first: bool,
 ) -> Layer:
-    spec, name, label, act = what
+    spec, name, label, act, number = what
     weights: DenseWeights = spec.weights
     columns = spec.x.features if is_first else round_up(spec.x.features, rows)
     part = round_up(-(-columns // cluster), _TILE)
     padded = round_up(weights.out, rows)
     at = (plan.offsets[name] - plan.offsets[PARAMETERS]) // weights.element_bytes
     return Layer(
-        number=int(name.removeprefix("w")),
+        number=number,
         label=label,
         inputs=spec.x.features,
         outputs=weights.out,

@@ -132,7 +132,7 @@ def render_cuda_trainer(kernels: CudaKernels) -> str:
     return environment.get_template("trainer.cu.j2").render(
         plan=plan,
         precision=kernels.precision,
-        arena=sorted(plan.offsets.items(), key=lambda item: (item[1], item[0])),
+        arena=sorted(((c_name(name), at) for name, at in plan.offsets.items()), key=lambda item: (item[1], item[0])),
         parameters=_parameters(plan),
         workspace_bytes=workspace_bytes(listings),
         sources=[f"{symbol}.cu" for symbol in listings],
@@ -205,7 +205,12 @@ def _argument(position: str, entry: Entry) -> str:
     name = entry.args[number] if number < len(entry.args) else None
     if name is None:
         return "nullptr"
-    return "IMAGES" if name == "images" else f"AT({name})"
+    return "IMAGES" if name == "images" else f"AT({c_name(name)})"
+
+
+def c_name(tensor: str) -> str:
+    """A tensor's name in C: `conv1_w` of `conv1.w`. Labels of a model differ in that, too (asmgen/model/trace.py)."""
+    return tensor.replace(".", "_")
 
 
 def _kernel(plan: Plan, listing: CudaListing) -> dict[str, Any]:

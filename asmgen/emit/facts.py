@@ -11,9 +11,9 @@ from asmgen.emit.calls import step_calls
 from asmgen.emit.threads import useful_threads
 from asmgen.emit.trainer_model import Init, PackedDim, ParamTensor, Split, TrainerModel
 from asmgen.model.network import Model
-from asmgen.model.optimizers import Adam
-from asmgen.model.params import Parameter
-from asmgen.model.shapes import classes_of, infer_shapes
+from asmgen.model.trace import classes_of, outputs_of
+from asmgen.ops.base import Parameter
+from asmgen.ops.optimizers import Adam
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, DenseWeightsByOutput
 from asmgen.plan.plan import LayerParameters, Plan, Weights
 
@@ -37,7 +37,6 @@ def trainer_model(model: Model, plan: Plan, isa: Isa, listings: Mapping[str, Lis
 def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
     """What the runtime needs to know where a device does the step: everything but the calls."""
     channels, height, width = model.input
-    (outputs,) = infer_shapes(model)[-1].out_shape
     optimizer = model.optimizer
     validation = model.data.validation
     return TrainerModel(
@@ -49,7 +48,7 @@ def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
         channels=channels,
         height=height,
         width=width,
-        outputs=outputs,
+        outputs=outputs_of(model),
         classes=classes_of(model),
         dataset=model.data.name,
         batch=model.batch_size,

@@ -30,7 +30,7 @@ def plan_facts(plan: Plan, target: str) -> dict[str, Any]:
         "dtype": plan.dtype,
         "batch": plan.batch,
         "arena_bytes": plan.arena_bytes,
-        "parameters": {p.weight.name.split(".")[0]: list(p.weight.shape) for p in plan.parameters},
+        "parameters": {p.weight.name.rpartition(".")[0]: list(p.weight.shape) for p in plan.parameters},
     }
 
 

@@ -13,10 +13,10 @@ from asmgen.errors import AsmgenError
 from asmgen.harness.case import unpack_codes
 from asmgen.harness.machine import PlanMemory
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
-from asmgen.plan.plan import Entry
+from asmgen.plan.plan import Entry, next_value
 from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.interpret import Interpreter
 
@@ -139,7 +139,8 @@ def _weights(entry: Entry, machine: PlanMemory, reference: Interpreter) -> _Side
     if not isinstance(entry.spec, specs.DenseUpdate) or entry.spec.update.n_states:
         return None
     name = entry.outputs[0]
-    return np.asarray(machine.read(name)[0], np.float64), reference.values[name][0]
+    known = name if name in reference.values else machine.plan.home(name)
+    return np.asarray(machine.read(name)[0], np.float64), reference.values[known][0]
 
 
 def _difference(
@@ -193,7 +194,7 @@ def _adopt_decisions(entry: Entry, machine: PlanMemory, reference: Interpreter) 
 def _pairs(entry: Entry, machine: PlanMemory, reference: Interpreter) -> Iterator[tuple[str, Array, Array]]:
     """(name, the machine's value, the reference's) of every output that has a logical value."""
     for name in entry.outputs:
-        if name == "params":
+        if name == next_value("params"):
             for parameter, value in machine.parameters().items():
                 yield parameter, value, reference.parameters()[parameter]
         elif name == "loss":

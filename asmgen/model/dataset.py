@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from asmgen.model.located import Located
+from asmgen.ops.located import Located
 
 TO_END = -1
 

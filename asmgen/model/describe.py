@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, fields
 
-from asmgen.model.geometry import dims
-from asmgen.model.located import Located
 from asmgen.model.network import Model
-from asmgen.model.params import layer_parameters
-from asmgen.model.shapes import infer_shapes
+from asmgen.model.trace import trace
+from asmgen.ops.base import Layer, dims
+from asmgen.ops.located import Located
 
 
 def describe(model: Model) -> str:
     """The model's facts, one line for each layer, and the total of parameters; no trailing newline."""
-    shapes = infer_shapes(model)
-    counts = [sum(math.prod(parameter.shape) for parameter in layer_parameters(placed)) for placed in shapes]
+    graph = trace(model)
     rows = [("", "layer", "", "output", "parameters"), ("", "input", "", dims(model.input), "")]
-    for placed, count in zip(shapes, counts, strict=True):
-        rows.append((str(placed.index), placed.label, text_of(placed.layer), dims(placed.out_shape), f"{count or ''}"))
-    rows.append(("", "", "", "", str(sum(counts))))
+    layers = [(node.op, node) for node in graph.nodes if isinstance(node.op, Layer)]
+    for index, (layer, node) in enumerate(layers):
+        mine = [parameter for parameter in graph.parameters if parameter.name in node.inputs]
+        count = sum(math.prod(parameter.shape) for parameter in mine)
+        shape = graph.values[node.outputs[0]].shape
+        rows.append((str(index), node.label, text_of(layer), dims(shape), f"{count or ''}"))
+    rows.append(("", "", "", "", str(sum(math.prod(parameter.shape) for parameter in graph.parameters))))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     index, label, text, output, parameters = widths
     lines = [

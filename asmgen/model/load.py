@@ -10,7 +10,7 @@ from typing import Any
 from asmgen.errors import AsmgenError, ModelError, UsageError
 from asmgen.model.network import Model
 from asmgen.model.options import parse_options
-from asmgen.model.shapes import infer_shapes
+from asmgen.model.trace import trace
 
 _NO_MODEL = "defines no `model`; write model = Model(...) or a function model() that returns one"
 
@@ -39,7 +39,7 @@ def load_model(path: str | os.PathLike[str], options: Mapping[str, str] | None =
         if "model" not in namespace:
             raise ModelError(name, _NO_MODEL)
         raise ModelError(name, f"{what} {_kind(model)}, not a Model(...)")
-    infer_shapes(model)
+    trace(model)
     return model
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from asmgen.errors import ModelError
 from asmgen.model.dataset import Dataset
-from asmgen.model.layers import Layer
-from asmgen.model.located import Located
-from asmgen.model.losses import Loss
-from asmgen.model.optimizers import Optimizer
+from asmgen.ops.base import Layer
+from asmgen.ops.located import Located
+from asmgen.ops.losses import Loss
+from asmgen.ops.optimizers import Optimizer
+from asmgen.ops.symbol import Input, Symbol
 
 DTYPES = ("float32", "float64")
 MAX_CHANNELS = 4096
@@ -20,17 +22,20 @@ MAX_SIDE = 8192
 
 @dataclass(frozen=True)
 class Model(Located):
-    """A network and how to train it. `input` is (channels, height, width); `layers` become a tuple.
+    """A network and how to train it.
 
-    `precise=True` asks for the accurate form of every operation where a target has a faster, rougher one.
+    The network is a list, `input=(channels, height, width), layers=[...]`, or calls from an Input to an output:
+    `x = Input(3, 32, 32); y = Conv2D(16, 3)(x); ...; Model(input=x, output=y, ...)`. `precise=True` asks for the
+    accurate form of every operation where a target has a faster, rougher one.
     """
 
     name: str
-    input: tuple[int, int, int]
-    layers: Sequence[Layer]
-    loss: Loss
-    optimizer: Optimizer
-    data: Dataset
+    input: tuple[int, int, int]  # or the Input that the calls begin with
+    layers: Sequence[Layer] = ()
+    loss: Loss = None  # type: ignore[assignment]  # checked, as is what follows
+    optimizer: Optimizer = None  # type: ignore[assignment]
+    data: Dataset = None  # type: ignore[assignment]
+    output: Symbol | None = None
     batch_size: int = 32
     epochs: int = 10
     dtype: str = "float32"
@@ -53,7 +58,8 @@ class Model(Located):
             raise self.error(f'dtype={self.dtype!r} must be "float32" or "float64"')
 
     def _check_input(self) -> None:
-        shape = tuple(self.input) if isinstance(self.input, list) else self.input
+        given: Any = self.input
+        shape = given.shape if isinstance(given, Input) else tuple(given) if isinstance(given, list) else given
         is_shape = isinstance(shape, tuple) and len(shape) == 3
         if not is_shape or any(isinstance(n, bool) or not isinstance(n, int) for n in shape):
             raise self.error(f"input={self.input!r} must be (channels, height, width)")
@@ -64,6 +70,12 @@ class Model(Located):
         object.__setattr__(self, "input", shape)
 
     def _check_layers(self) -> None:
+        if self.output is not None:
+            if self.layers:
+                raise self.error("has layers= and output=; a network is a list or calls, not both")
+            if not isinstance(self.output, Symbol):
+                raise self.error(f"output={self.output!r} must be what a layer's call returned")
+            return
         if not isinstance(self.layers, (list, tuple)) or not self.layers:
             raise self.error("layers must be a list with at least one layer")
         for index, layer in enumerate(self.layers):

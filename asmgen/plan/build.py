@@ -1,16 +1,21 @@
-"""Model -> Plan: layouts of every group, then forward, backward and update as explicit kernel calls."""
+"""Model -> Plan: the graph of a training step, its layouts, and every node as explicit kernel calls."""
 
 from __future__ import annotations
 
+from asmgen.graph.regions import StepRegion
 from asmgen.model.network import Model
 from asmgen.plan.arena import place, spans_apart
-from asmgen.plan.backward import backward
+from asmgen.plan.choice import choose_convs
 from asmgen.plan.draft import Draft
-from asmgen.plan.forward import forward
+from asmgen.plan.graphs import training_graph
+from asmgen.plan.lay_out import lay_out
+from asmgen.plan.lower import lower
+from asmgen.plan.lower.conv_gradient import sum_parts
+from asmgen.plan.lower.ends import io_tensors
+from asmgen.plan.lower.parameters import parameter_blocks
 from asmgen.plan.plan import Plan
 from asmgen.plan.policy import Policy
 from asmgen.plan.schedule import schedule
-from asmgen.plan.update import parameter_regions, update
 
 SMALL_STEP_BYTES = 8 << 20  # of all tensors: what stays near in any order, and where a barrier counts
 
@@ -23,16 +28,24 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     Raises ModelError or UnsupportedError, with file:line of the layer, where the model does not fit together or a
     layer has no kernel.
     """
-    draft = Draft(model, lanes, policy)
-    forward(draft)
-    backward(draft)
-    regions = parameter_regions(draft)
-    update(draft)
+    graph = training_graph(model)
+    layouts = lay_out(graph, model.batch_size, lanes, model.dtype)
+    draft = Draft(model, graph, layouts, lanes, policy)
+    draft.convs = choose_convs(graph, layouts, policy)
+    io_tensors(draft)
+    steps = [node for node in graph.nodes if isinstance(node.op, StepRegion)]
+    for node in graph.nodes:
+        if node not in steps:
+            lower(draft, node)
+    sum_parts(draft)
+    blocks = parameter_blocks(draft)
+    for node in steps:
+        lower(draft, node)
     tensors = tuple(draft.tensors.values())
-    apart = spans_apart(tensors, regions)
+    apart = spans_apart(tensors, blocks)
     is_small = max(end for _, end in apart.values()) <= SMALL_STEP_BYTES
     stages = schedule(draft.entries, apart, reorder=is_small)
-    offsets, arena_bytes = place(tensors, regions, stages.stages)
+    offsets, arena_bytes = place(tensors, blocks, stages.stages)
     plan = Plan(
         model_name=model.name,
         lanes=lanes,
@@ -42,10 +55,10 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
         tensors=tensors,
         offsets=offsets,
         arena_bytes=arena_bytes,
-        parameters=tuple(draft.parameters),
-        input=draft.input,
-        logits=f"y{len(draft.groups)}",
-        where={"": model.where, **{group.placed.label: group.where for group in draft.groups}},
+        parameters=tuple(draft.parameters.values()),
+        parts=draft.parts,
+        updates=draft.updates,
+        where={"": model.where, **{node.label: node.where for node in graph.nodes}},
     )
     plan.check()
     return plan

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asmgen.errors import ReachError, UnsupportedError
-from asmgen.model.params import Parameter
+from asmgen.ops.base import Parameter
 from asmgen.plan.layout import (
     LINE_BYTES,
     Activations,
@@ -21,26 +21,31 @@ from asmgen.plan.winograd import TransformedWeights
 Weights = ConvWeights | ConvWeightsByInput | DenseWeights | DenseWeightsByOutput
 Layout = Activations | Weights | TransformedWeights
 
+#: What the trainer hands to a step and reads from it; a step writes some of it in its own way.
+GIVEN = ("indices", "pixels", "labels", "hyper", "loss")
+
 
 @dataclass(frozen=True)
 class Tensor:
-    """A piece of the arena. `layout` is None for raw blocks (codes, indices, loss block, ...).
+    """A value in the arena, made once. `layout` is None for raw blocks (codes, indices, loss block, ...).
 
     owned: its memory is never shared, because something relies on what was there before (halos, pad lanes, state).
+    home: the tensor whose memory it takes over, where it is made in place; that one's content is gone then.
     """
 
     name: str
     size_bytes: int
     layout: Layout | None = None
     owned: bool = False
+    home: str | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
     """One kernel call: `args` name arena tensors (None: unused; "images": the data set's first byte).
 
-    `inputs` are read, `outputs` written; one worked on in place is both. phase: "forward", "backward", "update" or
-    "derive" (after initialisation, loading and every update).
+    `inputs` are read, `outputs` made, some of them in the memory of an input (Tensor.home). phase: "forward",
+    "backward", "update" or "derive" (after initialisation, loading and every update).
     """
 
     phase: str
@@ -54,12 +59,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class LayerParameters:
-    """The parameter block of one layer: tensor `w<g>` with this layout, and its canonical parameters.
+    """The parameter block of one layer: tensor `conv1.w` with this layout, and its canonical parameters.
 
-    stores_gradient: whether `dw<g>` is a tensor; else the optimizer's step consumes it where it is made.
+    stores_gradient: whether `d_conv1.w` is a tensor; else the optimizer's step consumes it where it is made.
     """
 
-    group: int
+    label: str
     layout: Weights
     weight: Parameter
     bias: Parameter | None
@@ -67,18 +72,20 @@ class LayerParameters:
 
     @property
     def name(self) -> str:
-        return f"w{self.group}"
+        return f"{self.label}.w"
 
     @property
     def gradient(self) -> str:
-        return f"dw{self.group}"
+        return f"d_{self.label}.w"
 
 
 @dataclass(frozen=True)
 class Plan:
     """A model for one vector width: entries in execution order, tensors with their arena offsets in bytes.
 
-    where: `file:line` of each layer, by its label as in the entries, and of the model, as "".
+    parts: the tensors that a tensor consists of, such as the parameters of all convolutions. updates: what becomes the
+    content of which tensor for the next step: {"conv1.w": "conv1.w.next"}. where: `file:line` of each layer, by its
+    label as in the entries, and of the model, as "".
     """
 
     model_name: str
@@ -90,12 +97,16 @@ class Plan:
     offsets: dict[str, int]
     arena_bytes: int
     parameters: tuple[LayerParameters, ...]
-    input: str
-    logits: str
+    parts: Mapping[str, tuple[str, ...]]
+    updates: Mapping[str, str]
     where: Mapping[str, str]
 
     def tensor(self, name: str) -> Tensor:
         return next(tensor for tensor in self.tensors if tensor.name == name)
+
+    def home(self, name: str) -> str:
+        """The tensor whose memory holds a value: itself, or what it took over."""
+        return self.tensor(name).home or name
 
     @property
     def spans(self) -> dict[str, tuple[int, int]]:
@@ -126,42 +137,37 @@ class Plan:
         return next(step for step in steps if isinstance(step, Update))
 
     def check(self) -> None:
-        """Raise ValueError unless the plan holds together: names, sizes, aliasing, inputs written before read, states
-        where the specs say, and parameters not read behind their update."""
+        """Raise ValueError unless the plan holds together: names, sizes, every value made once and read while its
+        memory holds it, the next step's values there at the end, states where the specs say."""
         names = {tensor.name for tensor in self.tensors}
         if len(names) != len(self.tensors):
             raise ValueError(f"plan of {self.model_name}: two tensors of one name")
-        sizes = {tensor.name: tensor.size_bytes for tensor in self.tensors}
         for tensor in self.tensors:
             offset = self.offsets[tensor.name]
             if offset % LINE_BYTES or offset + tensor.size_bytes > self.arena_bytes:
                 raise ValueError(f"tensor {tensor.name} at {offset} does not fit the arena of {self.arena_bytes} bytes")
-        written = {tensor.name for tensor in self.tensors if tensor.owned}
-        contents: dict[str, str] = {}
-        updated: set[str] = set()
         for entry in self.entries:
             entry.spec.check()
-            for name in entry.inputs:
-                if name in updated:
-                    raise ValueError(f"{entry.text}: reads {name} after its update")
-                if name not in names:
-                    raise ValueError(f"{entry.text}: no tensor {name}")
-                if name not in written:
-                    raise ValueError(f"{entry.text}: reads {name} before anything wrote it")
-                if contents.get(name, name) != name:
-                    raise ValueError(f"{entry.text}: {name} was overwritten by {contents[name]}")
-            for name in entry.outputs:
-                written.add(name)
-                begin, end = self.offsets[name], self.offsets[name] + sizes[name]
-                for other in self.tensors:
-                    other_begin = self.offsets[other.name]
-                    if other_begin < end and begin < other_begin + other.size_bytes:
-                        contents[other.name] = name if not _is_part(other, name) else other.name
             if isinstance(entry.spec, DenseUpdate):
-                updated.update(entry.outputs)
                 at, *states = (self.offsets[name] for name in entry.outputs)
                 if tuple(state - at for state in states) != entry.spec.state_bytes:
-                    raise ValueError(f"{entry.text}: states of {entry.outputs[0]} do not lie {entry.spec.state_bytes}")
+                    raise ValueError(f"{entry.text}: states of {entry.args[2]} do not lie {entry.spec.state_bytes}")
+        self._check_contents()
+
+    def _check_contents(self) -> None:
+        """Runs the entries on what the memory holds: the value of each tensor, or what took its place."""
+        memory = Memory(self)
+        made: set[str] = set()
+        for entry in self.entries:
+            for name in entry.inputs:
+                memory.read(name, entry.text)
+            for name in entry.outputs:
+                if name in made:
+                    raise ValueError(f"{entry.text}: {name} is made twice")
+                made.add(name)
+                memory.write(name)
+        for name in self.updates.values():
+            memory.read(name, "the next step")
 
     def __str__(self) -> str:
         lines = [
@@ -190,12 +196,37 @@ class Plan:
         return f"{name} {layout}" if layout is not None else name
 
 
-def _is_part(tensor: Tensor, whole: str) -> bool:
-    """Whether `tensor` lies inside the region tensor `whole` (params, grads), so that writing one writes the other."""
-    regions = {"params": "w", "grads": "dw"}
-    if whole in regions:
-        return tensor.name.startswith(regions[whole])
-    for region, prefix in regions.items():
-        if tensor.name == region and whole.startswith(prefix):
-            return True
-    return tensor.name == whole
+class Memory:
+    """What the arena holds while a plan runs: which tensors have their value, and which lost it to what."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._spans = plan.spans
+        self._parts = plan.parts
+        self._wholes = {part: whole for whole, parts in plan.parts.items() for part in parts}
+        made = {name for entry in plan.entries for name in entry.outputs}
+        made |= {part for name in made for part in plan.parts.get(name, ())}
+        # What no entry makes is there before the first one: parameters, states, what the trainer hands over.
+        self._lost = dict.fromkeys(made - set(GIVEN), "nothing has made it")
+
+    def read(self, name: str, reader: str) -> None:
+        """Raise ValueError unless the memory of a tensor holds its value."""
+        if name not in self._spans:
+            raise ValueError(f"{reader}: no tensor {name}")
+        for each in (name, *self._parts.get(name, ())):
+            if each in self._lost:
+                raise ValueError(f"{reader}: reads {each}, but {self._lost[each]}")
+
+    def write(self, name: str) -> None:
+        """A tensor gets its value; what shares its memory loses its own, but for its parts, which get theirs."""
+        begin, end = self._spans[name]
+        kept = (name, self._wholes.get(name))
+        for other, (other_begin, other_end) in self._spans.items():
+            if other_begin < end and begin < other_end and other not in kept:
+                self._lost[other] = f"{name} lies there"
+        for made in (name, *self._parts.get(name, ())):
+            self._lost.pop(made, None)
+
+
+def next_value(name: str) -> str:
+    """The value that takes a tensor's place for the next step."""
+    return f"{name}.next"

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from asmgen.plan.specs import Activation, entry_of
+from asmgen.ops.activations import ACTIVATIONS
+from asmgen.plan.specs import Activation, entry_of, op_of
 
 Array = np.ndarray[Any, Any]
 
@@ -21,21 +22,13 @@ class Functions:
     slope: Callable[[Activation, Array], Array]
 
 
-def sigmoid(z: Array) -> Array:
-    """1 / (1 + exp(-z)) without overflow."""
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, e) / (1.0 + e)
-
-
 #: By kind.
 FUNCTIONS: dict[str, Functions] = {
     "none": Functions(lambda act, z: z, lambda act, y: np.ones_like(y)),
-    "relu": Functions(lambda act, z: np.maximum(z, 0.0), lambda act, y: np.where(y > 0, 1.0, 0.0)),
-    "leaky_relu": Functions(
-        lambda act, z: np.where(z > 0, z, act.alpha * z), lambda act, y: np.where(y > 0, 1.0, act.alpha)
-    ),
-    "sigmoid": Functions(lambda act, z: sigmoid(z), lambda act, y: y * (1.0 - y)),
-    "tanh": Functions(lambda act, z: np.tanh(z), lambda act, y: 1.0 - y * y),
+    **{
+        kind: Functions(lambda act, z: op_of(act).f(z), lambda act, saved: op_of(act).slope(saved))
+        for kind in ACTIVATIONS
+    },
 }
 
 

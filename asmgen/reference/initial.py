@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from asmgen.model.network import Model
-from asmgen.model.params import model_parameters, read_initial
-from asmgen.model.shapes import infer_shapes
+from asmgen.model.params import read_initial
+from asmgen.model.trace import parameters_of
 from asmgen.reference.random import normal, uniform
 
 Array = np.ndarray[Any, Any]
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 def initial_parameters(model: Model) -> dict[str, Array]:
     """Canonical arrays by name, in the model's dtype; tensor i of the checkpoint draws from stream i."""
     found: dict[str, Array] = {}
-    for stream, parameter in enumerate(model_parameters(infer_shapes(model))):
+    for stream, parameter in enumerate(parameters_of(model)):
         kind, scale = parameter.init.init_for(parameter.fan_in, parameter.fan_out)
         count = math.prod(parameter.shape)
         values: Array | None = read_initial(parameter)

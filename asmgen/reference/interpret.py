@@ -9,7 +9,7 @@ import numpy as np
 
 from asmgen.plan import specs
 from asmgen.plan.layout import Image, Rows
-from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.plan import Entry, Plan, next_value
 from asmgen.reference import ops
 
 Array = np.ndarray[Any, Any]
@@ -19,8 +19,8 @@ Parameters = dict[str, Array]
 class Interpreter:
     """The state of a plan: `values` holds every tensor's logical array, parameter blocks as (weight, bias).
 
-    It also holds the gradients `dw<g>` that the plan never stores. parameters: canonical arrays by name ("0.weight"),
-    as PyTorch shapes them.
+    It also holds the gradients (`d_dense1.w`) that the plan never stores. parameters: canonical arrays by name
+    ("0.weight"), as PyTorch shapes them.
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, Array]) -> None:
@@ -33,6 +33,7 @@ class Interpreter:
             weight = np.asarray(parameters[block.weight.name], np.float64)
             bias = np.asarray(parameters[block.bias.name], np.float64) if block.bias else np.zeros(weight.shape[0])
             self.values[block.name] = (weight.copy(), bias.copy())
+            self.values[next_value(block.name)] = self.values[block.name]
         self._states = {
             block.name: tuple(_no_state(plan, array) for array in self.values[block.name])
             for block in plan.parameters
@@ -40,13 +41,13 @@ class Interpreter:
         }
         for entry in plan.entries:
             if isinstance(entry.spec, specs.DenseUpdate):
-                name, *states = entry.outputs
+                name, *states = (plan.home(output) for output in entry.outputs)
                 for state in states:
                     self.values[state] = tuple(np.zeros_like(array) for array in self.values[name])
 
     def parameters(self) -> Parameters:
-        """Canonical arrays by name."""
-        return self._canonical(lambda block: block.name)
+        """Canonical arrays by name, after all steps so far."""
+        return self._canonical(lambda block: next_value(block.name))
 
     def gradients(self) -> Parameters:
         """Canonical gradients of the last step by parameter name."""
@@ -54,6 +55,9 @@ class Interpreter:
 
     def begin_step(self, images: Array, indices: Array, labels: Array, present: int, lr: float) -> None:
         """Set what the runtime sets before a step. images: the u8 data set [count, c, h, w]."""
+        for name, after in self.plan.updates.items():
+            if after in self.values:
+                self.values[name] = self.values[after]
         self._n_steps += 1
         self.images, self.present = images, present
         self.values["indices"], self.values["labels"] = np.asarray(indices), np.asarray(labels)
@@ -158,16 +162,16 @@ class Interpreter:
                 new, new_state = ops.run(spec, array.reshape(-1), gradient.reshape(-1), state, hyper)
                 arrays.append(new.reshape(array.shape))
                 states.append(new_state)
-            self.values[block.name], self._states[block.name] = tuple(arrays), tuple(states)
+            self.values[next_value(block.name)], self._states[block.name] = tuple(arrays), tuple(states)
 
     def _dense_update(self, entry: Entry, spec: specs.DenseUpdate) -> None:
         values = self.values
         x, dy = (_rows(values[arg]) for arg in entry.args[:2] if arg)
-        name, *states = entry.outputs
+        name, *states = (self.plan.home(output) for output in entry.outputs)
         before = [values[state] for state in states]
         outputs = ops.run(spec, x, dy, values[name], before, np.asarray(values["hyper"]))
-        values[f"d{name}"], values[name], after = outputs
-        values.update(zip(states, after, strict=True))
+        values[f"d_{name}"], weights, after = outputs
+        values.update(zip(entry.outputs, (weights, *after), strict=True))
 
     def _canonical(self, name_of: Any) -> Parameters:
         found: Parameters = {}

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from asmgen.ops.sigmoid import sigmoid
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Pool
 from asmgen.reference import conv
-from asmgen.reference.activations import activate, sigmoid, slope
+from asmgen.reference.activations import activate, slope
 
 Array = np.ndarray[Any, Any]
 Parts = tuple[Array, Array]  # of a parameter block: weights, bias

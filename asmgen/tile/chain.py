@@ -68,7 +68,8 @@ def chain_cycles(plan: Plan, chain: Sequence[Entry], isa: Isa, n_samples: int) -
 
 def _calls(plan: Plan, chain: Sequence[Entry], n_samples: int) -> Iterator[tuple[Entry, list[Piece]]]:
     """Entry by entry for `n_samples` and then the next ones: what it touches for each sample."""
-    per_sample = {name for entry in chain for name in entry.outputs}
+    homes = {tensor.name: tensor.home or tensor.name for tensor in plan.tensors}
+    per_sample = {homes[name] for entry in chain for name in entry.outputs}
     per_sample |= {tensor.name for tensor in plan.tensors if isinstance(tensor.layout, (Image, Rows))}
     sizes = {tensor.name: tensor.size_bytes for tensor in plan.tensors}
     for first in range(0, plan.batch, n_samples):
@@ -80,6 +81,6 @@ def _calls(plan: Plan, chain: Sequence[Entry], n_samples: int) -> Iterator[tuple
                         Piece(name, sample, sizes[name] // plan.batch)
                         if name in per_sample
                         else Piece(name, None, sizes[name])
-                        for name in dict.fromkeys((*entry.inputs, *entry.outputs))
+                        for name in dict.fromkeys(homes[name] for name in (*entry.inputs, *entry.outputs))
                     ],
                 )

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from asmgen.model.init import FromFile
 from asmgen.model.network import Model
-from asmgen.model.params import model_parameters
-from asmgen.model.shapes import infer_shapes
+from asmgen.model.trace import parameters_of
+from asmgen.ops.init import FromFile
 from asmgen.paths import RUNTIME_DIR, TEMPLATES_DIR
 
 _OUTPUTS = (".asm", ".cu", ".json", ".so")  # beside the trainer itself
@@ -72,7 +71,7 @@ def _stamp(trainer: Path, key: str) -> str:
 
 
 def _initial_files(model: Model) -> Iterator[Path]:
-    for parameter in model_parameters(infer_shapes(model)):
+    for parameter in parameters_of(model):
         if isinstance(parameter.init, FromFile):
             yield Path(parameter.init.resolved_path)
 

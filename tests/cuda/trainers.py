@@ -32,7 +32,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.data.idx import write_idx
 from asmgen.emit.cuda import generate_cuda
 from asmgen.emit.generate import generate
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
 from asmgen.toolchain.build import build_trainer
 from asmgen.toolchain.cuda_build import build_emulated_trainer
 from asmgen.toolchain.nvcc import DEFAULT_ARCHES

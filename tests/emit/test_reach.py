@@ -14,7 +14,7 @@ from asmgen.emit.cuda import emit_cuda_plan
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
 from asmgen.errors import UnsupportedError
-from asmgen.model.layers import Layer
+from asmgen.ops.base import Layer
 
 TARGETS = (*ISAS, "cuda")
 
@@ -68,4 +68,4 @@ def test_what_cannot_be_addressed_is_refused(case: tuple[str, Model, Layer | Non
         emit(network, target)
     assert found.value.where == (layer or network).where
     assert what in str(found.value)
-    assert re.search(r"\(\w+ has \d+\.\d GB for a batch of \d+\)", str(found.value))
+    assert re.search(r"\([\w.]+ has \d+\.\d GB for a batch of \d+\)", str(found.value))

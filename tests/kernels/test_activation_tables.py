@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asmgen import SGD, Conv2D, Dataset, Dense, Flatten, MeanSquaredError, Model, Tanh
+from asmgen import SGD, Conv2D, Dataset, Dense, Flatten, MeanSquaredError, Model
 from asmgen.asm.isa import ISAS
 from asmgen.bench import numpy_layers
 from asmgen.cuda import activations as cuda
@@ -21,13 +21,13 @@ from asmgen.harness.check import check_kernel
 from asmgen.harness.cuda_check import check_cuda_kernels
 from asmgen.kernels import activations as cpu
 from asmgen.kernels.registry import emit_kernel
-from asmgen.model.geometry import LayerShape
-from asmgen.plan import fuse, specs
+from asmgen.ops.base import Elementwise
+from asmgen.plan import specs
 from asmgen.plan.build import build_plan
 from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
 from asmgen.plan.specs import TRAITS, ActBackward, ActForward, Activation, Conv, KernelSpec, Pool, Traits
 from asmgen.reference import activations as reference
-from tests.activation_kinds import HILL, SOFTSIGN, register
+from tests.activation_kinds import HILL, SOFTSIGN, Hill, Softsign, register
 
 KINDS = (SOFTSIGN, HILL)
 
@@ -93,42 +93,33 @@ def test_cuda() -> None:
     check_cuda_kernels([*wanted, *fused(SOFTSIGN, lanes, "float32")])
 
 
-def _model() -> Model:
+def _model(act: Elementwise) -> Model:
     return Model(
         name="net", input=(1, 6, 6), batch_size=2, data=Dataset("none"),
-        layers=[Conv2D(4, 3), Tanh(), Flatten(), Dense(8), Tanh(), Dense(2)],
+        layers=[Conv2D(4, 3), act, Flatten(), Dense(8), act, Dense(2)],
         loss=MeanSquaredError(), optimizer=SGD(lr=0.1),
     )  # fmt: skip
 
 
-def _with_tanh_as(patch: pytest.MonkeyPatch, kind: str) -> None:
-    """Plans that take every Tanh for an activation of `kind`."""
-
-    def activation_of(placed: LayerShape) -> Activation | None:
-        return Activation(kind) if isinstance(placed.layer, Tanh) else None
-
-    patch.setattr(fuse, "activation_of", activation_of)
-
-
 @pytest.mark.usefixtures("kinds")
-def test_plans_keep_what_a_slope_is_found_from(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("act", "saved", "n_passes"),
+    [(Softsign(), ["softsign1", "softsign2"], 1), (Hill(), ["conv1", "dense1"], 2)],
+    ids=KINDS,
+)
+def test_plans_keep_what_a_slope_is_found_from(act: Elementwise, saved: list[str], n_passes: int) -> None:
     """softsign is fused with the dense layer alone; a convolution's gradient would need live bits."""
-    wanted = {SOFTSIGN: ["y2", "y3"], HILL: ["y1", "y3"]}
-    for kind, saved in wanted.items():
-        _with_tanh_as(monkeypatch, kind)
-        plan = build_plan(_model(), 8)
-        gradients = [entry for entry in plan.phase("backward") if isinstance(entry.spec, ActBackward)]
-        assert [entry.args[1] for entry in reversed(gradients)] == saved
-        n_passes = sum(isinstance(entry.spec, ActForward) for entry in plan.phase("forward"))
-        assert n_passes == (1 if kind == SOFTSIGN else 2)
+    plan = build_plan(_model(act), 8)
+    gradients = [entry for entry in plan.phase("backward") if isinstance(entry.spec, ActBackward)]
+    assert [entry.args[1] for entry in reversed(gradients)] == saved
+    assert sum(isinstance(entry.spec, ActForward) for entry in plan.phase("forward")) == n_passes
 
 
 @pytest.mark.usefixtures("kinds")
-def test_resident_training_keeps_outputs_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    _with_tanh_as(monkeypatch, HILL)
+def test_resident_training_keeps_outputs_only() -> None:
     model = Model(
         name="net", input=(1, 4, 4), batch_size=2, data=Dataset("none"),
-        layers=[Flatten(), Dense(8), Tanh(), Dense(2)], loss=MeanSquaredError(), optimizer=SGD(lr=0.1),
+        layers=[Flatten(), Dense(8), Hill(), Dense(2)], loss=MeanSquaredError(), optimizer=SGD(lr=0.1),
     )  # fmt: skip
     choice = decide(plan_for(model, CUDA), ("sm_90",), "float32")
     assert isinstance(choice, Refusal)

@@ -16,8 +16,8 @@ import pytest
 from asmgen import Adam, AvgPool2D, Model, OneOf
 from asmgen.errors import ModelError, UsageError
 from asmgen.model.load import load_model
-from asmgen.model.params import model_parameters, read_initial
-from asmgen.model.shapes import infer_shapes
+from asmgen.model.params import read_initial
+from asmgen.model.trace import parameters_of
 
 MODELS = Path(__file__).parents[2] / "models"
 DOCUMENT = MODELS.parent / "docs" / "models.md"
@@ -155,12 +155,12 @@ def test_parameters_start_from_files_beside_the_model(model_file, tmp_path):
     np.save(tmp_path / "models" / "bias.npy", bias)
     save_safetensors(tmp_path / "models" / "w.safetensors", **{"0.weight": -weight, "1.weight": weight})
     path = model_file(build("Flatten(), Dense(2, init=FromFile('w.safetensors'), bias_init=FromFile('bias.npy'))"))
-    values = [read_initial(p) for p in model_parameters(infer_shapes(load_model(path)))]
+    values = [read_initial(p) for p in parameters_of(load_model(path))]
     np.testing.assert_array_equal(values[0], weight)
     np.testing.assert_array_equal(values[1], bias)
     assert {v.dtype for v in values} == {np.dtype(np.float64)}
     path = model_file(build("Flatten(), Dense(2, init=FromFile('w.safetensors', '0.weight'))"))
-    weight_parameter, bias_parameter = model_parameters(infer_shapes(load_model(path)))
+    weight_parameter, bias_parameter = parameters_of(load_model(path))
     np.testing.assert_array_equal(read_initial(weight_parameter), -weight)
     assert read_initial(bias_parameter) is None
 

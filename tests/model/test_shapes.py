@@ -20,9 +20,10 @@ from asmgen import (
     Tanh,
 )
 from asmgen.errors import ModelError
+from asmgen.graph.simplify import simplify
 from asmgen.model.describe import describe
-from asmgen.model.params import model_parameters
-from asmgen.model.shapes import classes_of, infer_shapes, logit_layers
+from asmgen.model.trace import classes_of, parameters_of, trace
+from asmgen.ops.base import Layer
 
 
 def network(*layers, input=(3, 8, 8), loss=None, **more):
@@ -36,21 +37,22 @@ def test_shapes_follow_pytorchs_floor_division():
         Flatten(), Dense(5),
         input=(3, 13, 10),
     )  # fmt: skip
-    shapes = infer_shapes(model)
-    assert [s.out_shape for s in shapes] == [(4, 6, 9), (4, 6, 9), (4, 3, 4), (4, 3, 3), (36,), (5,)]
-    assert [s.label for s in shapes] == ["conv1", "relu1", "pool1", "pool2", "flatten1", "dense1"]
-    assert [s.in_shape for s in shapes] == [model.input, *(s.out_shape for s in shapes[:-1])]
+    graph = trace(model)
+    layers = [node for node in graph.nodes if isinstance(node.op, Layer)]
+    shapes = [graph.values[node.outputs[0]].shape for node in layers]
+    assert shapes == [(4, 6, 9), (4, 6, 9), (4, 3, 4), (4, 3, 3), (36,), (5,)]
+    assert [node.label for node in layers] == ["conv1", "relu1", "pool1", "pool2", "flatten1", "dense1"]
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 11, (2, 5)])
 def test_same_keeps_the_size(kernel):
-    shapes = infer_shapes(network(Conv2D(2, kernel, padding="same"), Flatten(), Dense(2), input=(1, 5, 6)))
-    assert shapes[0].out_shape == (2, 5, 6)
+    graph = trace(network(Conv2D(2, kernel, padding="same"), Flatten(), Dense(2), input=(1, 5, 6)))
+    assert graph.values["conv1"].shape == (2, 5, 6)
 
 
 def test_parameters_have_pytorchs_names_shapes_and_fans():
     model = network(Conv2D(4, (3, 5), padding=1), ReLU(), MaxPool2D(2), Flatten(), Dense(2, bias=False))
-    facts = [(p.name, p.shape, p.fan_in, p.fan_out) for p in model_parameters(infer_shapes(model))]
+    facts = [(p.name, p.shape, p.fan_in, p.fan_out) for p in parameters_of(model)]
     assert facts == [
         ("0.weight", (4, 3, 3, 5), 45, 60),
         ("0.bias", (4,), 45, 60),
@@ -106,7 +108,7 @@ IMAGE = [Conv2D(4, 3), Flatten()]
 )  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused_at_the_layers_line(layers, more, message):
     with pytest.raises(ModelError, match=r"test_shapes\.py:\d+: " + message):
-        infer_shapes(network(*layers, **more))
+        trace(network(*layers, **more))
 
 
 @pytest.mark.parametrize(
@@ -156,8 +158,9 @@ def test_something_else_than_a_layer_is_refused(layers, message):
 )
 def test_the_last_activation_that_is_part_of_the_loss_is_dropped(last, loss, fused):
     model = network(Flatten(), Dense(3), last, loss=loss)
-    assert logit_layers(model) == (tuple(model.layers[:-1]) if fused else model.layers)
-    assert len(infer_shapes(model)) == 3
+    graph = trace(model)
+    assert graph.nodes[-1].inputs[0] == graph.nodes[-2].outputs[0]
+    assert simplify(graph).nodes[-1].inputs[0] == ("dense1" if fused else graph.nodes[-2].outputs[0])
 
 
 def test_one_output_means_two_classes():

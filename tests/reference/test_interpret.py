@@ -12,8 +12,9 @@ from asmgen.reference.interpret import Interpreter
 
 
 def begin(reference, images, labels, present, lr):
+    reference.run("derive")
     reference.begin_step(images, np.arange(len(images)), labels, present, lr)
-    reference.run("derive", "forward", "backward")
+    reference.run("forward", "backward")
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -12,7 +12,7 @@ from asmgen.data.idx import write_idx
 from asmgen.emit.generate import generate
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
-from asmgen.model.shapes import classes_of
+from asmgen.model.trace import classes_of
 from asmgen.paths import RUNTIME_DIR
 from asmgen.toolchain.build import build_trainer
 

@@ -21,6 +21,14 @@ class Halo:
     def __bool__(self) -> bool:
         return (self.top, self.bottom, self.left, self.right) != (0, 0, 0, 0)
 
+    def union(self, other: Halo) -> Halo:
+        """The smallest halo that holds both."""
+        return Halo(*(max(a, b) for a, b in zip(self.sides, other.sides, strict=True)))
+
+    @property
+    def sides(self) -> tuple[int, int, int, int]:
+        return self.top, self.bottom, self.left, self.right
+
     def __str__(self) -> str:
         return f"{self.top}/{self.bottom}/{self.left}/{self.right}" if self else "none"
 

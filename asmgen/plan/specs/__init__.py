@@ -4,7 +4,7 @@ Specs are frozen, hashable and printable; layouts inside them fix every stride. 
 emitters rely on. Argument order and slice units: docs/architecture.md, Kernel ABI.
 """
 
-from asmgen.plan.specs.activations import TRAITS, Activation, Traits, entry_of
+from asmgen.plan.specs.activations import TRAITS, Activation, Traits, activation_of, entry_of, op_of
 from asmgen.plan.specs.base import (
     KernelSpec,
     Pool,
@@ -80,12 +80,14 @@ __all__ = [
     "Traits",
     "Update",
     "WinogradWeights",
+    "activation_of",
     "activation_tag",
     "activations_tag",
     "dtype_tag",
     "entry_of",
     "halo_tag",
     "image_tag",
+    "op_of",
     "part_stride_bytes",
     "pool_tag",
 ]

@@ -1,6 +1,6 @@
 """Activations: what plans and all targets must know of each kind. Code and bounds are in tables of their own:
 
-what a kind computes    asmgen/reference/activations.py
+what a kind computes    its op in asmgen/ops/, which asmgen/ops/activations.py lists
 its code                asmgen/kernels/activations.py, asmgen/cuda/activations.py
 its errors              asmgen/harness/activation_bounds.py
 
@@ -13,21 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from asmgen.ops.activations import ACTIVATIONS
+from asmgen.ops.base import Elementwise
+
 Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
 class Traits:
-    """A kind's properties.
-
-    slope_from: which tensor f' is computed from, the input "x" or the output "y"; backward keeps that one.
-    maps_zero_to_zero: f(0) = 0, so that padding stays zero by itself; elsewhere it is masked.
-    is_monotone: f(max z) = max f(z).
-    is_fusible: kernels of products apply f before they store y, with no register but that of z and a spare one. Its
-        slope is at most 1 in absolute value, so that it does not magnify the errors of z.
-    is_gate: f' is 1 where y > 0 and `alpha` elsewhere, which live bits and Conv2dUnpool can tell.
-    tag: of symbols; {alpha} stands for its value.
-    """
+    """A kind's properties: those of its op (asmgen/ops/base.py, Elementwise)."""
 
     slope_from: Literal["x", "y"]
     maps_zero_to_zero: bool
@@ -40,10 +34,10 @@ class Traits:
 #: By kind.
 TRAITS: dict[str, Traits] = {
     "none": Traits("y", True, True, True, True, ""),
-    "relu": Traits("y", True, True, True, True, "_relu"),
-    "leaky_relu": Traits("y", True, True, True, True, "_leaky{alpha}"),
-    "sigmoid": Traits("y", False, True, False, False, "_sigmoid"),
-    "tanh": Traits("y", True, True, False, False, "_tanh"),
+    **{
+        kind: Traits(op.slope_from, op.maps_zero_to_zero, op.is_monotone, op.is_fusible, op.is_gate, op.tag)
+        for kind, op in ACTIVATIONS.items()
+    },
 }
 
 
@@ -66,6 +60,16 @@ class Activation:
     def traits(self) -> Traits:
         """Raises ValueError for an unknown kind."""
         return entry_of(TRAITS, self.kind, "properties")
+
+
+def activation_of(op: Elementwise) -> Activation:
+    """The activation that an op is."""
+    return Activation(op.symbol, op.parameter)
+
+
+def op_of(act: Activation) -> Elementwise:
+    """The op that an activation is; not of "none"."""
+    return entry_of(ACTIVATIONS, act.kind, "op").of_parameter(act.alpha)
 
 
 def entry_of(table: Mapping[str, Entry], kind: str, what: str) -> Entry:

@@ -65,6 +65,16 @@ class Conv:
         rows = (n_rows - 1) * self.sh + weights.kh
         return Image(samples, x.c, rows, x.w, 1, x.dtype, Halo(0, 0, self.pl, right))
 
+    def dz_halo(self) -> Halo:
+        """How far the input gradient's taps reach beyond dz: dx[h] needs dz[(h + pt - i) / sh] for every tap i."""
+        kh, kw = self.weights.kh, self.weights.kw
+        return Halo(
+            max(0, (kh - 1 - self.pt) // self.sh),
+            max(0, (self.x.h - 1 + self.pt) // self.sh - (self.oh - 1)),
+            max(0, (kw - 1 - self.pl) // self.sw),
+            max(0, (self.x.w - 1 + self.pl) // self.sw - (self.ow - 1)),
+        )
+
     def of_samples(self, n: int) -> Conv:
         """The same for another number of samples."""
         return replace(self, x=replace(self.x, n=n))

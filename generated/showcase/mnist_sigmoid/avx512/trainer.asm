@@ -6,46 +6,48 @@
 %include "cpu.inc"
 
 ; Arena: name, offset in bytes.
-a.dense_w equ 0
-a.w1      equ 0
-a.w3      equ 200960
-a.indices equ 205504
-a.pixels  equ 205632
-a.labels  equ 205888
-a.loss    equ 206016
-a.hyper   equ 206464
-a.x0      equ 206528
-a.y1      equ 407232
-a.y2      equ 415424
-a.y3      equ 423616
-a.dy3     equ 427712
-a.dy2     equ 431808
-a.dy1     equ 440000
+a.dense1.w      equ 0
+a.dense1.w.next equ 0
+a.dense_w       equ 0
+a.dense2.w      equ 200960
+a.dense2.w.next equ 200960
+a.indices       equ 205504
+a.pixels        equ 205632
+a.labels        equ 205888
+a.loss          equ 206016
+a.hyper         equ 206464
+a.input         equ 206528
+a.dense1        equ 407232
+a.sigmoid1      equ 415424
+a.dense2        equ 423616
+a.d_dense2      equ 427712
+a.d_sigmoid1    equ 431808
+a.d_dense1      equ 440000
 
 ; A call:  KERNEL symbol, rdi, rsi, rdx, rcx, units of the slice        ("-": not used)
 ; Every thread runs its share of the units; behind a BARRIER all shares are done (runtime/kernel.inc).
 section .text
 
 STEP model_forward    ; images -> losses, predictions
-    KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, x0, -, 32 ; input: load_input
+    KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, input, -, 32          ; input: load_input
     BARRIER
-    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    x0, w1, y1, -, 8           ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense+bias
     BARRIER
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        y1, y2, -, -, 32           ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: sigmoid
     BARRIER
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     y2, w3, y3, -, 3           ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense+bias
     BARRIER
-    KERNEL softmax_ce_n32f10_f64_avx512,             y3, labels, dy3, loss, 32  ; loss: softmax_ce
+    KERNEL softmax_ce_n32f10_f64_avx512,             dense2, labels, d_dense2, loss, 32     ; loss: softmax_ce
     BARRIER
 END_STEP
 
 STEP model_backward    ; losses -> gradients of convolutions, parameters of dense layers
-    KERNEL dense_dx_n32f32_k10_f64_avx512,           dy3, w3, dy2, -, 4         ; dense2: dense_dx
+    KERNEL dense_dx_n32f32_k10_f64_avx512,           d_dense2, dense2.w, d_sigmoid1, -, 4   ; dense2: dense_dx
     BARRIER
-    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  y2, dy3, w3, hyper, 3      ; dense2: dense_dw+sgd
-    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        dy2, y2, dy1, -, 32        ; sigmoid1: dsigmoid
+    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  sigmoid1, d_dense2, dense2.w, hyper, 3 ; dense2: dense_dw+sgd
+    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        d_sigmoid1, sigmoid1, d_dense1, -, 32  ; sigmoid1: dsigmoid
     BARRIER
-    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, x0, dy1, w1, hyper, 8      ; dense1: dense_dw+sgd
+    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, input, d_dense1, dense1.w, hyper, 8    ; dense1: dense_dw+sgd
     BARRIER
 END_STEP
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from asmgen.errors import ModelError
 
-_OWN_PACKAGE = __name__.rpartition(".")[0] + "."
+_OWN_PACKAGES = ("asmgen.ops.", "asmgen.model.", "asmgen.graph.")
 
 
 def caller() -> str:
-    """`file:line` of the nearest stack frame outside this package; the file as it was named when it was run."""
+    """`file:line` of the nearest stack frame outside these packages; the file as it was named when it was run."""
     frame = sys._getframe(1)
     # The `__init__` that a dataclass generates runs with the globals of the module that defines the class.
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_OWN_PACKAGE):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_OWN_PACKAGES):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -24,7 +24,7 @@ class Located:
     """Base of the parts of a model. `where` is `file:line`; it takes no part in equality or repr.
 
     Raises ModelError when a value is outside what the part allows; relations between parts are checked by
-    `asmgen.model.shapes.infer_shapes`.
+    `asmgen.model.trace.trace`.
     """
 
     where: str = field(default="", compare=False, repr=False)

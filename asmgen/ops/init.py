@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Protocol
 
-from asmgen.model.located import Located
+from asmgen.errors import ModelError
+from asmgen.ops.located import Located
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,30 @@ class FromFile(Located, Initializer):
         """`path` seen from the current directory."""
         model_file = self.where.rpartition(":")[0]
         return os.path.join(os.path.dirname(model_file), self.path)
+
+
+WEIGHT_INIT = HeUniform()
+BIAS_INIT = Zeros()
+
+
+class HasParameters(Protocol):
+    """A layer with weights and, if `bias`, one bias an output."""
+
+    @property
+    def bias(self) -> bool: ...
+    @property
+    def bias_init(self) -> Initializer: ...
+
+    def need_flag(self, name: str) -> None: ...
+    def need_instance(self, name: str, kind: type, examples: str) -> None: ...
+    def error(self, message: str) -> ModelError: ...
+
+
+def check_parameters(layer: HasParameters) -> None:
+    """Check the bias flag and both initialisers. Raises ModelError."""
+    layer.need_flag("bias")
+    examples = "an initialiser such as HeUniform() or XavierNormal()"
+    layer.need_instance("init", Initializer, examples)
+    layer.need_instance("bias_init", Initializer, examples)
+    if not layer.bias and layer.bias_init != BIAS_INIT:
+        raise layer.error("bias_init is given, but bias=False")

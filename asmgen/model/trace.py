@@ -1,0 +1,186 @@
+"""Model -> Graph: walks the layers of a model, checks that they fit together, and names every value and parameter."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from asmgen.errors import ModelError
+from asmgen.graph.graph import Graph, Node, Value
+from asmgen.model.network import Model
+from asmgen.model.params import read_initial
+from asmgen.ops.base import Layer, Op, Parameter, Role, Shape, Site, dims
+from asmgen.ops.load_input import LoadInput
+from asmgen.ops.softmax import Softmax
+from asmgen.ops.symbol import Input, Symbol
+
+MAX_CLASSES = 256  # labels are bytes
+IMAGES, INPUT, LABELS, PRESENT = "images", "input", "labels", "present"
+_LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
+
+
+class Tracer:
+    """Collects the nodes of a model. A value is known by its name; `input` is the network's."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.nodes: list[Node] = []
+        self.parameters: list[Parameter] = []
+        self.values: dict[str, Value] = {
+            IMAGES: Value(IMAGES, model.input, "images"),
+            LABELS: Value(LABELS, (), "labels"),
+            PRESENT: Value(PRESENT, (), "hyper"),
+        }
+        self._seen: Counter[str] = Counter()
+        self._behind_pool: dict[str, bool] = {}
+        scale, shift = zip(*model.data.affine(model.input[0]), strict=True)
+        self.input = self._node(LoadInput(scale, shift), (IMAGES,), INPUT, model.where)[0]
+
+    def layer(self, layer: Layer, inputs: Sequence[str], path: str | None) -> str:
+        """The value that a layer makes. path: begins its parameters' names; None: its label does.
+
+        Raises ModelError where it does not fit.
+        """
+        self._seen[layer.kind] += 1
+        label = layer.name or f"{layer.kind}{self._seen[layer.kind]}"
+        behind_pool = self._behind_pool.get(inputs[0], False)
+        site = Site(label, layer.where, label if path is None else path, behind_pool)
+        if label.replace(".", "_") in {name.replace(".", "_") for name in self.values}:
+            raise site.error("a second layer of this name; each name= must be its own")
+        shapes = [self.values[name].shape for name in inputs]
+        layer.out_shapes(site, *shapes)
+        parameters = layer.parameters(site, *shapes)
+        self.parameters += parameters
+        for parameter in parameters:
+            self.values[parameter.name] = Value(parameter.name, parameter.shape, "parameter")
+        read = (*inputs, *(parameter.name for parameter in parameters))
+        y = self._node(layer, read, label, layer.where)[0]
+        self._behind_pool[y] = layer.kind == "pool" if layer.slides else behind_pool
+        return y
+
+    def sequence(self, layers: Iterable[Layer], x: str, path: str = "") -> str:
+        """The value that layers one behind the other make of x; parameters are named as nn.Sequential's."""
+        for index, layer in enumerate(layers):
+            x = layer.trace(self, x, f"{path}.{index}" if path else str(index))
+        return x
+
+    def loss(self, z: str) -> tuple[str, ...]:
+        """The outputs of the model's loss."""
+        return self._node(self.model.loss, (z, LABELS, PRESENT), "loss", self.model.loss.where)
+
+    def _node(self, op: Op, inputs: tuple[str, ...], label: str, where: str) -> tuple[str, ...]:
+        shapes = op.out_shapes(Site(label, where), *(self.values[name].shape for name in inputs))
+        outputs: list[tuple[str, Role]] = [(label, op.role)]
+        outputs += [(f"{label}.{name}", role) for name, role in op.more_outputs]
+        for (name, role), shape in zip(outputs, shapes, strict=True):
+            self.values[name] = Value(name, shape, role)
+        names = tuple(name for name, _ in outputs)
+        self.nodes.append(Node(op, inputs, names, label, where))
+        return names
+
+
+def trace(model: Model) -> Graph:
+    """The graph from the images to the loss, as the model file has it, after checking the whole model.
+
+    Raises ModelError at the line of the layer (or of the model) that does not fit.
+    """
+    model.data.check_channels(model.input[0])
+    tracer = Tracer(model)
+    output = model.output
+    z = tracer.sequence(model.layers, tracer.input) if output is None else _calls(tracer, output)
+    last = next(node for node in tracer.nodes if z in node.outputs)
+    _check_softmax(model, tracer.nodes, last)
+    _check_outputs(model, last, tracer.values[z].shape)
+    losses = tracer.loss(z)
+    _check_parameters(model, tracer.parameters)
+    names = tuple(parameter.name for parameter in tracer.parameters)
+    sources = (IMAGES, LABELS, PRESENT, *names)
+    graph = Graph(tuple(tracer.nodes), tracer.values, sources, losses, tuple(tracer.parameters))
+    graph.check()
+    return graph
+
+
+def outputs_of(model: Model) -> int:
+    """Width of the network's last layer."""
+    graph = trace(model)
+    (outputs,) = graph.values[graph.nodes[-1].inputs[0]].shape
+    return outputs
+
+
+def classes_of(model: Model) -> int:
+    """Labels must be smaller than this: the number of outputs, or 2 where there is one."""
+    return max(outputs_of(model), 2)
+
+
+def parameters_of(model: Model) -> tuple[Parameter, ...]:
+    """All parameters in checkpoint order: that of PyTorch's state_dict."""
+    return trace(model).parameters
+
+
+def _calls(tracer: Tracer, output: Symbol) -> str:
+    """The value of a symbol: what it depends on first, each once."""
+    values: dict[int, str] = {}
+    todo: list[tuple[Symbol, bool]] = [(output, False)]
+    called: dict[int, str] = {}
+    while todo:
+        symbol, is_ready = todo.pop()
+        if id(symbol) in values:
+            continue
+        if isinstance(symbol, Input):
+            if symbol.shape != tracer.model.input:
+                raise ModelError(
+                    symbol.where, f"Input: {dims(symbol.shape)} is not the model's {dims(tracer.model.input)}"
+                )
+            values[id(symbol)] = tracer.input
+            continue
+        if not is_ready:
+            todo.append((symbol, True))
+            todo += [(source, False) for source in reversed(symbol.inputs)]
+            continue
+        layer = symbol.layer
+        assert layer is not None
+        inputs = tuple(values[id(source)] for source in symbol.inputs)
+        before = len(tracer.parameters)
+        values[id(symbol)] = layer.trace_call(tracer, inputs)
+        if len(tracer.parameters) > before:
+            if id(layer) in called:
+                raise layer.error("called twice; its parameters belong to one place, so make a second layer")
+            called[id(layer)] = values[id(symbol)]
+    return values[id(output)]
+
+
+def _check_softmax(model: Model, nodes: list[Node], last: Node) -> None:
+    for node in nodes:
+        if not isinstance(node.op, Softmax):
+            continue
+        if node is not last:
+            raise ModelError(node.where, f"{node.label}: Softmax can only be the last layer")
+        if model.loss.absorbs is not Softmax:
+            raise ModelError(
+                node.where, f"{node.label}: Softmax goes with SoftmaxCrossEntropy(), not {type(model.loss).__name__}()"
+            )
+
+
+def _check_outputs(model: Model, last: Node, shape: Shape) -> None:
+    loss = type(model.loss).__name__
+    if len(shape) != 1:
+        raise ModelError(
+            last.where, f"{last.label}: the network ends in an image {dims(shape)}; end it with Flatten(), Dense(...)"
+        )
+    outputs = shape[0]
+    if outputs < model.loss.least_outputs:
+        raise ModelError(
+            last.where, f"{last.label}: {loss} needs 2 or more outputs, not 1; use BinaryCrossEntropy() or Dense(2)"
+        )
+    if outputs > MAX_CLASSES:
+        raise ModelError(last.where, f"{last.label}: {outputs} outputs; at most {MAX_CLASSES} (labels are bytes)")
+
+
+def _check_parameters(model: Model, parameters: list[Parameter]) -> None:
+    if not parameters:
+        raise model.error("no layer has parameters, so there is nothing to train; add a Dense or Conv2D layer")
+    for parameter in parameters:
+        values = read_initial(parameter)
+        if values is not None and not abs(values).max(initial=0.0) <= _LARGEST[model.dtype]:
+            raise ModelError(parameter.where, f"{parameter.label}: {parameter.name} starts too large for {model.dtype}")

@@ -1,0 +1,161 @@
+"""The convolution and its two gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asmgen.ops.base import MAX_WEIGHTS, Layer, Op, Pair, Parameter, Shape, Site, bounded
+from asmgen.ops.init import BIAS_INIT, WEIGHT_INIT, Initializer, check_parameters
+from asmgen.ops.numeric import Array, np
+from asmgen.ops.pair import PairField, as_pair, size, spell
+from asmgen.ops.rules import Gradients
+from asmgen.ops.windows import Pads, patches, scatter, windows
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_KERNEL = 11
+MAX_STRIDE = 64
+MAX_WIDTH = 65536  # filters of a convolution, outputs of a dense layer
+
+
+@dataclass(frozen=True)
+class Conv2D(Layer):
+    """y[oc] = bias[oc] + sum over c, i, j of x[c, h * stride + i - pad, w * stride + j - pad] * w[oc, c, i, j].
+
+    A cross-correlation, as in PyTorch. `padding`: "valid" (none), "same" (output as large as the input, stride 1 only;
+    the odd zero of an even kernel goes to the bottom and the right), or how many zeros on each side: n or a pair.
+    `bias_init` uses the fans of the weights.
+    """
+
+    kind = "conv"
+    slides = True
+
+    filters: int
+    kernel: PairField = PairField()
+    stride: PairField = PairField(1)
+    padding: str | int | Pair = "valid"
+    bias: bool = True
+    init: Initializer = WEIGHT_INIT
+    bias_init: Initializer = BIAS_INIT
+
+    def check(self) -> None:
+        self.need_int("filters", 1, MAX_WIDTH)
+        self.need_pair("kernel", 1, MAX_KERNEL)
+        self.need_pair("stride", 1, MAX_STRIDE)
+        self._check_padding()
+        check_parameters(self)
+
+    def _check_padding(self) -> None:
+        if self.padding == "same":
+            if self.stride != (1, 1):
+                raise self.error(
+                    f'padding="same" needs stride 1, not {size(self.stride)}; say how many zeros, '
+                    f"such as padding={spell(tuple((k - 1) // 2 for k in self.kernel))}"
+                )
+        elif isinstance(self.padding, str):
+            if self.padding != "valid":
+                raise self.error(f'padding={self.padding!r} must be "same", "valid", a number or a pair')
+        else:
+            object.__setattr__(self, "padding", as_pair(self.padding))
+            self.need_pair("padding", 0, MAX_KERNEL - 1)
+            top, left = self.pads[0], self.pads[2]
+            if top >= self.kernel[0] or left >= self.kernel[1]:
+                raise self.error(
+                    f"padding {size((top, left))} must be smaller than the kernel {size(self.kernel)}; "
+                    "outputs that see only zeros learn nothing"
+                )
+
+    @property
+    def pads(self) -> Pads:
+        """Zeros added (top, bottom, left, right)."""
+        if self.padding == "valid":
+            return 0, 0, 0, 0
+        if self.padding == "same":
+            (kh, kw) = self.kernel
+            top, left = (kh - 1) // 2, (kw - 1) // 2
+            return top, kh - 1 - top, left, kw - 1 - left
+        assert isinstance(self.padding, tuple)
+        ph, pw = self.padding
+        return ph, ph, pw, pw
+
+    def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
+        x = inputs[0]
+        out = windows(site, "kernel", x, self.kernel, self.stride, self.pads)
+        site.above(self.filters * x[0] * math.prod(self.kernel), MAX_WEIGHTS, "weights")
+        return (bounded(site, (self.filters, *out)),)
+
+    def parameters(self, site: Site, *inputs: Shape) -> tuple[Parameter, ...]:
+        c, taps = inputs[0][0], math.prod(self.kernel)
+        about = c * taps, self.filters * taps, site.where, site.label
+        weight = Parameter(f"{site.prefix}.weight", (self.filters, c, *self.kernel), self.init, *about)
+        bias = Parameter(f"{site.prefix}.bias", (self.filters,), self.bias_init, *about)
+        return (weight, bias) if self.bias else (weight,)
+
+    def forward(self, *inputs: Array) -> tuple[Array]:
+        x, weight, *bias = inputs
+        seen = patches(x, self.kernel, self.stride, self.pads)
+        y = np.einsum("nchwij,ocij->nohw", seen, weight, optimize=True)
+        return (y + np.reshape(bias[0], (1, -1, 1, 1)) if bias else y,)
+
+    def gradient(self, rules: Gradients) -> Sequence[str | None]:
+        x, weight, *bias = rules.inputs
+        dx = None
+        if rules.wants[0]:
+            dx = rules.add(Conv2DInputGradient(self, rules.shape(x)), rules.grads[0], weight)
+        return [dx, *rules.add_all(Conv2DWeightGradient(self), x, rules.grads[0])[: 1 + len(bias)]]
+
+    def torch(self, *inputs: Shape) -> nn.Module:
+        from torch import nn
+
+        top, bottom, left, right = self.pads
+        conv = nn.Conv2d(inputs[0][0], self.filters, self.kernel, self.stride, (top, left), bias=self.bias)
+        if (top, left) == (bottom, right):
+            return conv
+        raise self.error("PyTorch needs a second module for uneven padding")
+
+
+@dataclass(frozen=True)
+class Conv2DInputGradient(Op):
+    """dx[c, h, w] = sum over oc, i, j of dy[oc, (h + pad - i) / stride, (w + pad - j) / stride] * w[oc, c, i, j].
+
+    Inputs: dy, the weights.
+    """
+
+    kind = "conv_dx"
+    role = "gradient"
+
+    of: Conv2D
+    x: Shape
+
+    def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
+        return (self.x,)
+
+    def forward(self, *inputs: Array) -> tuple[Array]:
+        dy, weight = inputs
+        values = np.einsum("nohw,ocij->nchwij", dy, weight, optimize=True)
+        return (scatter(values, self.of.stride, self.of.pads, self.x[1], self.x[2]),)
+
+
+@dataclass(frozen=True)
+class Conv2DWeightGradient(Op):
+    """dw[oc, c, i, j] = sum over n, h, w of dy[n, oc, h, w] * x[n, c, h * stride + i - pad, w * stride + j - pad];
+    db[oc] = sum of dy. Inputs: x, dy."""
+
+    kind = "conv_dw"
+    role = "parameter gradient"
+    more_outputs = (("bias", "parameter gradient"),)
+
+    of: Conv2D
+
+    def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
+        x, dy = inputs
+        return (dy[0], x[0], *self.of.kernel), dy[:1]
+
+    def forward(self, *inputs: Array) -> tuple[Array, Array]:
+        x, dy = inputs
+        seen = patches(x, self.of.kernel, self.of.stride, self.of.pads)
+        return np.einsum("nchwij,nohw->ocij", seen, dy, optimize=True), dy.sum((0, 2, 3))

@@ -1,0 +1,167 @@
+"""Losses, each the mean over the samples of the batch. Labels are class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from asmgen.ops.base import Elementwise, Layer, Op, Shape, Site
+from asmgen.ops.located import Located
+from asmgen.ops.numeric import Array, np
+from asmgen.ops.rules import Gradients
+from asmgen.ops.sigmoid import Sigmoid, sigmoid
+from asmgen.ops.softmax import Softmax, softmax
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Loss(Op, Located):
+    """Base of the losses. Inputs: z [n, outputs], labels [n], how many samples are present.
+
+    Outputs: the loss of every sample, the predicted classes; 0 for samples that are absent.
+    """
+
+    kind = "loss"
+    role = "loss"
+    more_outputs = (("predictions", "loss"),)
+
+    #: The layer that the loss has in itself: it works on what that layer reads.
+    absorbs: ClassVar[type[Layer] | None] = None
+    #: Begins the kernel's symbol.
+    symbol: ClassVar[str]
+    #: At least so many outputs.
+    least_outputs: ClassVar[int] = 1
+
+    def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
+        return (), ()
+
+    def forward(self, *inputs: Array) -> tuple[Array, Array]:
+        z, labels, present = inputs
+        is_present = np.arange(len(z)) < present
+        return np.where(is_present, self.losses(z, labels), 0.0), np.where(is_present, self.predictions(z), 0)
+
+    def gradient(self, rules: Gradients) -> Sequence[str | None]:
+        return [rules.add(LossGradient(self), *rules.inputs), None, None]
+
+    def losses(self, z: Array, labels: Array) -> Array:
+        """The loss of every sample."""
+        raise NotImplementedError
+
+    def slope(self, z: Array, labels: Array) -> Array:
+        """The gradient of each sample's own loss."""
+        raise NotImplementedError
+
+    def predictions(self, z: Array) -> Array:
+        """Classes: of several outputs the largest, the first of equal ones."""
+        classes: Array = z.argmax(-1) if z.shape[1] > 1 else z[:, 0] > self.threshold
+        return classes
+
+    #: Of a single output: above it the class is 1.
+    threshold: ClassVar[float] = 0.0
+
+    def targets(self, z: Array, labels: Array) -> Array:
+        """One output: the label; several: one-hot."""
+        return labels[:, None] if z.shape[1] == 1 else np.eye(z.shape[1])[labels]
+
+    def probabilities(self) -> Layer | None:
+        """The layer that makes probabilities of what the loss works on; None where that is the output itself."""
+        return None
+
+    def torch(self) -> nn.Module:
+        """The criterion, on logits and targets."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(Loss):
+    """-log softmax(z)[label], from logits z; two or more outputs."""
+
+    absorbs = Softmax
+    symbol = "softmax_ce"
+    least_outputs = 2
+
+    def losses(self, z: Array, labels: Array) -> Array:
+        shifted = z - z.max(-1, keepdims=True)
+        losses: Array = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(z)), labels]
+        return losses
+
+    def slope(self, z: Array, labels: Array) -> Array:
+        return softmax(z) - self.targets(z, labels)
+
+    def probabilities(self) -> Layer:
+        return Softmax(where=self.where)
+
+    def torch(self) -> nn.Module:
+        from torch import nn
+
+        return nn.CrossEntropyLoss()
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """-t log s(z) - (1 - t) log(1 - s(z)), s the sigmoid, from logits z, mean over the outputs.
+
+    One output: t = label (0 or 1). Several: t = one-hot label.
+    """
+
+    absorbs = Sigmoid
+    symbol = "bce"
+
+    def losses(self, z: Array, labels: Array) -> Array:
+        t = self.targets(z, labels)
+        losses: Array = (np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))).mean(-1)
+        return losses
+
+    def slope(self, z: Array, labels: Array) -> Array:
+        slope: Array = (sigmoid(z) - self.targets(z, labels)) / z.shape[1]
+        return slope
+
+    def probabilities(self) -> Elementwise:
+        return Sigmoid(where=self.where)
+
+    def torch(self) -> nn.Module:
+        from torch import nn
+
+        return nn.BCEWithLogitsLoss()
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Loss):
+    """(y - t)^2, mean over the outputs. One output: t = label. Several: t = one-hot label."""
+
+    symbol = "mse"
+    threshold = 0.5
+
+    def losses(self, z: Array, labels: Array) -> Array:
+        losses: Array = ((z - self.targets(z, labels)) ** 2).mean(-1)
+        return losses
+
+    def slope(self, z: Array, labels: Array) -> Array:
+        slope: Array = 2.0 * (z - self.targets(z, labels)) / z.shape[1]
+        return slope
+
+    def torch(self) -> nn.Module:
+        from torch import nn
+
+        return nn.MSELoss()
+
+
+@dataclass(frozen=True)
+class LossGradient(Op):
+    """dz of the mean loss over the samples present; 0 for absent ones. Inputs as the loss."""
+
+    kind = "d"
+    role = "gradient"
+
+    of: Loss
+
+    def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
+        return inputs[:1]
+
+    def forward(self, *inputs: Array) -> tuple[Array]:
+        z, labels, present = inputs
+        is_present = np.arange(len(z)) < present
+        return (np.where(is_present[:, None], self.of.slope(z, labels) / present, 0.0),)

@@ -1,0 +1,54 @@
+"""From a fused graph to entries: one function a kind of node, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asmgen.graph.graph import Node
+from asmgen.graph.regions import (
+    ConvForward,
+    ConvGradient,
+    DenseForward,
+    DenseGradient,
+    LossAndGradient,
+    StepRegion,
+)
+from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
+from asmgen.ops.flatten import Flatten, Unflatten
+from asmgen.ops.load_input import LoadInput
+from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient, Pool
+from asmgen.plan.draft import Draft
+from asmgen.plan.lower.conv import conv_forward
+from asmgen.plan.lower.conv_gradient import conv_gradient
+from asmgen.plan.lower.dense import dense_forward, dense_gradient
+from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
+from asmgen.plan.lower.ends import load_input, loss
+from asmgen.plan.lower.pool import pool, pool_gradient
+from asmgen.plan.lower.step import step
+from asmgen.plan.lower.view import flatten, unflatten
+
+LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
+    LoadInput: load_input,
+    ConvForward: conv_forward,
+    ConvGradient: conv_gradient,
+    DenseForward: dense_forward,
+    DenseGradient: dense_gradient,
+    Pool: pool,
+    MaxPoolGradient: pool_gradient,
+    AvgPoolGradient: pool_gradient,
+    Elementwise: elementwise,
+    ElementwiseGradient: elementwise_gradient,
+    Flatten: flatten,
+    Unflatten: unflatten,
+    LossAndGradient: loss,
+    StepRegion: step,
+}
+
+
+def lower(draft: Draft, node: Node) -> None:
+    """Adds the entries of a node. Raises KeyError for an op that the table does not have."""
+    for kind in type(node.op).__mro__:
+        if kind in LOWER:
+            LOWER[kind](draft, node)
+            return
+    raise KeyError(f"{node}: no kernel for {type(node.op).__name__}")

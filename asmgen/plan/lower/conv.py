@@ -1,0 +1,67 @@
+"""The forward pass of a convolution as entries, with what is fused."""
+
+from __future__ import annotations
+
+from asmgen.graph.graph import Node
+from asmgen.graph.regions import ConvForward
+from asmgen.plan import specs
+from asmgen.plan.choice import ConvChoice, image_of_z
+from asmgen.plan.draft import Draft
+from asmgen.plan.lower.derived import forward_weights, winograd_weights
+from asmgen.plan.lower.parameters import add_parameters
+from asmgen.plan.lower.pool import codes_tensor, made
+from asmgen.plan.lower.text import fused_text
+from asmgen.plan.specs import Activation, KernelSpec, Pool
+
+
+def conv_forward(draft: Draft, node: Node) -> None:
+    """y = pool(act(conv(x) + b)), in one kernel where it can pool, else in two."""
+    region, label = node.op, node.label
+    assert isinstance(region, ConvForward)
+    choice = draft.convs[label]
+    x = input_tensor(draft, choice, region.conv.inputs[0])
+    add_parameters(draft, region.conv, choice.weights, stores_gradient=True)
+    y = draft.value(_result(region))
+    draft.results[label] = y
+    codes = codes_tensor(draft, region.pool, y)
+    w = forward_weights(draft, label)
+    if choice.pool is None or choice.pools_in_epilogue:
+        _entry(draft, label, (x, w, y, codes), choice.act, choice.pool)
+        return
+    z = draft.add(f"{label}.z", image_of_z(choice))
+    _entry(draft, label, (x, w, z, None), choice.act, None)
+    spec = specs.PoolForward(draft.images(z), draft.images(y), choice.pool)
+    text = fused_text("", Activation(), choice.pool)
+    draft.entry("forward", spec, (z, y, codes), made(y, codes), label, text)
+
+
+def input_tensor(draft: Draft, choice: ConvChoice, x: str) -> str:
+    """What the convolution reads: its input, or the addresses of the images."""
+    return "pixels" if choice.conv.pixels else draft.value(x)
+
+
+def winograd_fits(pool: Pool | None) -> bool:
+    """Whether the output transform can pool, of what an epilogue can: its tiles hold windows of at most 2 x 2."""
+    return pool is None or max(pool.ph, pool.pw) <= 2
+
+
+def _entry(
+    draft: Draft, label: str, args: tuple[str, str, str, str | None], act: Activation, pool: Pool | None
+) -> None:
+    """args: x, w, y, codes; act and pool: what belongs to the kernel's epilogue."""
+    conv, (x, w, y, codes) = draft.convs[label].conv, args
+    what = conv, draft.images(y), act, pool, codes is not None
+    spec: KernelSpec = specs.Conv2dForward(*what)
+    op = "conv2d"
+    m = draft.policy.algorithm(conv, False)
+    if m is not None and winograd_fits(pool):
+        spec, op = specs.Conv2dForwardWinograd(*what, m), f"conv2d_winograd{m}"
+        w = winograd_weights(draft, label, w, m, mirrored=False)
+    text = fused_text(op + ("+bias" if conv.bias else ""), act, pool)
+    draft.entry("forward", spec, (x, w, y, codes), made(y, codes), label, text)
+
+
+def _result(region: ConvForward) -> str:
+    """The value that the last op of the region makes."""
+    inside = {name for node in region.nodes for name in node.inputs}
+    return next(node.outputs[0] for node in region.nodes if node.outputs[0] not in inside)

@@ -1,0 +1,145 @@
+"""The gradients of a convolution as entries: direct, by Winograd, or from live entries."""
+
+from __future__ import annotations
+
+from asmgen.graph.graph import Node
+from asmgen.graph.regions import ConvGradient
+from asmgen.plan import specs
+from asmgen.plan.choice import ConvChoice
+from asmgen.plan.draft import Draft
+from asmgen.plan.layout import NO_HALO
+from asmgen.plan.lower.conv import input_tensor
+from asmgen.plan.lower.derived import input_gradient_weights, winograd_weights
+from asmgen.plan.lower.elementwise import gradient_in_place
+from asmgen.plan.lower.text import gradient_text
+from asmgen.plan.specs import Activation, KernelSpec
+
+
+def conv_gradient(draft: Draft, node: Node) -> None:
+    """dw, and dx where one is wanted."""
+    region = node.op
+    assert isinstance(region, ConvGradient)
+    {"sparse": _sparse, "pooled": _pooled, "stored": _stored}[draft.convs[node.label].gradients](
+        draft, node.label, region
+    )
+
+
+def sum_parts(draft: Draft) -> None:
+    """What is summed in parts is added at the end, so that no other entry waits for it."""
+    for label, dw in draft.partial.items():
+        spec = specs.SumParts.of(dw.dw, dw.groups, bias=dw.conv.bias)
+        target = draft.parameters[label].gradient
+        draft.entry("backward", spec, (f"{label}.parts", target), (target,), label, "sum_parts")
+
+
+def _dy(draft: Draft, region: ConvGradient) -> str:
+    """The gradient that comes in, before anything of the region."""
+    inside = {name for node in region.nodes for name in node.outputs}
+    first = next(node for node in region.nodes if node.inputs[0] not in inside or node is region.dw)
+    value = first.inputs[1] if first is region.dw else first.inputs[0]
+    return draft.layouts.home(value)
+
+
+def _codes(draft: Draft, region: ConvGradient) -> str | None:
+    """The tensor of codes that the pool's gradient reads."""
+    pool = region.pool
+    return pool.inputs[1] if pool is not None and len(pool.inputs) > 1 else None
+
+
+def _after_activation(draft: Draft, label: str, region: ConvGradient) -> str:
+    """The gradient behind the activation's, which works on the pooled values."""
+    return gradient_in_place(draft, region.act, label) if region.act is not None else _dy(draft, region)
+
+
+def _sparse(draft: Draft, label: str, region: ConvGradient) -> None:
+    """Behind a max pool: from the live entries of dy, without a gradient of the convolution's output."""
+    choice = draft.convs[label]
+    conv, pool = choice.conv, choice.pool
+    assert pool is not None
+    dy, codes = _after_activation(draft, label, region), _codes(draft, region)
+    images, groups = draft.images(dy), draft.policy.groups(conv)
+    entries, has_codes = f"{label}.live", False
+    if region.dx is not None:
+        has_codes = draft.policy.has_codes(conv, pool)
+        live = specs.LiveEntries(conv, images, pool, has_codes)
+        draft.raw(entries, conv.x.n * live.list_bytes)
+        draft.entry("backward", live, (dy, codes, entries), (entries,), label, "live_entries")
+    x = input_tensor(draft, choice, region.dw.inputs[0])
+    dw: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
+    if conv.x.block > 1:
+        dw, text = specs.Conv2dBackwardWeightsSparse(conv, images, pool, groups), "conv2d_dw_sparse"
+    else:
+        dw, text = specs.Conv2dBackwardWeightsPooled(conv, images, pool, groups), "conv2d_dw_pooled"
+    _weight_gradient(draft, label, dw, (x, dy, codes), text)
+    if region.dx is not None:  # the last: the next layer goes on with its samples
+        dx = draft.value(region.dx.outputs[0])
+        spec = specs.Conv2dBackwardInputSparse(conv, images, draft.images(dx), pool, has_codes)
+        w = draft.parameters[label].name
+        draft.entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
+
+
+def _pooled(draft: Draft, label: str, region: ConvGradient) -> None:
+    """Behind a max pool: from dy and its codes, without a gradient of the convolution's output."""
+    choice = draft.convs[label]
+    conv, pool = choice.conv, choice.pool
+    assert pool is not None
+    dy, codes = _after_activation(draft, label, region), _codes(draft, region)
+    if region.dx is not None:
+        w = input_gradient_weights(draft, label)
+        dx = draft.value(region.dx.outputs[0])
+        spec = specs.Conv2dBackwardInputPooled(conv, draft.images(dy), draft.images(dx), pool)
+        draft.entry("backward", spec, (dy, codes, w, dx), (dx,), label, "conv2d_dx_pooled")
+    dw = specs.Conv2dBackwardWeightsPooled(conv, draft.images(dy), pool, draft.policy.groups(conv))
+    x = input_tensor(draft, choice, region.dw.inputs[0])
+    _weight_gradient(draft, label, dw, (x, dy, codes), "conv2d_dw_pooled")
+
+
+def _stored(draft: Draft, label: str, region: ConvGradient) -> None:
+    """From the gradient of the output of the convolution itself, made from dy, y and the codes."""
+    choice = draft.convs[label]
+    conv = choice.conv
+    dz = _dz(draft, label, region, choice)
+    if region.dx is not None:
+        w, op = input_gradient_weights(draft, label), "conv2d_dx"
+        dx = draft.value(region.dx.outputs[0])
+        what = conv, draft.images(dz), draft.images(dx)
+        spec: KernelSpec = specs.Conv2dBackwardInput(*what)
+        m = draft.policy.algorithm(conv, True)
+        if m is not None:
+            spec, op = specs.Conv2dBackwardInputWinograd(*what, m), f"conv2d_dx_winograd{m}"
+            w = winograd_weights(draft, label, w, m, mirrored=True)
+        draft.entry("backward", spec, (dz, w, dx), (dx,), label, op)
+    dw = specs.Conv2dBackwardWeights(conv, draft.images(dz), draft.policy.groups(conv))
+    x = input_tensor(draft, choice, region.dw.inputs[0])
+    _weight_gradient(draft, label, dw, (x, dz), "conv2d_dw")
+
+
+def _dz(draft: Draft, label: str, region: ConvGradient, choice: ConvChoice) -> str:
+    """The tensor of dz, with the halo that dx wants: dy itself where nothing is fused and no halo is wanted."""
+    conv, act, pool = choice.conv, choice.act, choice.pool
+    halo = conv.dz_halo() if region.dx is not None else NO_HALO
+    dy, codes = _dy(draft, region), _codes(draft, region)
+    if not (act or pool or halo):
+        return dy
+    dz = draft.add(f"d_{label}.z", draft.image((conv.weights.oc, conv.oh, conv.ow), halo))
+    if pool and not pool.is_tiling:
+        dy = _after_activation(draft, label, region)
+        spread = specs.PoolBackward(draft.images(dy), draft.images(dz), pool)
+        text = gradient_text(Activation(), pool)
+        draft.entry("backward", spread, (dy, codes, dz), (dz,), label, text)
+        return dz
+    y = region.act.inputs[1] if region.act is not None else None
+    unpool = specs.Conv2dUnpool(draft.images(dy), draft.images(draft.results[label]), draft.images(dz), act, pool)
+    draft.entry("backward", unpool, (dy, y, codes, dz), (dz,), label, gradient_text(act, pool))
+    return dz
+
+
+def _weight_gradient(
+    draft: Draft, label: str, dw: specs.ConvWeightGradient, args: tuple[str | None, ...], text: str
+) -> None:
+    """dw, or parts of it that `sum_parts` adds."""
+    target = draft.parameters[label].gradient
+    if dw.groups > 1:
+        target = draft.raw(f"{label}.parts", dw.groups * specs.part_stride_bytes(dw.dw))
+        draft.partial[label] = dw
+    draft.entry("backward", dw, (*args, target), (target,), label, text)

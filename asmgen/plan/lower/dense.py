@@ -1,0 +1,71 @@
+"""Dense layers as entries: forward with the activation, both gradients, and the optimizer's step."""
+
+from __future__ import annotations
+
+from asmgen.graph.graph import Node
+from asmgen.graph.regions import DenseForward, DenseGradient
+from asmgen.ops.dense import Dense, DenseWeightGradient
+from asmgen.plan import specs
+from asmgen.plan.choice import activation
+from asmgen.plan.draft import Draft
+from asmgen.plan.layout import DenseWeights, DenseWeightsByOutput
+from asmgen.plan.lower.elementwise import gradient_in_place
+from asmgen.plan.lower.parameters import add_parameters, dense_state_bytes, optimizer_step, state_tensors
+from asmgen.plan.lower.text import fused_text
+from asmgen.plan.specs import KernelSpec
+
+
+def dense_forward(draft: Draft, node: Node) -> None:
+    """y = act(x W^T + b)."""
+    region, label = node.op, node.label
+    assert isinstance(region, DenseForward)
+    layer = region.dense.op
+    assert isinstance(layer, Dense)
+    x = draft.value(region.dense.inputs[0])
+    source, act = draft.as_rows(x), activation(region.act)
+    by_input = DenseWeights(layer.units, source, draft.lanes, draft.dtype)
+    y = draft.value(region.nodes[-1].outputs[0])
+    target = draft.as_rows(y)
+    plain = specs.DenseForward(source, by_input, target, layer.bias, act)
+    lanes = draft.policy.dense_lanes(plain, _has_dx(draft, label))
+    layout = by_input.by_output() if lanes == "outputs" else by_input
+    block = add_parameters(draft, region.dense, layout, stores_gradient=False)
+    spec: KernelSpec = plain
+    if lanes != "inputs":
+        spec = specs.DenseForwardByOutput(source, layout, target, layer.bias, act)
+    text = fused_text("dense" + ("+bias" if layer.bias else ""), act, None)
+    draft.entry("forward", spec, (x, block.name, y), (y,), label, text)
+
+
+def dense_gradient(draft: Draft, node: Node) -> None:
+    """dx, then dw with the optimizer's step: dx needs the old weights."""
+    region, label = node.op, node.label
+    assert isinstance(region, DenseGradient)
+    assert isinstance(region.dw.op, DenseWeightGradient)
+    layer = region.dw.op.of
+    block = draft.parameters[label]
+    weights = block.layout
+    assert isinstance(weights, DenseWeights | DenseWeightsByOutput)
+    dy = gradient_in_place(draft, region.act, label) if region.act else draft.layouts.home(region.dw.inputs[1])
+    if region.dx is not None:
+        assert isinstance(weights, DenseWeights)
+        dx = draft.value(region.dx.outputs[0])
+        spec = specs.DenseBackwardInput(draft.as_rows(dy), weights, draft.as_rows(dx))
+        draft.entry("backward", spec, (dy, block.name, dx), (dx,), label, "dense_dx")
+    x = draft.layouts.home(region.dw.inputs[0])
+    step = optimizer_step(draft, weights.size_bytes)
+    distances = dense_state_bytes(draft, step.n_states)
+    update = specs.DenseUpdate(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias, step, distances)
+    states = state_tensors(draft, label)
+    outputs = tuple(draft.next(name) for name in (block.name, *states))
+    draft.entry(
+        "backward", update, (x, dy, block.name, "hyper"), outputs, label, f"dense_dw+{step.kind}", also_reads=states
+    )
+
+
+def _has_dx(draft: Draft, label: str) -> bool:
+    """Whether the input of a dense layer has a gradient."""
+    return any(
+        isinstance(node.op, DenseGradient) and node.label == label and node.op.dx is not None
+        for node in draft.graph.nodes
+    )

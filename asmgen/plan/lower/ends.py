@@ -1,0 +1,53 @@
+"""Entries of what begins and ends a forward pass: the input and the loss."""
+
+from __future__ import annotations
+
+from asmgen.errors import UnsupportedError
+from asmgen.graph.graph import Node
+from asmgen.graph.regions import LossAndGradient
+from asmgen.ops.load_input import LoadInput
+from asmgen.ops.losses import Loss, LossGradient
+from asmgen.plan import specs
+from asmgen.plan.draft import Draft
+from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, Image, round_up
+
+
+def io_tensors(draft: Draft) -> None:
+    """What the trainer hands to a step and reads from it."""
+    element_bytes = ELEMENT_BYTES[draft.dtype]
+    draft.raw("indices", 4 * draft.batch, owned=True)
+    draft.raw("pixels", 8 * draft.batch, owned=True)
+    draft.raw("labels", 4 * draft.batch, owned=True)
+    draft.raw("loss", LINE_BYTES + round_up(element_bytes * draft.batch, LINE_BYTES) + 4 * draft.batch, owned=True)
+    draft.raw("hyper", 3 * element_bytes, owned=True)
+
+
+def load_input(draft: Draft, node: Node) -> None:
+    """The input as numbers, unless the only layer that reads it takes the pixels."""
+    op = node.op
+    assert isinstance(op, LoadInput)
+    if any(choice.conv.pixels for choice in draft.convs.values()):
+        return
+    readers = draft.graph.consumers(node.outputs[0])
+    x = draft.layouts.home(node.outputs[0])
+    c, h, w = draft.model.input
+    layout = draft.layout(draft.value(x))
+    if isinstance(layout, Image) and layout.block > 1:
+        first = readers[0]
+        message = f"{first.label}: works on the raw input, which has no kernel; put a Conv2D or Dense before it"
+        raise UnsupportedError(first.where, message)
+    spec = specs.LoadInput(c, h, w, draft.layout(x), op.scale, op.shift)
+    draft.entry("forward", spec, ("images", "indices", x), (x,), "input", "load_input")
+
+
+def loss(draft: Draft, node: Node) -> None:
+    """Losses and predictions, and the gradient of the logits."""
+    region = node.op
+    assert isinstance(region, LossAndGradient)
+    op = region.loss.op
+    assert isinstance(op, Loss)
+    z = draft.value(region.loss.inputs[0])
+    spec = specs.Loss(op.symbol, draft.as_rows(z))
+    gradient = region.the(LossGradient)
+    dz = draft.add(draft.layouts.home(gradient.outputs[0]), draft.layout(z))
+    draft.entry("forward", spec, (z, "labels", dz, "loss"), (dz, "loss"), "loss", spec.kind)

@@ -1,0 +1,61 @@
+"""Entries of pools that are kernels of their own."""
+
+from __future__ import annotations
+
+from asmgen.graph.graph import Graph, Node
+from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient
+from asmgen.plan import specs
+from asmgen.plan.choice import as_spec, pool_spec
+from asmgen.plan.draft import Draft
+from asmgen.plan.lower.text import fused_text, gradient_text
+from asmgen.plan.specs import Activation, Pool
+
+
+def pool(draft: Draft, node: Node) -> None:
+    """y, and the codes of a max pool where something reads them."""
+    x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    codes = codes_tensor(draft, node, y)
+    what = pool_spec(node)
+    assert what is not None
+    spec = specs.PoolForward(draft.images(x), draft.images(y), what)
+    draft.entry("forward", spec, (x, y, codes), made(y, codes), node.label, fused_text("", Activation(), what))
+
+
+def pool_gradient(draft: Draft, node: Node) -> None:
+    """dx from dy and the codes."""
+    assert isinstance(node.op, MaxPoolGradient | AvgPoolGradient)
+    dy, *codes = (draft.layouts.home(name) for name in node.inputs)
+    dx = draft.value(node.outputs[0])
+    what = pool_of_gradient(node)
+    spec = specs.PoolBackward(draft.images(dy), draft.images(dx), what)
+    args = (dy, codes[0] if codes else None, dx)
+    draft.entry("backward", spec, args, (dx,), node.label, gradient_text(Activation(), what))
+
+
+def pool_of_gradient(node: Node) -> Pool:
+    """The pool whose gradient a node is."""
+    assert isinstance(node.op, MaxPoolGradient | AvgPoolGradient)
+    return as_spec(node.op.of)
+
+
+def codes_tensor(draft: Draft, node: Node | None, y: str) -> str | None:
+    """The tensor of a pool's codes, in the order of y; None where nothing reads them."""
+    codes = codes_value(draft.graph, node)
+    if codes is None:
+        return None
+    layout = draft.images(y)
+    return draft.raw(codes, layout.n * layout.n_c_blocks * layout.h * layout.w * layout.block)
+
+
+def codes_value(graph: Graph, node: Node | None) -> str | None:
+    """The value of a pool's codes; None where there is no pool or nothing reads them."""
+    if node is None or len(node.outputs) < 2:
+        return None
+    name = node.outputs[1]
+    inner = [reader for each in graph.nodes for reader in [each] if name in each.inputs]
+    return name if inner else None
+
+
+def made(y: str, codes: str | None) -> tuple[str, ...]:
+    """The outputs of a pooling kernel."""
+    return (y, codes) if codes else (y,)
