@@ -112,6 +112,22 @@ class Assembler:
         """A right-hand note on the instruction recorded last."""
         self._notes[len(self._stream) - 1] = text
 
+    def move(self, pointer: Any, distance: int, what: str) -> None:
+        """pointer (a register, or a stack slot) += distance; nothing where it is 0. what: the note, `x: next row`."""
+        if distance == 0:
+            return
+        if distance > 0:
+            x86.ADD(pointer, distance)
+        else:
+            x86.SUB(pointer, -distance)
+        self.note(what)
+
+    def name_of(self, pointer: Any) -> str:
+        """The name that a register, or a stack slot, was taken under."""
+        return (
+            self._slots[pointer.address.displacement] if isinstance(pointer, MemoryOperand) else self.gp.holder(pointer)
+        )
+
     # control -------------------------------------------------------------------------------------------------------
 
     def label(self, name: str) -> Any:

@@ -71,6 +71,10 @@ class RegFile:
         for register, name in zip(registers, names, strict=True):
             self.take(register, name)
 
+    def holder(self, register: Any) -> str:
+        """The name that a register is held under now."""
+        return self._held[str(register)]
+
     def n_free(self) -> int:
         return len(self._free)
 

@@ -19,6 +19,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.plan.layout import LINE_BYTES, ConvWeights, Image
 from asmgen.tile.conv2d import RegisterTile
+from asmgen.tile.words import advance
 
 Accumulators = list[list[list[Any]]]  # [row][column][vector]
 
@@ -103,9 +104,10 @@ def accumulate(
             with asm.loop("kh", "row taps" if taps.n_rows is None else taps.n_rows, left):
                 body.row(src_row, w_row, None)
                 x86.ADD(src_row, taps.row_direction * source.row_bytes)
-                x86.ADD(w_row, taps.weight_rows * weights.row_bytes)
+                asm.note(f"source: {advance(taps.row_direction, 'row')} + halo")
+                asm.move(w_row, taps.weight_rows * weights.row_bytes, f"w: {advance(taps.weight_rows, 'row')} of taps")
             asm.gp.free(src_row, w_row, left)
-        x86.ADD(w_at, reduction.channels * weights.channel_bytes)
+        asm.move(w_at, reduction.channels * weights.channel_bytes, f"w: {advance(reduction.channels, 'channel')}")
     body.free()
     asm.gp.free(src_at, w_at)
 
@@ -123,7 +125,7 @@ def _channels(asm: Assembler, reduction: Reduction, src_at: Any, cols: int) -> I
         with asm.loop("c", n_blocks):
             yield
             if n_blocks > 1:
-                x86.ADD(src_at, source.plane_bytes)
+                asm.move(src_at, source.plane_bytes, "source: next block of channels")
         return
     ragged = n_blocks > 1 and tail != full
     with asm.loop("cb", n_blocks) as blocks_left:
@@ -140,10 +142,14 @@ def _channels(asm: Assembler, reduction: Reduction, src_at: Any, cols: int) -> I
             trips = f"{full}, last block {tail}"
         with asm.loop("c", trips, left):
             yield
-            x86.ADD(src_at, unroll * source.element_bytes)
+            asm.move(src_at, unroll * source.element_bytes, f"source: {advance(unroll, 'channel')}")
         asm.gp.free(left)
         if n_blocks > 1:
-            x86.ADD(src_at, source.plane_bytes - source.block * source.element_bytes)
+            asm.move(
+                src_at,
+                source.plane_bytes - source.block * source.element_bytes,
+                "source: next block of channels, lane 0",
+            )
 
 
 def _prefetch_next_rows(asm: Assembler, reduction: Reduction, src_at: Any, cols: int) -> None:

@@ -18,9 +18,9 @@ from asmgen.kernels.conv2d_dw_tile import Pointers, TileSums
 from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_index, x_sample_bytes
 from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share, in_groups
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import Tile, choose_tile
+from asmgen.tile.words import advance
 
 
 def emit(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile | None = None) -> Listing:
@@ -76,7 +76,9 @@ class _Kernel:
         if self.strip:
             self.strip.start(self.x_part)
         else:
-            add(self.x_part, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
+            asm.move(
+                self.x_part, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl), "x: at tap (0, 0), in the halo"
+            )
         if self.conv.bias:
             self.db_slice = asm.gp.alloc("db of the slice")
             x86.IMUL(self.db_slice, self.begin, self.weights.tap_bytes)
@@ -105,10 +107,10 @@ class _Kernel:
         with asm.loop("clear", "blocks", self.temp):
             with asm.loop("vector", self.weights.oc_block_bytes // self.weights.tap_bytes):
                 asm.v.store([self.at.dw], zero)
-                x86.ADD(self.at.dw, self.weights.tap_bytes)
+                asm.move(self.at.dw, self.weights.tap_bytes, "dw: next vector")
             if self.conv.bias:
                 asm.v.store([self.at.db], zero)
-                x86.ADD(self.at.db, self.weights.tap_bytes)
+                asm.move(self.at.db, self.weights.tap_bytes, "db: next vector")
         asm.vec.free(zero)
 
     # loops over parts of dz, oc blocks, tiles ----------------------------------------------------------------------
@@ -133,14 +135,22 @@ class _Kernel:
                 if strip:
                     strip.next_rows()
                 else:
-                    add(self.x_part, tile.band_rows * conv.sh * self.x.row_bytes)
-                add(self.dz_part, tile.band_rows * self.dz.row_bytes)
+                    asm.move(self.x_part, tile.band_rows * conv.sh * self.x.row_bytes, "x: rows of the next band")
+                asm.move(self.dz_part, tile.band_rows * self.dz.row_bytes, "dz: rows of the next band")
             seen_rows = self.n_bands * tile.band_rows
             if strip:
                 strip.next_samples()
             else:
-                add(self.x_part, tile.samples * self.x.sample_bytes - seen_rows * conv.sh * self.x.row_bytes)
-            add(self.dz_part, tile.samples * self.dz.sample_bytes - seen_rows * self.dz.row_bytes)
+                asm.move(
+                    self.x_part,
+                    tile.samples * self.x.sample_bytes - seen_rows * conv.sh * self.x.row_bytes,
+                    f"x: {advance(tile.samples, 'sample')}, first band",
+                )
+            asm.move(
+                self.dz_part,
+                tile.samples * self.dz.sample_bytes - seen_rows * self.dz.row_bytes,
+                f"dz: {advance(tile.samples, 'sample')}, first band",
+            )
 
     def _fill(self, strip: PixelStrip, samples: Share) -> None:
         """The part of x; the pointers into a part hold nothing yet."""
@@ -170,8 +180,12 @@ class _Kernel:
                 self._sum_oc_blocks(oc_vectors)
                 if self.conv.bias:
                     self.sums.sum_bias(oc_vectors)
-                    x86.ADD(self.at.db, oc_vectors * self.weights.tap_bytes)
-                x86.ADD(self.at.dz_block, oc_vectors * self.dz.plane_bytes)
+                    asm.move(self.at.db, oc_vectors * self.weights.tap_bytes, f"db: {advance(oc_vectors, 'vector')}")
+                asm.move(
+                    self.at.dz_block,
+                    oc_vectors * self.dz.plane_bytes,
+                    f"dz: {advance(oc_vectors, 'block')} of output channels",
+                )
 
     def _sum_oc_blocks(self, oc_vectors: int) -> None:
         """Loops over the tiles of one or two oc blocks: channels, kernel rows, kernel columns."""
@@ -180,36 +194,50 @@ class _Kernel:
 
         def channels(n_channels: int) -> None:
             in_groups(self.asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
-            add(self.at.x_tap, -weights.kh * x.row_bytes)
-            add(self.at.dw, (n_channels - 1) * weights.channel_bytes)
+            self.asm.move(self.at.x_tap, -weights.kh * x.row_bytes, "x: back to tap row 0")
+            self.asm.move(self.at.dw, (n_channels - 1) * weights.channel_bytes, "dw: taps of the next channels")
             self._next_channels(n_channels)
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
             in_groups(self.asm, "j", weights.kw, tile.kernel_cols, lambda n_cols: columns(n_channels, n_rows, n_cols))
-            add(self.at.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
-            add(self.at.dw, (n_rows - 1) * weights.kw * weights.tap_bytes)
+            self.asm.move(
+                self.at.x_tap,
+                n_rows * x.row_bytes - weights.kw * x.pixel_bytes,
+                f"x: {advance(n_rows, 'tap row')}, column 0",
+            )
+            self.asm.move(
+                self.at.dw, (n_rows - 1) * weights.kw * weights.tap_bytes, f"dw: {advance(n_rows, 'tap row')}"
+            )
 
         def columns(n_channels: int, n_rows: int, n_cols: int) -> None:
             self.sums.sum_tile(oc_vectors, n_channels, n_rows, n_cols)
-            add(self.at.x_tap, n_cols * x.pixel_bytes)
-            add(self.at.dw, n_cols * weights.tap_bytes)
+            self.asm.move(self.at.x_tap, n_cols * x.pixel_bytes, f"x: {advance(n_cols, 'tap')}")
+            self.asm.move(self.at.dw, n_cols * weights.tap_bytes, f"dw: {advance(n_cols, 'tap')}")
 
         in_groups(self.asm, "c", weights.c, tile.channels, channels)
-        add(self.at.dw, (oc_vectors - 1) * weights.oc_block_bytes)
+        self.asm.move(
+            self.at.dw,
+            (oc_vectors - 1) * weights.oc_block_bytes,
+            f"dw: {advance(oc_vectors, 'block')} of output channels",
+        )
 
     def _next_channels(self, n_channels: int) -> None:
         """Advance x to the next group of channels: inside its block, to the next block, or by whole blocks."""
         x = self.x
         if n_channels % x.block == 0:
-            add(self.at.x_tap, n_channels // x.block * x.plane_bytes)
+            self.asm.move(
+                self.at.x_tap,
+                n_channels // x.block * x.plane_bytes,
+                f"x: {advance(n_channels // x.block, 'block')} of channels",
+            )
             return
-        add(self.at.x_tap, n_channels * x.element_bytes)
+        self.asm.move(self.at.x_tap, n_channels * x.element_bytes, f"x: {advance(n_channels, 'channel')} of the block")
         if x.n_c_blocks > 1 and x.block % n_channels == 0:
             same_block = self.asm.label("same_block")
             x86.TEST(self.at.x_tap, x.pixel_bytes - 1)
             self.asm.note("pixels are aligned to their size: at lane 0 again, the block is through")
             x86.JNZ(same_block)
-            add(self.at.x_tap, x.plane_bytes - x.pixel_bytes)
+            self.asm.move(self.at.x_tap, x.plane_bytes - x.pixel_bytes, "x: next block of channels, lane 0")
             self.asm.place(same_block)
 
     def _facts(self) -> Facts:

@@ -17,12 +17,11 @@ from asmgen.asm.listing import Listing
 from asmgen.kernels import conv2d_dw_taps
 from asmgen.kernels.conv2d_dw_pooled_frame import PooledGradient
 from asmgen.kernels.share import Share, in_groups
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.plan.specs.base import require
 from asmgen.tile.conv2d_dw_pooled import Tile, choose_tile, chunks, elements
 from asmgen.tile.tap_lanes import TapTile
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 _NOTES = (
     "every element of dw is one chain over n, h, w and the window's positions in a fixed order; between bands it rests"
@@ -57,18 +56,26 @@ class _Kernel(PooledGradient):
 
         def channels(n_channels: int) -> None:
             in_groups(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
-            add(self.x_tap, n_channels * x.plane_bytes - weights.kh * x.row_bytes)
-            add(self.dw, (n_channels - 1) * weights.channel_bytes)
+            asm.move(
+                self.x_tap,
+                n_channels * x.plane_bytes - weights.kh * x.row_bytes,
+                f"x: {advance(n_channels, 'channel')}, tap row 0",
+            )
+            asm.move(self.dw, (n_channels - 1) * weights.channel_bytes, "dw: taps of the next channels")
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
             in_groups(asm, "j", weights.kw, tile.kernel_cols, lambda n_taps: kernel_cols(n_channels, n_rows, n_taps))
-            add(self.x_tap, n_rows * x.row_bytes - weights.kw * x.pixel_bytes)
-            add(self.dw, (n_rows - 1) * weights.row_bytes)
+            asm.move(
+                self.x_tap,
+                n_rows * x.row_bytes - weights.kw * x.pixel_bytes,
+                f"x: {advance(n_rows, 'tap row')}, column 0",
+            )
+            asm.move(self.dw, (n_rows - 1) * weights.row_bytes, f"dw: {advance(n_rows, 'tap row')}")
 
         def kernel_cols(n_channels: int, n_rows: int, n_taps: int) -> None:
             self._sum_tile(rows, n_cols, (n_channels, n_rows, n_taps))
-            add(self.x_tap, n_taps * x.pixel_bytes)
-            add(self.dw, n_taps * weights.tap_bytes)
+            asm.move(self.x_tap, n_taps * x.pixel_bytes, f"x: {advance(n_taps, 'tap')}")
+            asm.move(self.dw, n_taps * weights.tap_bytes, f"dw: {advance(n_taps, 'tap')}")
 
         in_groups(asm, "c", weights.c, tile.channels, channels)
         asm.gp.free(self.x_tap, self.dw, self.x_at, self.dy_at, self.codes_at)
@@ -99,11 +106,11 @@ class _Kernel(PooledGradient):
                 x86.PREFETCHT0([self.codes_at + _PREFETCH_PIXELS * dy.code_pixel_bytes])
                 for number, chunk in enumerate(chunks(self.spec, self.tile)):
                     self._multiply(acc, window, number * self.tile.positions, chunk, extents)
-                add(self.x_at, x_column)
-                add(self.dy_at, dy.pixel_bytes)
-                add(self.codes_at, dy.code_pixel_bytes)
-            add(self.x_at, x_row - n_cols * x_column)
-            add(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+                asm.move(self.x_at, x_column, "x: next window")
+                asm.move(self.dy_at, dy.pixel_bytes, "dy: next pixel")
+                asm.move(self.codes_at, dy.code_pixel_bytes, "codes: next pixel")
+            asm.move(self.x_at, x_row - n_cols * x_column, "x: next row of windows, first column")
+            asm.move(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes, "dy: next row + halo, first column")
         asm.comment("the sums rest until the next band")
         for place, register in acc.items():
             asm.v.store([self.dw + weights.offset_bytes(0, *place)], register)

@@ -13,9 +13,9 @@ from asmgen.kernels.conv2d_dw_strips import Strips
 from asmgen.kernels.pixel_strip import PixelStrip, x_sample_bytes
 from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance
 
 _BIAS_CHAINS = 4  # independent sums: hides the latency of the addition
 
@@ -91,7 +91,7 @@ class PooledGradient:
         x86.IMUL(left, self.strips.n_blocks, weights.oc_block_bytes // weights.tap_bytes)
         with asm.loop("vector", "vectors of the slice", left):
             asm.v.store([at], zero)
-            x86.ADD(at, weights.tap_bytes)
+            asm.move(at, weights.tap_bytes, "dw: next vector")
         if self.conv.bias:
             self.strips.clear_bias(at, left, zero)
         asm.gp.free(at, left)
@@ -116,8 +116,8 @@ class PooledGradient:
                 with asm.loop("column", count):
                     for k in range(n):
                         asm.v.add(chains[k], chains[k], [dy_at + k * dy.pixel_bytes])
-                    add(dy_at, n * dy.pixel_bytes)
-            add(dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+                    asm.move(dy_at, n * dy.pixel_bytes, f"dy: {advance(n, 'pixel')}")
+            asm.move(dy_at, dy.row_bytes - n_cols * dy.pixel_bytes, "dy: next row + halo, first column")
         x86.MOV(db, self.strips.block.db)
         for register in chains[1:]:
             asm.v.add(chains[0], chains[0], register)

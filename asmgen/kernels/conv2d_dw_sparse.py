@@ -19,11 +19,10 @@ from asmgen.kernels.conv2d_dw_strips import Strips
 from asmgen.kernels.live_lists import LiveLists
 from asmgen.kernels.sample_groups import SampleGroups
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 from asmgen.tile.conv2d_dw_sparse import Tile, choose_tile
 from asmgen.tile.split import parts
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 
 def emit(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile | None = None) -> Listing:
@@ -50,7 +49,7 @@ class _Kernel:
             self.strips = Strips(asm, self.spec, self.oc_block_bytes, self.weights.bias_offset_bytes)
             self.oc_end = asm.stack_slot("end of dw")
             dw = self.strips.seek(done)
-            add(dw, self.weights.oc * self.weights.oc_bytes)
+            asm.move(dw, self.weights.oc * self.weights.oc_bytes, "dw: its end")
             x86.MOV(self.oc_end, dw)
             asm.gp.free(dw)
             self._clear_slice()
@@ -82,8 +81,8 @@ class _Kernel:
             x86.MOV(left, n_vectors)
             with asm.loop("vector", "vectors of a channel block", left):
                 asm.v.store([at], zero)
-                x86.ADD(at, weights.tap_bytes)
-            add(block, weights.c_block_bytes)
+                asm.move(at, weights.tap_bytes, "dw: next vector")
+            asm.move(block, weights.c_block_bytes, "dw: next block of channels")
         if self.spec.conv.bias:
             self.strips.clear_bias(at, left, zero)
         asm.gp.free(block, at, left, n_vectors)
@@ -123,10 +122,10 @@ class _Kernel:
                     x86.MOV(left, n_oc)
                     with asm.loop("oc", "V, or what the last block has", left):
                         self._sum_channel(c_blocks, range(first, min(first + tile.taps, n_taps)), x_at, dw, list_at)
-                        add(dw, weights.oc_bytes)
-                        add(list_at, self.lists.stride)
-                add(x_at, c_blocks * self.x.plane_bytes)
-                add(dw_at, c_blocks * weights.c_block_bytes)
+                        asm.move(dw, weights.oc_bytes, "dw: next output channel")
+                        asm.move(list_at, self.lists.stride, "list: next output channel")
+                asm.move(x_at, c_blocks * self.x.plane_bytes, f"x: {advance(c_blocks, 'block')} of channels")
+                asm.move(dw_at, c_blocks * weights.c_block_bytes, f"dw: {advance(c_blocks, 'block')} of channels")
         asm.gp.free(x_at, dw_at, dw, list_at, n_oc, left)
 
     def _count_channels(self, n_oc: Any, dw_block: Any) -> None:

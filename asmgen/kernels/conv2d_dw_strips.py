@@ -16,7 +16,6 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.listing import Argument
 from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_index
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled, Conv2dBackwardWeightsSparse
 from asmgen.tile.split import parts
@@ -74,7 +73,7 @@ class Strips:
             self.pixels.start(x)
         asm.comment("the slice's first output channels; x at the pixel under tap (0, 0) of output pixel (0, 0)")
         if not self.pixels:
-            add(x, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl))
+            asm.move(x, self.x.offset_bytes(h=-self.conv.pt, w=-self.conv.pl), "x: at tap (0, 0), in the halo")
             x86.MOV(at.x, x)
         starts = [(at.dy, dy_first, dy.offset_bytes()), (at.codes, codes, 0), (at.dw, dw, 0)]
         starts.append((at.db, dw, self._bias_offset_bytes))
@@ -110,7 +109,7 @@ class Strips:
         x86.MOV(left, self.n_blocks)
         with self.asm.loop("clear_bias", "blocks", left):
             self.asm.v.store([at], zero)
-            x86.ADD(at, self.dy.pixel_bytes)
+            self.asm.move(at, self.dy.pixel_bytes, "db: next vector")
 
     def visit(self, n_rows: int, n_cols: int, body: Callable[[Share, int], None]) -> None:
         """For every block of every strip of at most n_rows x n_cols pooled pixels: body(rows, columns)."""
@@ -137,20 +136,20 @@ class Strips:
                 for count, extent in parts(dy.w, n_cols):
                     with asm.loop("part", count, on_stack=True):
                         self._visit_blocks(rows, extent, temp, body)
-                        self._advance([extent * step for step in column])
+                        self._advance([extent * step for step in column], "next part of the rows")
                 steps = [n_rows * step - dy.w * back for step, back in zip(row, column, strict=True)]
-                self._advance(steps, moves_x=not pixels)
+                self._advance(steps, "next strip of rows", moves_x=not pixels)
             steps = [step - n_strips * n_rows * back for step, back in zip(sample, row, strict=True)]
-            self._advance(steps, moves_x=not pixels)
+            self._advance(steps, "next sample", moves_x=not pixels)
             if pixels:
                 pixels.next_samples()
         asm.gp.free(temp)
 
-    def _advance(self, steps: list[int], *, moves_x: bool = True) -> None:
+    def _advance(self, steps: list[int], where: str, *, moves_x: bool = True) -> None:
         at = self.slice
         for slot, step, moves in zip((at.x, at.dy, at.codes), steps, (moves_x, True, True), strict=True):
             if moves and self._has(slot):
-                add(slot, step)
+                self.asm.move(slot, step, f"{self.asm.name_of(slot)}: {where}")
 
     def _visit_blocks(self, rows: Share, n_cols: int, temp: Any, body: Callable[[Share, int], None]) -> None:
         at, block = self.slice, self.block
@@ -164,7 +163,7 @@ class Strips:
             body(rows, n_cols)
             for (slot, _), step in zip(moving, self._steps, strict=True):
                 if self._has(slot):
-                    add(slot, step)
+                    self.asm.move(slot, step, f"{self.asm.name_of(slot)}: next block of output channels")
 
     # the header -----------------------------------------------------------------------------------------------------
 

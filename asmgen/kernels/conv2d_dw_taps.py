@@ -18,9 +18,9 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.conv2d_dw_pooled_frame import PooledGradient
 from asmgen.kernels.share import Share, in_groups
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.tap_lanes import TapTile, block_channels, block_sums_bytes, has_pad_lanes, strip_cols, sums_bytes
+from asmgen.tile.words import advance
 
 _NOTES = (
     "every element of dw is one chain over n, h, w, from slice to slice the same; between bands it rests on the frame",
@@ -55,7 +55,7 @@ class _Kernel(PooledGradient):
         asm.v.zero(zero)
         with asm.loop("clear_sums", -(-self.frame_bytes // asm.isa.vector_bytes)):
             asm.v.store([at], zero)
-            x86.ADD(at, asm.isa.vector_bytes)
+            asm.move(at, asm.isa.vector_bytes, "sums: next vector")
         asm.gp.free(at)
         asm.vec.free(zero)
 
@@ -73,20 +73,28 @@ class _Kernel(PooledGradient):
 
         def out_channels(n_out: int) -> None:
             in_groups(asm, "c", weights.c, tile.channels, lambda n_channels: channels(n_out, n_channels))
-            add(self.x_tap, -weights.c * x.plane_bytes)
-            add(self.sums, (n_out - 1) * self.channel_bytes)
-            add(self.dy_first, n_out * weights.element_bytes)
-            add(self.codes_first, n_out)
+            asm.move(self.x_tap, -weights.c * x.plane_bytes, "x: back to channel 0")
+            asm.move(self.sums, (n_out - 1) * self.channel_bytes, f"sums: {advance(n_out, 'output channel')}")
+            asm.move(self.dy_first, n_out * weights.element_bytes, f"dy: {advance(n_out, 'output channel')}")
+            asm.move(self.codes_first, n_out, f"codes: {advance(n_out, 'output channel')}")
 
         def channels(n_out: int, n_channels: int) -> None:
             in_groups(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_out, n_channels, n_rows))
-            add(self.x_tap, n_channels * x.plane_bytes - weights.kh * x.row_bytes)
-            add(self.sums, n_channels * self.plane_bytes - weights.kh * self.row_bytes)
+            asm.move(
+                self.x_tap,
+                n_channels * x.plane_bytes - weights.kh * x.row_bytes,
+                f"x: {advance(n_channels, 'channel')}, tap row 0",
+            )
+            asm.move(
+                self.sums,
+                n_channels * self.plane_bytes - weights.kh * self.row_bytes,
+                f"sums: {advance(n_channels, 'channel')}, tap row 0",
+            )
 
         def kernel_rows(n_out: int, n_channels: int, n_rows: int) -> None:
             self._sum_tile(rows, n_cols, (n_out, n_channels, n_rows))
-            add(self.x_tap, n_rows * x.row_bytes)
-            add(self.sums, n_rows * self.row_bytes)
+            self.asm.move(self.x_tap, n_rows * x.row_bytes, f"x: {advance(n_rows, 'tap row')}")
+            self.asm.move(self.sums, n_rows * self.row_bytes, f"sums: {advance(n_rows, 'tap row')}")
 
         in_groups(asm, "k", self.n_channels, tile.out_channels, out_channels)
         asm.gp.free(self.x_tap, self.sums, self.dy_first, self.codes_first, self.offsets)
@@ -140,11 +148,11 @@ class _Kernel(PooledGradient):
                         if of == k:
                             at = c * x.plane_bytes + i * x.row_bytes + v * tile.view_bytes
                             self._multiply_add(register, self._view(gradient), [patch + at], product)
-                add(self.x_at, x_column)
-                add(self.dy_at, dy.pixel_bytes)
-                add(self.codes_at, dy.code_pixel_bytes)
-            add(self.x_at, x_row - n_cols * x_column)
-            add(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+                asm.move(self.x_at, x_column, "x: next window")
+                asm.move(self.dy_at, dy.pixel_bytes, "dy: next pixel")
+                asm.move(self.codes_at, dy.code_pixel_bytes, "codes: next pixel")
+            asm.move(self.x_at, x_row - n_cols * x_column, "x: next row of windows, first column")
+            asm.move(self.dy_at, dy.row_bytes - n_cols * dy.pixel_bytes, "dy: next row + halo, first column")
         asm.comment("the sums rest until the next band")
         for place, register in acc.items():
             asm.v.store([self.sums + self._sum_bytes(place)], register)
@@ -207,8 +215,10 @@ class _Kernel(PooledGradient):
                     for j in range(weights.kw):
                         x86.MOV(value, sized[sums + j * asm.element_bytes])
                         x86.MOV(sized[dw + j * weights.tap_bytes], value)
-                    add(sums, self.row_bytes)
-                    add(dw, weights.row_bytes)
-                add(block, asm.element_bytes)
-            add(block, weights.oc_block_bytes - self.n_channels * asm.element_bytes)
+                    asm.move(sums, self.row_bytes, "sums: next tap row")
+                    asm.move(dw, weights.row_bytes, "dw: next tap row")
+                asm.move(block, asm.element_bytes, "dw: next output channel")
+            asm.move(
+                block, weights.oc_block_bytes - self.n_channels * asm.element_bytes, "dw: next block of output channels"
+            )
         asm.gp.free(sums, dw, block, tap, left)

@@ -10,12 +10,11 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.layout import LINE_BYTES, Image
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import Tile
 from asmgen.tile.split import parts
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 _BIAS_CHAINS = 4  # independent sums per oc vector: hides the latency of the addition
 _BIAS_COLUMNS = 8
@@ -104,12 +103,24 @@ class TileSums:
                     with asm.loop("column", count):
                         columns(n_columns)
                         for pointer, _, _, sw, image in moving:
-                            add(pointer, n_columns * sw * image.pixel_bytes)
+                            asm.move(
+                                pointer,
+                                n_columns * sw * image.pixel_bytes,
+                                f"{asm.name_of(pointer)}: {advance(n_columns * sw, 'pixel')}",
+                            )
                 for pointer, _, sh, sw, image in moving:
-                    add(pointer, sh * image.row_bytes - conv.ow * sw * image.pixel_bytes)
+                    asm.move(
+                        pointer,
+                        sh * image.row_bytes - conv.ow * sw * image.pixel_bytes,
+                        f"{asm.name_of(pointer)}: {advance(sh, 'row')} + halo, first column",
+                    )
             if self.tile.samples > 1:
                 for pointer, _, sh, _, image in moving:
-                    add(pointer, image.sample_bytes - conv.oh * sh * image.row_bytes)
+                    asm.move(
+                        pointer,
+                        image.sample_bytes - conv.oh * sh * image.row_bytes,
+                        f"{asm.name_of(pointer)}: next sample",
+                    )
 
     def _multiply(
         self,

@@ -18,10 +18,10 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.conv2d_body import NOTES, Reduction, Taps, accumulate, alloc_accumulators, free_accumulators
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardInput, dtype_tag
 from asmgen.tile.conv2d import RegisterTile
 from asmgen.tile.conv2d_dx import BackwardInputTile, Phase, choose_tile
+from asmgen.tile.words import advance
 
 
 def emit(spec: Conv2dBackwardInput, isa: Isa, tile: BackwardInputTile | None = None) -> Listing:
@@ -49,9 +49,9 @@ class _Kernel:
                 with asm.loop("h", dx.h, on_stack=True):
                     self._row()
                 end_row, end_tap = divmod(conv.pt + dx.h, conv.sh)
-                add(self.dz, dz.sample_bytes - (end_row - conv.pt // conv.sh) * dz.row_bytes)
-                add(self.w, (conv.pt % conv.sh - end_tap) * self.weights.row_bytes)
-                add(self.dx, dx.sample_bytes - dx.h * dx.row_bytes)
+                asm.move(self.dz, dz.sample_bytes - (end_row - conv.pt // conv.sh) * dz.row_bytes, "dz: next sample")
+                asm.move(self.w, (conv.pt % conv.sh - end_tap) * self.weights.row_bytes, "w: taps of row 0")
+                asm.move(self.dx, dx.sample_bytes - dx.h * dx.row_bytes, "dx: next sample")
         return asm.finish(self._facts())
 
     def _take_registers(self) -> None:
@@ -72,8 +72,8 @@ class _Kernel:
         ):
             x86.IMUL(offset, begin, layout.sample_bytes)
             x86.ADD(pointer, offset)
-            add(pointer, first)
-        add(self.w, first_tap * self.weights.row_bytes)
+            asm.move(pointer, first, f"{asm.name_of(pointer)}: to the first pixel")
+        asm.move(self.w, first_tap * self.weights.row_bytes, f"w: tap row {first_tap}")
         asm.gp.free(offset, begin)
 
     def _row(self) -> None:
@@ -84,10 +84,16 @@ class _Kernel:
             with self.asm.loop("c", group.count, on_stack=True):
                 for phase, runs in group.phases:
                     self._phase(phase, [(run.tile, run.count) for run in runs])
-                add(self.w, group.vectors * self.weights.oc_block_bytes)
-                add(self.dx, group.vectors * dx.plane_bytes)
-        add(self.w, -n_blocks * self.weights.oc_block_bytes)
-        add(self.dx, dx.row_bytes - n_blocks * dx.plane_bytes)
+                self.asm.move(
+                    self.w,
+                    group.vectors * self.weights.oc_block_bytes,
+                    f"w: {advance(group.vectors, 'block')} of channels",
+                )
+                self.asm.move(
+                    self.dx, group.vectors * dx.plane_bytes, f"dx: {advance(group.vectors, 'block')} of channels"
+                )
+        self.asm.move(self.w, -n_blocks * self.weights.oc_block_bytes, "w: back to the first block of channels")
+        self.asm.move(self.dx, dx.row_bytes - n_blocks * dx.plane_bytes, "dx: next row + halo, first block of channels")
         self._next_row()
 
     def _count_row_taps(self) -> None:
@@ -109,15 +115,15 @@ class _Kernel:
         """dx's next row starts at the next row tap, or, after sh rows, at the first one and dz's next row."""
         conv, asm = self.conv, self.asm
         if self.row_phases_left is None:
-            add(self.dz, self.dz_layout.row_bytes)
+            asm.move(self.dz, self.dz_layout.row_bytes, "dz: next row + halo")
             return
         same_row = asm.label("same_row_of_dz")
-        add(self.w, self.weights.row_bytes)
+        asm.move(self.w, self.weights.row_bytes, "w: next tap row")
         x86.SUB(self.row_phases_left, 1)
         x86.JNZ(same_row)
         x86.MOV(self.row_phases_left, conv.sh)
-        add(self.w, -conv.sh * self.weights.row_bytes)
-        add(self.dz, self.dz_layout.row_bytes)
+        asm.move(self.w, -conv.sh * self.weights.row_bytes, "w: back to tap row 0")
+        asm.move(self.dz, self.dz_layout.row_bytes, "dz: next row + halo")
         asm.place(same_row)
 
     def _phase(self, phase: Phase, runs: list[tuple[RegisterTile, int]]) -> None:
@@ -129,10 +135,14 @@ class _Kernel:
         for tile, count in runs:
             with asm.loop("w", count, on_stack=True):
                 self._tile(tile, taps, phase.first)
-                add(self.dz, tile.cols * self.dz_layout.pixel_bytes)
-                add(self.dx, tile.cols * conv.sw * self.dx_layout.pixel_bytes)
-        add(self.dz, -phase.count * self.dz_layout.pixel_bytes)
-        add(self.dx, -phase.count * conv.sw * self.dx_layout.pixel_bytes)
+                asm.move(self.dz, tile.cols * self.dz_layout.pixel_bytes, f"dz: {advance(tile.cols, 'pixel')}")
+                asm.move(
+                    self.dx,
+                    tile.cols * conv.sw * self.dx_layout.pixel_bytes,
+                    f"dx: {advance(tile.cols * conv.sw, 'pixel')}",
+                )
+        asm.move(self.dz, -phase.count * self.dz_layout.pixel_bytes, "dz: back to the first column")
+        asm.move(self.dx, -phase.count * conv.sw * self.dx_layout.pixel_bytes, "dx: back to the first column")
 
     def _tile(self, tile: RegisterTile, taps: Taps, first_column: int) -> None:
         asm, dx = self.asm, self.dx_layout

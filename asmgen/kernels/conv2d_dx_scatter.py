@@ -16,10 +16,10 @@ import peachpy.x86_64 as x86
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.conv2d_dx_sparse_frame import SparseInput
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardInputSparse
 from asmgen.tile.frame_patch import PatchTile, patch_bytes
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance
 
 _NOTES = ("a pixel of dx is the sum of its windows' patches, in the order of the groups and windows",)
 _UNROLL = 8  # pixels of the patch that are cleared in one iteration
@@ -60,11 +60,13 @@ class _Kernel(SparseInput):
         x86.MOV(self.x0, -self.conv.pl)
         with asm.loop("w", self.spec.dy.w, on_stack=True):
             self._window()
-            add(self.gradients, live.gradient_pixel_bytes)
-            add(self.masks, live.mask_pixel_bytes)
-            add(self.codes, live.code_pixel_bytes)
-            add(self.dx, self.col_step * self.dx_layout.pixel_bytes)
-            add(self.x0, self.col_step)
+            asm.move(self.gradients, live.gradient_pixel_bytes, "gradients: next pixel")
+            asm.move(self.masks, live.mask_pixel_bytes, "masks: next pixel")
+            asm.move(self.codes, live.code_pixel_bytes, "codes: next pixel")
+            asm.move(
+                self.dx, self.col_step * self.dx_layout.pixel_bytes, f"dx: next window, {self.col_step} columns on"
+            )
+            asm.move(self.x0, self.col_step, f"next window, {self.col_step} columns on")
 
     def _window(self) -> None:
         """One window; the pointers stay."""
@@ -90,7 +92,7 @@ class _Kernel(SparseInput):
             with asm.loop("clear", count):
                 for pixel in range(n):
                     asm.v.store([self.at + pixel * self.pixel_bytes], zero)
-                add(self.at, n * self.pixel_bytes)
+                asm.move(self.at, n * self.pixel_bytes, f"patch: {advance(n, 'pixel')}")
         asm.vec.free(zero)
 
     def _entry(self) -> None:
@@ -141,13 +143,13 @@ class _Kernel(SparseInput):
                     asm.v.load(total, [self.at + g * self.plane_bytes])
                     asm.v.add(total, total, [at_dx + g * dx.plane_bytes])
                     asm.v.store([at_dx + g * dx.plane_bytes], total)
-                x86.ADD(self.at, self.pixel_bytes)
-                x86.ADD(at_dx, dx.pixel_bytes)
+                asm.move(self.at, self.pixel_bytes, "patch: next pixel")
+                asm.move(at_dx, dx.pixel_bytes, "dx: next pixel")
             x86.IMUL(self.temp, n_cols, self.pixel_bytes)
             x86.SUB(self.at, self.temp)
             x86.SUB(at_dx, self.temp)
-            add(self.at, self.patch_row_bytes)
-            add(at_dx, dx.row_bytes)
+            asm.move(self.at, self.patch_row_bytes, "patch: next row")
+            asm.move(at_dx, dx.row_bytes, "dx: next row + halo")
         asm.place(outside)
         asm.vec.free(total)
 

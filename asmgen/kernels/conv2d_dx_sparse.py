@@ -25,12 +25,12 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels import conv2d_dx_scatter
 from asmgen.kernels.conv2d_dx_sparse_frame import SparseInput
-from asmgen.kernels.window import add
 from asmgen.plan.layout import LINE_BYTES
 from asmgen.plan.live_list import MASK_BYTES
 from asmgen.plan.specs import Conv2dBackwardInputSparse
 from asmgen.tile.conv2d_dx_sparse import SparseInputTile, Sweep, choose_tile
 from asmgen.tile.frame_patch import PatchTile
+from asmgen.tile.words import counted
 
 Patch = list[list[list[Any]]]  # registers [row][column][vector]
 
@@ -54,9 +54,11 @@ class _Kernel(SparseInput):
         live, dx = self.live, self.dx_layout
         for index, sweep in enumerate(self.tile.sweeps):
             if index > 0:
-                add(self.gradients, -live.gradient_row_bytes)
-                add(self.masks, -live.mask_row_bytes)
-                add(self.dx, -self.spec.dy.w * self.col_step * dx.pixel_bytes)
+                self.asm.move(self.gradients, -live.gradient_row_bytes, "gradients: back to the row's first pixel")
+                self.asm.move(self.masks, -live.mask_row_bytes, "masks: back to the row's first pixel")
+                self.asm.move(
+                    self.dx, -self.spec.dy.w * self.col_step * dx.pixel_bytes, "dx: back to the row's first window"
+                )
             self._sweep(sweep)
 
     def _sweep(self, sweep: Sweep) -> None:
@@ -92,10 +94,14 @@ class _Kernel(SparseInput):
                 for j in range(kept):
                     for target, source in zip(row[j], row[j + self.col_step], strict=True):
                         asm.v.mov(target, source)
-            add(self.gradients, live.gradient_pixel_bytes)
-            add(self.masks, live.mask_pixel_bytes)
-            add(self.dx, self.col_step * self.dx_layout.pixel_bytes)
-            add(self.x0, self.col_step)
+            asm.move(self.gradients, live.gradient_pixel_bytes, "gradients: next pixel")
+            asm.move(self.masks, live.mask_pixel_bytes, "masks: next pixel")
+            asm.move(
+                self.dx,
+                self.col_step * self.dx_layout.pixel_bytes,
+                f"dx: next window, {counted(self.col_step, 'column')} on",
+            )
+            asm.move(self.x0, self.col_step, f"next window, {counted(self.col_step, 'column')} on")
         self._visit(sweep, range(kept), range(n_windows, n_windows + 1), patch, self._store)
         asm.v.release_scratch()
         asm.vec.free(gradient, *(register for row in patch for column in row for register in column))

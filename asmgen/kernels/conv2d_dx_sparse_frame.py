@@ -9,11 +9,11 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardInputSparse, dtype_tag
 from asmgen.tile.conv2d_dx_sparse import SparseInputTile
 from asmgen.tile.frame_patch import PatchTile
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance, counted
 
 _UNROLL_ZEROS = 8  # stores of one iteration
 
@@ -59,17 +59,27 @@ class SparseInput:
                     with asm.loop("oc", live.n_groups, on_stack=True):
                         self._group()
                     self._zero_below()
-                    add(self.gradients, -groups_rows * live.gradient_row_bytes)
-                    add(self.masks, -groups_rows * live.mask_row_bytes)
-                    add(self.codes, -groups_rows * live.code_row_bytes)
-                    add(self.w, self.vectors * w.c_block_bytes - live.n_groups * live.group * w.oc_bytes)
-                    add(self.dx, self.vectors * dx.plane_bytes)
-                add(self.gradients, live.sample_bytes)
-                add(self.masks, live.sample_bytes)
+                    asm.move(
+                        self.gradients,
+                        -groups_rows * live.gradient_row_bytes,
+                        "gradients: back to the sample's first group",
+                    )
+                    asm.move(self.masks, -groups_rows * live.mask_row_bytes, "masks: back to the sample's first group")
+                    asm.move(self.codes, -groups_rows * live.code_row_bytes, "codes: back to the sample's first group")
+                    asm.move(
+                        self.w,
+                        self.vectors * w.c_block_bytes - live.n_groups * live.group * w.oc_bytes,
+                        f"w: {advance(self.vectors, 'block')} of channels, first group",
+                    )
+                    asm.move(
+                        self.dx, self.vectors * dx.plane_bytes, f"dx: {advance(self.vectors, 'block')} of channels"
+                    )
+                asm.move(self.gradients, live.sample_bytes, "gradients: next sample's list")
+                asm.move(self.masks, live.sample_bytes, "masks: next sample's list")
                 if live.has_codes:
-                    add(self.codes, live.sample_bytes)
-                add(self.w, -dx.n_c_blocks * w.c_block_bytes)
-                add(self.dx, dx.sample_bytes - dx.n_c_blocks * dx.plane_bytes)
+                    asm.move(self.codes, live.sample_bytes, "codes: next sample's list")
+                asm.move(self.w, -dx.n_c_blocks * w.c_block_bytes, "w: back to the first block of channels")
+                asm.move(self.dx, dx.sample_bytes - dx.n_c_blocks * dx.plane_bytes, "dx: next sample")
         return asm.finish(self._facts())
 
     def _take_registers(self) -> Any:
@@ -92,7 +102,7 @@ class SparseInput:
             x86.LEA(self.codes, [self.gradients + self.live.codes_offset_bytes])
         x86.IMUL(self.temp, begin, dx.sample_bytes)
         x86.ADD(self.dx, self.temp)
-        add(self.dx, dx.offset_bytes(h=-conv.pt, w=-conv.pl))
+        asm.move(self.dx, dx.offset_bytes(h=-conv.pt, w=-conv.pl), "dx: under tap (0, 0), in the halo")
         asm.gp.free(begin)
         self.x0, self.y0 = asm.gp.alloc("x0"), asm.gp.alloc("y0")
         self.mask, self.oc = asm.gp.alloc("mask of live channels"), asm.gp.alloc("channel / its weights")
@@ -107,10 +117,14 @@ class SparseInput:
             self._zero_new_rows()
             self._row_of_windows()
             row_bytes = self.spec.dy.w * self.col_step * dx.pixel_bytes
-            add(self.dx, self.row_step * dx.row_bytes - row_bytes)
-            add(self.y0, self.row_step)
-        add(self.dx, -self.spec.dy.h * self.row_step * dx.row_bytes)
-        add(self.w, live.group * self.weights.oc_bytes)
+            asm.move(
+                self.dx,
+                self.row_step * dx.row_bytes - row_bytes,
+                f"dx: next row of windows, {counted(self.row_step, 'row')} down",
+            )
+            asm.move(self.y0, self.row_step, f"next row of windows, {counted(self.row_step, 'row')} down")
+        asm.move(self.dx, -self.spec.dy.h * self.row_step * dx.row_bytes, "dx: back to the first row of windows")
+        asm.move(self.w, live.group * self.weights.oc_bytes, f"w: next group of {live.group} output channels")
 
     def _begin(self) -> None:
         """Before the first sample."""
@@ -163,8 +177,8 @@ class SparseInput:
                 for g in range(self.vectors):
                     for column in range(n):
                         asm.v.store([pixel + g * dx.plane_bytes + column * dx.pixel_bytes], zero)
-                add(pixel, n * dx.pixel_bytes)
-        add(pixel, dx.row_bytes - dx.w * dx.pixel_bytes)
+                asm.move(pixel, n * dx.pixel_bytes, f"dx: {advance(n, 'pixel')}")
+        asm.move(pixel, dx.row_bytes - dx.w * dx.pixel_bytes, "dx: next row + halo, first column")
         asm.vec.free(zero)
 
     def _facts(self) -> Facts:

@@ -26,11 +26,11 @@ from asmgen.kernels.conv2d_body import (
     free_accumulators,
 )
 from asmgen.kernels.conv2d_fwd_frame import ForwardKernel
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dForward
 from asmgen.tile.conv2d import RegisterTile
 from asmgen.tile.conv2d_fwd import ForwardTile, Group, choose_tile
 from asmgen.tile.pixel_lanes import PixelTile
+from asmgen.tile.words import advance
 
 
 def emit(spec: Conv2dForward, isa: Isa, tile: ForwardTile | PixelTile | None = None) -> Listing:
@@ -60,13 +60,15 @@ class _Kernel(ForwardKernel):
         for group in self.tile.groups:
             with self.asm.loop("oc", group.count, on_stack=True):
                 self._group(group)
-        add(self.x, self.ph * self.conv.sh * self.x_layout.row_bytes)
-        add(self.w, -n_blocks * self.weights.oc_block_bytes)
+        self.asm.move(self.x, self.ph * self.conv.sh * self.x_layout.row_bytes, "x: rows under the next row of y")
+        self.asm.move(self.w, -n_blocks * self.weights.oc_block_bytes, "w: back to the first block of output channels")
         if self.bias is not None:
-            add(self.bias, -n_blocks * self.weights.tap_bytes)
-        add(self.y, y.row_bytes - n_blocks * y.plane_bytes)
+            self.asm.move(self.bias, -n_blocks * self.weights.tap_bytes, "bias: back to its first vector")
+        self.asm.move(self.y, y.row_bytes - n_blocks * y.plane_bytes, "y: next row + halo, first block of channels")
         if self.codes is not None:
-            add(self.codes, self._code_row_bytes() * (1 - n_blocks * y.h))
+            self.asm.move(
+                self.codes, self._code_row_bytes() * (1 - n_blocks * y.h), "codes: next row, first block of channels"
+            )
 
     def _group(self, group: Group) -> None:
         """One row of y of one group of output channels: all tiles."""
@@ -75,17 +77,33 @@ class _Kernel(ForwardKernel):
             tile = run.tile
             with asm.loop("ow", run.count, on_stack=True):
                 self._tile(tile)
-                add(self.x, tile.cols * self.conv.sw * self.x_layout.pixel_bytes)
-                add(self.y, tile.cols // self.pw * y.pixel_bytes)
+                asm.move(
+                    self.x,
+                    tile.cols * self.conv.sw * self.x_layout.pixel_bytes,
+                    f"x: {advance(tile.cols * self.conv.sw, 'pixel')}",
+                )
+                asm.move(self.y, tile.cols // self.pw * y.pixel_bytes, f"y: {advance(tile.cols // self.pw, 'pixel')}")
                 if self.codes is not None:
-                    add(self.codes, tile.cols // self.pw * y.code_pixel_bytes)
-        add(self.x, -self.conv.ow * self.conv.sw * self.x_layout.pixel_bytes)
-        add(self.w, vectors * self.weights.oc_block_bytes)
+                    asm.move(
+                        self.codes,
+                        tile.cols // self.pw * y.code_pixel_bytes,
+                        f"codes: {advance(tile.cols // self.pw, 'pixel')}",
+                    )
+        asm.move(self.x, -self.conv.ow * self.conv.sw * self.x_layout.pixel_bytes, "x: back to the first column")
+        asm.move(self.w, vectors * self.weights.oc_block_bytes, f"w: {advance(vectors, 'block')} of output channels")
         if self.bias is not None:
-            add(self.bias, vectors * self.weights.tap_bytes)
-        add(self.y, vectors * y.plane_bytes - y.w * y.pixel_bytes)
+            asm.move(self.bias, vectors * self.weights.tap_bytes, f"bias: {advance(vectors, 'vector')}")
+        asm.move(
+            self.y,
+            vectors * y.plane_bytes - y.w * y.pixel_bytes,
+            f"y: {advance(vectors, 'block')} of channels, first column",
+        )
         if self.codes is not None:
-            add(self.codes, self._code_row_bytes() * (vectors * y.h - 1))
+            asm.move(
+                self.codes,
+                self._code_row_bytes() * (vectors * y.h - 1),
+                f"codes: {advance(vectors, 'block')} of channels, first column",
+            )
 
     def _tile(self, tile: RegisterTile) -> None:
         asm = self.asm

@@ -16,7 +16,6 @@ from asmgen.kernels.activations import call
 from asmgen.kernels.conv2d_epilogue import Epilogue
 from asmgen.kernels.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dForward, dtype_tag
 
 
@@ -62,9 +61,15 @@ class ForwardKernel:
             self._take_registers()
             with asm.loop("n", "end - begin", self.n_samples):
                 self._rows()
-                add(self.y, self.y_layout.sample_bytes - self.y_layout.h * self.y_layout.row_bytes)
+                asm.move(
+                    self.y, self.y_layout.sample_bytes - self.y_layout.h * self.y_layout.row_bytes, "y: next sample"
+                )
                 if self.codes is not None:
-                    add(self.codes, self.y_layout.code_sample_bytes - self._code_row_bytes() * self.y_layout.h)
+                    asm.move(
+                        self.codes,
+                        self.y_layout.code_sample_bytes - self._code_row_bytes() * self.y_layout.h,
+                        "codes: next sample",
+                    )
         return asm.finish(self._facts())
 
     def _rows(self) -> None:
@@ -73,7 +78,7 @@ class ForwardKernel:
         if strip is None:
             with asm.loop("oh", y.h, on_stack=True):
                 self._row()
-            add(self.x, x.sample_bytes - y.h * self.ph * self.conv.sh * x.row_bytes)
+            asm.move(self.x, x.sample_bytes - y.h * self.ph * self.conv.sh * x.row_bytes, "x: next sample")
             return
         strip.open_samples()
         self.bands.restart()
@@ -102,7 +107,7 @@ class ForwardKernel:
         for pointer, layout, first in starts[1:] if self.strip else starts:
             x86.IMUL(offset, begin, layout.sample_bytes)
             x86.ADD(pointer, offset)
-            add(pointer, first)
+            asm.move(pointer, first, f"{asm.name_of(pointer)}: to the first pixel that is used")
         if self.strip:
             self.strip.start(self.x, begin)
             self.bands = Share(asm, "rows of y", self.y_layout.h, self.band_rows, asm.gp.alloc("temporary"))

@@ -20,9 +20,9 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.channels_to_pixels import PixelStore
 from asmgen.kernels.conv2d_fwd_frame import ForwardKernel
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dForward
 from asmgen.tile.pixel_lanes import PART_BYTES, ChannelRun, PixelTile, block_runs, n_vectors, row_runs
+from asmgen.tile.words import advance
 
 _NOTES = (
     "acc[r][p][k]: V neighbouring pixels of row r, vector p of the tile; channel k of the tile",
@@ -52,10 +52,10 @@ class _Kernel(ForwardKernel):
                 self._block(runs)
                 self._move_blocks(several)
         self._move_blocks(-self.weights.n_oc_blocks * several)
-        add(self.x, self.ph * self.conv.sh * self.x_layout.row_bytes)
-        add(self.y, self.y_layout.row_bytes)
+        self.asm.move(self.x, self.ph * self.conv.sh * self.x_layout.row_bytes, "x: rows under the next row of y")
+        self.asm.move(self.y, self.y_layout.row_bytes, "y: next row + halo")
         if self.codes is not None:
-            add(self.codes, self._code_row_bytes())
+            self.asm.move(self.codes, self._code_row_bytes(), "codes: next row")
 
     def _block(self, runs: list[ChannelRun]) -> None:
         """One row of y of one block of output channels."""
@@ -78,28 +78,38 @@ class _Kernel(ForwardKernel):
 
     def _move_blocks(self, n_blocks: int) -> None:
         y = self.y_layout
-        add(self.w, n_blocks * self.weights.oc_block_bytes)
+        self.asm.move(
+            self.w, n_blocks * self.weights.oc_block_bytes, f"w: {advance(n_blocks, 'block')} of output channels"
+        )
         if self.bias is not None:
-            add(self.bias, n_blocks * self.weights.tap_bytes)
-        add(self.y, n_blocks * y.plane_bytes)
+            self.asm.move(self.bias, n_blocks * self.weights.tap_bytes, f"bias: {advance(n_blocks, 'vector')}")
+        self.asm.move(self.y, n_blocks * y.plane_bytes, f"y: {advance(n_blocks, 'block')} of channels")
         if self.codes is not None:
-            add(self.codes, n_blocks * y.h * self._code_row_bytes())
+            self.asm.move(
+                self.codes, n_blocks * y.h * self._code_row_bytes(), f"codes: {advance(n_blocks, 'block')} of channels"
+            )
 
     def _move_channels(self, n_channels: int) -> None:
         """Within a block."""
         element_bytes = self.weights.element_bytes
-        add(self.w, n_channels * element_bytes)
+        self.asm.move(self.w, n_channels * element_bytes, f"w: {advance(n_channels, 'output channel')} of the block")
         if self.bias is not None:
-            add(self.bias, n_channels * element_bytes)
-        add(self.y, n_channels * element_bytes)
+            self.asm.move(
+                self.bias, n_channels * element_bytes, f"bias: {advance(n_channels, 'output channel')} of the block"
+            )
+        self.asm.move(self.y, n_channels * element_bytes, f"y: {advance(n_channels, 'channel')} of the block")
         if self.codes is not None:
-            add(self.codes, n_channels)
+            self.asm.move(self.codes, n_channels, f"codes: {advance(n_channels, 'channel')} of the block")
 
     def _move_columns(self, cols: int) -> None:
-        add(self.x, cols * self.x_layout.pixel_bytes)
-        add(self.y, cols // self.pw * self.y_layout.pixel_bytes)
+        self.asm.move(self.x, cols * self.x_layout.pixel_bytes, f"x: {advance(cols, 'pixel')}")
+        self.asm.move(self.y, cols // self.pw * self.y_layout.pixel_bytes, f"y: {advance(cols // self.pw, 'pixel')}")
         if self.codes is not None:
-            add(self.codes, cols // self.pw * self.y_layout.code_pixel_bytes)
+            self.asm.move(
+                self.codes,
+                cols // self.pw * self.y_layout.code_pixel_bytes,
+                f"codes: {advance(cols // self.pw, 'pixel')}",
+            )
 
     # one tile --------------------------------------------------------------------------------------------------------
 
@@ -141,14 +151,14 @@ class _Kernel(ForwardKernel):
         with asm.loop("c", weights.c):
             if self.tile.unroll_rows:
                 self._rows_of_taps(acc, x_at, w_at)
-                add(x_at, x.plane_bytes)
-                add(w_at, weights.channel_bytes)
+                asm.move(x_at, x.plane_bytes, "x: next channel")
+                asm.move(w_at, weights.channel_bytes, "w: next channel")
             else:
                 with asm.loop("kh", weights.kh):
                     self._row_of_taps(acc, x_at, w_at, None)
-                    add(x_at, x.row_bytes)
-                    add(w_at, weights.row_bytes)
-                add(x_at, x.plane_bytes - weights.kh * x.row_bytes)
+                    asm.move(x_at, x.row_bytes, "x: next tap row")
+                    asm.move(w_at, weights.row_bytes, "w: next tap row")
+                asm.move(x_at, x.plane_bytes - weights.kh * x.row_bytes, "x: next channel, tap row 0")
         asm.gp.free(x_at, w_at)
 
     def _rows_of_taps(self, acc: list[list[list[Any]]], x: Any, w: Any) -> None:

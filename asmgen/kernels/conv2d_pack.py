@@ -15,9 +15,9 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.transpose import ROW_BYTES, Squares
-from asmgen.kernels.window import add
 from asmgen.plan.layout import ConvWeights
 from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, dtype_tag
+from asmgen.tile.words import advance
 
 
 def emit_input_gradient(spec: Conv2dPackInputGradient, isa: Isa) -> Listing:
@@ -78,6 +78,7 @@ class _Kernel:
                 x86.CMP(end, self.n_full_blocks + 1)
                 x86.JNE(whole)
                 x86.SUB(left, 1)
+                asm.note("the last block is not whole")
             asm.place(whole)
             asm.gp.free(begin)
             self.square = Squares(asm)
@@ -103,7 +104,7 @@ class _Kernel:
         with asm.loop("bias", "blocks in the slice", left):
             asm.v.load(bias, [self.w + at * 1 + source_bytes])
             asm.v.store([self.w_dx + at * 1 + target_bytes], bias)
-            x86.ADD(at, tap_bytes)
+            asm.move(at, tap_bytes, "bias: next vector")
         asm.gp.free(at, left)
         asm.vec.free(bias)
 
@@ -117,14 +118,14 @@ class _Kernel:
             with asm.loop("oc_block", n_blocks):
                 with asm.loop("oc", per_block):
                     self._group(n_channels, self.side)
-                add(self.w, w.oc_block_bytes - per_block * ROW_BYTES)
+                asm.move(self.w, w.oc_block_bytes - per_block * ROW_BYTES, "w: next block of output channels")
         if groups_of_last:
             with asm.loop("oc", groups_of_last):
                 self._group(n_channels, self.side)
         if rest:
             self._group(n_channels, rest)
         moved = n_blocks * w.oc_block_bytes + (groups_of_last + (rest > 0)) * ROW_BYTES
-        add(self.w, w.block * w.channel_bytes - moved)
+        asm.move(self.w, w.block * w.channel_bytes - moved, f"w: {w.block} channels on, first output channel")
 
     def _group(self, n_channels: int, n_outputs: int) -> None:
         """`side` output channels, of which n_outputs exist: all taps and the input channels of the block."""
@@ -133,10 +134,14 @@ class _Kernel:
         with asm.loop("tap", n_taps):
             for first in range(0, w.block, self.side):
                 self._square(first, min(self.side, n_channels - first), n_outputs)
-            x86.ADD(self.w, w.tap_bytes)
-            x86.ADD(self.w_dx, dx.tap_bytes)
-        add(self.w, ROW_BYTES - n_taps * w.tap_bytes)
-        add(self.w_dx, n_outputs * dx.channel_bytes - n_taps * dx.tap_bytes)
+            asm.move(self.w, w.tap_bytes, "w: next tap")
+            asm.move(self.w_dx, dx.tap_bytes, "w_dx: next tap")
+        asm.move(self.w, ROW_BYTES - n_taps * w.tap_bytes, "w: next row of lanes, tap 0")
+        asm.move(
+            self.w_dx,
+            n_outputs * dx.channel_bytes - n_taps * dx.tap_bytes,
+            f"w_dx: {advance(n_outputs, 'channel')}, tap 0",
+        )
 
     def _square(self, first: int, n_channels: int, n_outputs: int) -> None:
         """Input channels from `first` on x output channels, transposed: rows of w to rows of w_dx."""

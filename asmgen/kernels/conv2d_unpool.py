@@ -23,14 +23,14 @@ def emit(spec: Conv2dUnpool, isa: Isa, tile: Tile | None = None) -> Listing:
     ph, pw = (spec.pool.ph, spec.pool.pw) if spec.pool else (1, 1)
     masks_by_y, has_codes = spec.reads_y, spec.reads_codes
     with asm:
-        dy = Cursor(asm.argument(0, "dy"), spec.dy)
-        dz = Cursor(asm.argument(3, "dz"), spec.dz, ph, pw)
+        dy = Cursor(asm, asm.argument(0, "dy"), spec.dy)
+        dz = Cursor(asm, asm.argument(3, "dz"), spec.dz, ph, pw)
         cursors: list[Cursor | CodeCursor] = [dy, dz]
         if masks_by_y:
-            y = Cursor(asm.argument(1, "y"), spec.y)
+            y = Cursor(asm, asm.argument(1, "y"), spec.y)
             cursors.append(y)
         if has_codes:
-            codes = CodeCursor(asm.argument(2, "codes"), spec.y)
+            codes = CodeCursor(asm, asm.argument(2, "codes"), spec.y)
             cursors.append(codes)
         gradient = asm.vec.alloc("gradient of a pixel")
         derivative = _Derivative(asm, spec.act.alpha) if masks_by_y else None

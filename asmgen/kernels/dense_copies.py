@@ -9,6 +9,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.kernels.dense_roles import Role
 from asmgen.plan.layout import DENSE_ROW_GROUP
+from asmgen.tile.words import advance
 
 
 def pack_lanes(asm: Assembler, lanes: Role, at: Any, packed: Any, tiles: list[tuple[int, int]]) -> None:
@@ -29,9 +30,13 @@ def pack_lanes(asm: Assembler, lanes: Role, at: Any, packed: Any, tiles: list[tu
                     asm.v.load(register, [source + k * vector_bytes])
                 for k, register in enumerate(registers):
                     asm.v.store([target + k * vector_bytes], register)
-                x86.ADD(source, row_bytes)
-                x86.ADD(target, vectors * vector_bytes)
-            x86.SUB(source, n * row_bytes - vectors * vector_bytes)
+                asm.move(source, row_bytes, f"{lanes.name}: next sample")
+                asm.move(target, vectors * vector_bytes, f"copy: {advance(vectors, 'vector')}")
+            asm.move(
+                source,
+                -(n * row_bytes - vectors * vector_bytes),
+                f"{lanes.name}: first sample, {advance(vectors, 'vector')}",
+            )
         asm.vec.free(*registers)
     asm.gp.free(source, target)
 
@@ -49,7 +54,7 @@ def spread_factors(asm: Assembler, factors: Role, at: Any, spread: Any) -> None:
             asm.v.broadcast_lane(register, source, each)
         for each, register in enumerate(registers):
             asm.v.store([target + each * asm.isa.vector_bytes], register)
-        x86.ADD(source, factors.rows.sample_bytes)
-        x86.ADD(target, DENSE_ROW_GROUP * asm.isa.vector_bytes)
+        asm.move(source, factors.rows.sample_bytes, f"{factors.name}: next sample")
+        asm.move(target, DENSE_ROW_GROUP * asm.isa.vector_bytes, f"copy: next {DENSE_ROW_GROUP} vectors")
     asm.vec.free(*registers)
     asm.gp.free(source, target)

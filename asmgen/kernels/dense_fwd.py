@@ -20,7 +20,7 @@ from asmgen.kernels.activations import activated, call
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseForward, dtype_tag
 from asmgen.tile.dense import ForwardTile, choose_forward_tile
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 
 def emit(spec: DenseForward, isa: Isa, tile: ForwardTile | None = None) -> Listing:
@@ -87,7 +87,7 @@ class _Forward:
         with asm.loop("padding", y.n):
             for offset in range(0, y.sample_bytes - first, self.part_bytes):
                 self.v.store([at + offset], self._part(zero))
-            x86.ADD(at, y.sample_bytes)
+            asm.move(at, y.sample_bytes, "y: next sample")
         asm.vec.free(zero)
         asm.gp.free(at)
         asm.place(skip)
@@ -106,8 +106,8 @@ class _Forward:
         with asm.loop("block", n_blocks):
             self._sample_tiles(block, self.n_groups)
             if n_blocks > 1 or rest:
-                x86.ADD(self.x, block * asm.isa.vector_bytes)
-                x86.ADD(self.w, block * asm.isa.vector_bytes)
+                asm.move(self.x, block * asm.isa.vector_bytes, f"x: {advance(block, 'vector')} of inputs")
+                asm.move(self.w, block * asm.isa.vector_bytes, f"w: {advance(block, 'vector')} of inputs")
         if rest:
             self._sample_tiles(rest, self.n_groups)
         if self.spec.act:
@@ -125,11 +125,11 @@ class _Forward:
             x86.CMP(self.n_groups, count)
             x86.CMOVB(count, self.n_groups)
             self._sample_tiles(self.n_vectors, count)
-            x86.ADD(self.w, block * self.group_w_bytes)
-            x86.ADD(self.y, block * self.group_bytes)
+            asm.move(self.w, block * self.group_w_bytes, f"w: {advance(block, 'group')} of outputs")
+            asm.move(self.y, block * self.group_bytes, f"y: {advance(block, 'group')} of outputs")
             if self.bias is not None:
-                x86.ADD(self.bias, block * self.group_bytes)
-            x86.SUB(self.n_groups, block)
+                asm.move(self.bias, block * self.group_bytes, f"bias: {advance(block, 'group')} of outputs")
+            asm.move(self.n_groups, -block, f"{counted(block, 'group')} done")
         asm.gp.free(count)
 
     def _sample_tiles(self, vectors: int, n_groups: Any) -> None:
@@ -141,8 +141,8 @@ class _Forward:
         x86.MOV(y, self.y)
         with asm.loop("n", n_tiles, on_stack=self.tile.block_groups > 0):
             self._groups(self.tile.samples, vectors, x, y, n_groups)
-            x86.ADD(x, self.tile.samples * spec.x.sample_bytes)
-            x86.ADD(y, self.tile.samples * spec.y.sample_bytes)
+            asm.move(x, self.tile.samples * spec.x.sample_bytes, f"x: {advance(self.tile.samples, 'sample')}")
+            asm.move(y, self.tile.samples * spec.y.sample_bytes, f"y: {advance(self.tile.samples, 'sample')}")
         if tail:
             asm.comment(f"the last {counted(tail, 'sample')}")
             self._groups(tail, vectors, x, y, n_groups)
@@ -162,10 +162,10 @@ class _Forward:
         with asm.loop("g", "groups of the block" if self.tile.block_groups else "groups in the slice", group):
             x86.MOV(x, x_tile)
             self._tile(samples, vectors, x, w, y, bias)
-            x86.ADD(w, self.group_w_bytes - vectors * asm.isa.vector_bytes)
-            x86.ADD(y, self.group_bytes)
+            asm.move(w, self.group_w_bytes - vectors * asm.isa.vector_bytes, "w: next group of outputs, first input")
+            asm.move(y, self.group_bytes, "y: next group of outputs")
             if adds_bias:
-                x86.ADD(bias, self.group_bytes)
+                asm.move(bias, self.group_bytes, "bias: next group of outputs")
         asm.gp.free(group, x, w, y)
         if adds_bias:
             asm.gp.free(bias)
@@ -192,14 +192,14 @@ class _Forward:
         with asm.loop("k", vectors // unroll):
             for u in range(unroll):
                 self._multiply(acc[u % phases], x_vec, w_vec, x, w, u * step)
-            x86.ADD(x, unroll * step)
-            x86.ADD(w, unroll * step)
+            asm.move(x, unroll * step, f"x: {advance(unroll, 'vector')} of inputs")
+            asm.move(w, unroll * step, f"w: {advance(unroll, 'vector')} of inputs")
         rest = vectors % unroll
         for u in range(rest):
             self._multiply(acc[u % phases], x_vec, w_vec, x, w, u * step)
         if rest:
-            x86.ADD(x, rest * step)
-            x86.ADD(w, rest * step)
+            asm.move(x, rest * step, f"x: {advance(rest, 'vector')} of inputs")
+            asm.move(w, rest * step, f"w: {advance(rest, 'vector')} of inputs")
         if phases > 1:
             asm.comment("join the phases")
         for extra in acc[1:]:
@@ -255,10 +255,10 @@ class _Forward:
             x86.MOV(y, y_group)
             with asm.loop("n", self.spec.y.n):
                 body(y)
-                x86.ADD(y, self.spec.y.sample_bytes)
-            x86.ADD(y_group, self.group_bytes)
+                asm.move(y, self.spec.y.sample_bytes, "y: next sample")
+            asm.move(y_group, self.group_bytes, "y: next group of outputs")
             if self.bias is not None:
-                x86.ADD(bias, self.group_bytes)
+                asm.move(bias, self.group_bytes, "bias: next group of outputs")
         asm.gp.free(group, bias, y_group, y)
 
     def _store_bias(self) -> None:

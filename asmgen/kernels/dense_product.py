@@ -18,7 +18,7 @@ from asmgen.plan.layout import LINE_BYTES, Rows
 from asmgen.plan.specs import Activation
 from asmgen.tile.dense import ProductTile
 from asmgen.tile.split import parts
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 _NO_ACTIVATION = Activation()
 
@@ -147,12 +147,16 @@ class _Body:
             for n_tiles, samples in parts(shapes.c.n, self.tile.height(vectors)):
                 with asm.loop("n", n_tiles):
                     self._tile(samples, vectors, a_tile, c_tile)
-                    x86.ADD(a_tile, samples * shapes.a.sample_bytes)
-                    x86.ADD(c_tile, samples * shapes.c.sample_bytes)
-            x86.ADD(self.b, vectors * shapes.b_vector_bytes)
-            x86.ADD(self.c, vectors * asm.isa.vector_bytes)
+                    asm.move(a_tile, samples * shapes.a.sample_bytes, f"{self.names.a}: {advance(samples, 'sample')}")
+                    asm.move(c_tile, samples * shapes.c.sample_bytes, f"{self.names.c}: {advance(samples, 'sample')}")
+            asm.move(
+                self.b,
+                vectors * shapes.b_vector_bytes,
+                f"{self.names.b}: {advance(vectors, 'vector')} of {self.names.c}",
+            )
+            asm.move(self.c, vectors * asm.isa.vector_bytes, f"{self.names.c}: {advance(vectors, 'vector')}")
             if self.bias is not None:
-                x86.ADD(self.bias, vectors * asm.isa.vector_bytes)
+                asm.move(self.bias, vectors * asm.isa.vector_bytes, f"bias: {advance(vectors, 'vector')}")
         asm.gp.free(a_tile, c_tile)
 
     def _tile(self, samples: int, vectors: int, a_tile: Any, c_tile: Any) -> None:
@@ -181,8 +185,8 @@ class _Body:
             with asm.loop(names.j, trips):
                 for u in range(unroll):
                     self._multiply(acc, b_vec, broadcast, a, b, u)
-                x86.ADD(a, unroll * asm.element_bytes)
-                x86.ADD(b, unroll * self.row_bytes)
+                asm.move(a, unroll * asm.element_bytes, f"{names.a}: {advance(unroll, 'feature')}")
+                asm.move(b, unroll * self.row_bytes, f"{names.b}: {advance(unroll, 'row')}")
         asm.gp.free(a, b)
         asm.comment("activation, store" if self.act else "store")
         for n, row in enumerate(acc):

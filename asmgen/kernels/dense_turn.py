@@ -51,9 +51,13 @@ class Turned:
                 for row, register in enumerate(squares.transposed()):
                     asm.v.store([copy_at + row * self.row_bytes], register)
                     asm.note(f"k+{row}: {weights.block} outputs")
-                x86.ADD(w_at, ROW_BYTES)
-                x86.ADD(copy_at, squares.side * self.row_bytes)
+                asm.move(w_at, ROW_BYTES, f"w: next {squares.side} inputs")
+                asm.move(copy_at, squares.side * self.row_bytes, f"copy: next {squares.side} rows")
             if vectors > 1:
-                x86.ADD(w_at, weights.block * weights.row_bytes - steps * ROW_BYTES)
+                asm.move(
+                    w_at,
+                    weights.block * weights.row_bytes - steps * ROW_BYTES,
+                    f"w: next {weights.block} outputs, first input",
+                )
         asm.gp.free(w_at, copy_at)
         squares.free()

@@ -17,6 +17,7 @@ from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseUpdate
 from asmgen.tile.dense_update import UpdateByOutputTile, UpdateTile, choose_update_tile
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance
 
 
 def emit(spec: DenseUpdate, isa: Isa, tile: UpdateTile | UpdateByOutputTile | None = None) -> Listing:
@@ -74,8 +75,14 @@ class _ByInput(UpdateKernel):
         block_vectors = tile.block_tiles * tile.vectors
         with asm.loop("block", n_blocks):
             self._groups([(tile.block_tiles, tile.vectors)])
-            x86.ADD(self.x, block_vectors * asm.isa.vector_bytes)
-            x86.ADD(self.w, block_vectors * self.spec.weights.vector_bytes)
+            asm.move(
+                self.x, block_vectors * asm.isa.vector_bytes, f"{self.lanes.name}: {advance(block_vectors, 'vector')}"
+            )
+            asm.move(
+                self.w,
+                block_vectors * self.spec.weights.vector_bytes,
+                f"w: {advance(block_vectors, 'vector')} of {self.lanes.plural}",
+            )
         rest = parts(tiles_left * tile.vectors + tail, tile.vectors)
         if rest:
             asm.comment(f"the last {self.lanes.plural}")
@@ -105,8 +112,12 @@ class _ByInput(UpdateKernel):
                 with asm.loop(lanes.index, count):
                     self.emit_tile(1, vectors, lanes_tile, factors_at, w_tile, prefetches=self.tile.prefetches)
                     tile_bytes = vectors * asm.isa.vector_bytes
-                    x86.ADD(lanes_tile, self.spec.x.n * tile_bytes if self.tile.packs_lanes else tile_bytes)
-                    x86.ADD(w_tile, vectors * self.spec.weights.vector_bytes)
-            x86.ADD(factors_at, self.group_bytes)
-            x86.ADD(w_group, self.group_w_bytes)
+                    asm.move(
+                        lanes_tile,
+                        self.spec.x.n * tile_bytes if self.tile.packs_lanes else tile_bytes,
+                        f"{lanes.name}: next tile",
+                    )
+                    asm.move(w_tile, vectors * self.spec.weights.vector_bytes, f"w: {advance(vectors, 'vector')}")
+            asm.move(factors_at, self.group_bytes, f"{factors.name}: next group")
+            asm.move(w_group, self.group_w_bytes, f"w: next group of {factors.plural}")
         asm.gp.free(group, lanes_tile, factors_at, w_group, w_tile)

@@ -17,6 +17,7 @@ from asmgen.kernels.dense_update_tile import UpdateKernel
 from asmgen.plan.specs import DenseUpdate
 from asmgen.tile.dense_update import UpdateByOutputTile
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance
 
 
 def emit(spec: DenseUpdate, isa: Isa, tile: UpdateByOutputTile) -> Listing:
@@ -94,9 +95,9 @@ class _ByOutput(UpdateKernel):
             for repeats, groups in parts(weights.n_groups, self.tile.groups(vectors)):
                 with asm.loop("k", repeats):
                     self.emit_tile(groups, vectors, dy, x, w)
-                    x86.ADD(x, groups * self.group_bytes)
-                    x86.ADD(w, groups * self.group_w_bytes)
+                    asm.move(x, groups * self.group_bytes, f"x: {advance(groups, 'group')} of inputs")
+                    asm.move(w, groups * self.group_w_bytes, f"w: {advance(groups, 'group')} of inputs")
             asm.gp.free(dy, x, w)
-            x86.ADD(self.dy, vectors * asm.isa.vector_bytes)
-            x86.ADD(self.w, vectors * weights.vector_bytes)
+            asm.move(self.dy, vectors * asm.isa.vector_bytes, f"dy: {advance(vectors, 'vector')} of outputs")
+            asm.move(self.w, vectors * weights.vector_bytes, f"w: {advance(vectors, 'vector')} of outputs")
         asm.gp.free(count)

@@ -22,7 +22,7 @@ from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
 from asmgen.plan.specs import DenseUpdate, dtype_tag
 from asmgen.tile.dense_update import UpdateByOutputTile, UpdateTile
 from asmgen.tile.split import parts
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 _BIAS_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
 _STEPS_AT_ONCE = 4  # gradients whose steps are interleaved, to overlap their latencies
@@ -79,17 +79,17 @@ class UpdateKernel:
                 x86.MOV(dy_at, dy_unit)
                 for c, view in enumerate(views):
                     v.load(view, [dy_at + c * spec.dy.sample_bytes + part])
-                x86.ADD(dy_at, len(views) * spec.dy.sample_bytes)
+                asm.move(dy_at, len(views) * spec.dy.sample_bytes, f"dy: {advance(len(views), 'sample')}")
                 for repeats, extent in parts(spec.x.n - len(views), len(views)):
                     with asm.loop("n", repeats):
                         for c in range(extent):
                             v.add(views[c], views[c], [dy_at + c * spec.dy.sample_bytes + part])
-                        x86.ADD(dy_at, extent * spec.dy.sample_bytes)
+                        asm.move(dy_at, extent * spec.dy.sample_bytes, f"dy: {advance(extent, 'sample')}")
                 for view in views[1:]:
                     v.add(views[0], views[0], view)
                 self._take_step([views[0]], [bias + part])
-            x86.ADD(dy_unit, unit_bytes)
-            x86.ADD(bias, unit_bytes)
+            asm.move(dy_unit, unit_bytes, "dy: next unit of outputs")
+            asm.move(bias, unit_bytes, "bias: next unit of outputs")
         asm.vec.free(*chains)
         asm.gp.free(left, dy_unit, dy_at)
 
@@ -145,8 +145,8 @@ class UpdateKernel:
                 with asm.loop("n", trips):
                     for u in range(unroll):
                         self._multiply(acc, lanes_vec, broadcast, lanes_at, factors_at, u)
-                    x86.ADD(lanes_at, unroll * self._lanes_bytes(vectors))
-                    x86.ADD(factors_at, unroll * self.factor_bytes)
+                    asm.move(lanes_at, unroll * self._lanes_bytes(vectors), f"{b.name}: {advance(unroll, 'sample')}")
+                    asm.move(factors_at, unroll * self.factor_bytes, f"{a.name}: {advance(unroll, 'sample')}")
 
         ahead = f", while the parameters of the next {a.plural} arrive" if prefetches else ""
         asm.comment(f"{self.roles.gradient} += {a.name}[n][{a.index}] * {b.name}[n][{b.index}..]{ahead}")
@@ -185,7 +185,7 @@ class UpdateKernel:
                 for line in lines[at * share : (at + 1) * share]:
                     x86.PREFETCHT0([line])
                 add_samples(size)
-            x86.ADD(ahead, weights.row_bytes)
+            asm.move(ahead, weights.row_bytes, "next row of parameters")
         asm.gp.free(ahead)
 
     def _multiply(

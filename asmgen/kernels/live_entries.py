@@ -18,10 +18,10 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.window import add
 from asmgen.plan.live_list import MASK_BYTES
 from asmgen.plan.specs import LiveEntries, dtype_tag
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance
 
 _WORD = 16  # channels
 _UNROLL_BLOCKS = 8  # comparisons with codes that one iteration has at least, where a row is long enough
@@ -47,11 +47,23 @@ class _Kernel:
                 for count, n_blocks in parts(dy.n_c_blocks, live.group_blocks):
                     with asm.loop("oc", count, on_stack=True):
                         self._group(n_blocks)
-                add(self.dy, dy.sample_bytes - dy.n_c_blocks * dy.plane_bytes)
-                add(self.gradients, live.sample_bytes - live.n_groups * dy.h * live.gradient_row_bytes)
-                add(self.masks, live.sample_bytes - live.n_groups * dy.h * live.mask_row_bytes)
+                asm.move(self.dy, dy.sample_bytes - dy.n_c_blocks * dy.plane_bytes, "dy: next sample")
+                asm.move(
+                    self.gradients,
+                    live.sample_bytes - live.n_groups * dy.h * live.gradient_row_bytes,
+                    "gradients: next sample's list",
+                )
+                asm.move(
+                    self.masks,
+                    live.sample_bytes - live.n_groups * dy.h * live.mask_row_bytes,
+                    "masks: next sample's list",
+                )
                 if live.has_codes:
-                    add(self.list_codes, live.sample_bytes - live.n_groups * dy.h * live.code_row_bytes)
+                    asm.move(
+                        self.list_codes,
+                        live.sample_bytes - live.n_groups * dy.h * live.code_row_bytes,
+                        "codes of the list: next sample's",
+                    )
         return asm.finish(self._facts())
 
     def _take_registers(self) -> Any:
@@ -72,7 +84,7 @@ class _Kernel:
         ):
             x86.IMUL(self.bits, begin, sample_bytes)
             x86.ADD(pointer, self.bits)
-        add(self.dy, dy.offset_bytes())
+        asm.move(self.dy, dy.offset_bytes(), "dy: to its first pixel, past the halo")
         x86.LEA(self.masks, [self.gradients + live.masks_offset_bytes])
         asm.gp.free(begin)
         self.list_codes: Any = asm.gp.alloc("list: codes") if live.has_codes else None
@@ -94,24 +106,34 @@ class _Kernel:
                 with asm.loop("word", count, on_stack=True):
                     self._row(n, is_first)
                     self._skip_blocks(n)
-                    add(self.masks, _WORD // 8)
+                    asm.move(self.masks, _WORD // 8, "masks: next word")
             self._skip_blocks(-n_blocks)
-            add(self.masks, -len(range(0, n_blocks, most)) * _WORD // 8)
-            add(self.dy, dy.row_bytes)
-            add(self.codes, dy.w * dy.code_pixel_bytes)
-            add(self.gradients, live.gradient_row_bytes)
-            add(self.masks, live.mask_row_bytes)
-            add(self.list_codes, live.code_row_bytes)
-        add(self.dy, n_blocks * dy.plane_bytes - dy.h * dy.row_bytes)
-        add(self.codes, (n_blocks - 1) * dy.h * dy.w * dy.code_pixel_bytes)
+            asm.move(self.masks, -len(range(0, n_blocks, most)) * _WORD // 8, "masks: back to the pixel's first word")
+            asm.move(self.dy, dy.row_bytes, "dy: next row + halo")
+            asm.move(self.codes, dy.w * dy.code_pixel_bytes, "codes: next row")
+            asm.move(self.gradients, live.gradient_row_bytes, "gradients: next row")
+            asm.move(self.masks, live.mask_row_bytes, "masks: next row")
+            asm.move(self.list_codes, live.code_row_bytes, "codes of the list: next row")
+        asm.move(
+            self.dy,
+            n_blocks * dy.plane_bytes - dy.h * dy.row_bytes,
+            f"dy: {advance(n_blocks, 'block')} of channels, first row",
+        )
+        asm.move(
+            self.codes,
+            (n_blocks - 1) * dy.h * dy.w * dy.code_pixel_bytes,
+            f"codes: {advance(n_blocks, 'block')} of channels",
+        )
 
     def _skip_blocks(self, n: int) -> None:
         dy = self.dy_layout
-        add(self.dy, n * dy.plane_bytes)
-        add(self.codes, n * dy.h * dy.w * dy.code_pixel_bytes)
-        add(self.gradients, n * dy.pixel_bytes)
+        self.asm.move(self.dy, n * dy.plane_bytes, f"dy: {advance(n, 'block')} of channels")
+        self.asm.move(self.codes, n * dy.h * dy.w * dy.code_pixel_bytes, f"codes: {advance(n, 'block')} of channels")
+        self.asm.move(self.gradients, n * dy.pixel_bytes, f"gradients: {advance(n, 'block')} of channels")
         if self.live.has_codes:
-            add(self.list_codes, n * dy.code_pixel_bytes)
+            self.asm.move(
+                self.list_codes, n * dy.code_pixel_bytes, f"codes of the list: {advance(n, 'block')} of channels"
+            )
 
     def _row(self, n_blocks: int, is_first: bool) -> None:
         """`n_blocks` channel blocks of a row; the pointers end where they began."""
@@ -125,11 +147,11 @@ class _Kernel:
         self._skip_pixels(-dy.w)
 
     def _skip_pixels(self, n: int) -> None:
-        add(self.dy, n * self.dy_layout.pixel_bytes)
-        add(self.codes, n * self.dy_layout.code_pixel_bytes)
-        add(self.gradients, n * self.live.gradient_pixel_bytes)
-        add(self.masks, n * self.live.mask_pixel_bytes)
-        add(self.list_codes, n * self.live.code_pixel_bytes)
+        self.asm.move(self.dy, n * self.dy_layout.pixel_bytes, f"dy: {advance(n, 'pixel')}")
+        self.asm.move(self.codes, n * self.dy_layout.code_pixel_bytes, f"codes: {advance(n, 'pixel')}")
+        self.asm.move(self.gradients, n * self.live.gradient_pixel_bytes, f"gradients: {advance(n, 'pixel')}")
+        self.asm.move(self.masks, n * self.live.mask_pixel_bytes, f"masks: {advance(n, 'pixel')}")
+        self.asm.move(self.list_codes, n * self.live.code_pixel_bytes, f"codes of the list: {advance(n, 'pixel')}")
 
     def _pixel(self, column: int, n_blocks: int, is_first: bool) -> None:
         """`n_blocks` channel blocks of the pixel `column` pixels ahead: gradients and one word of every mask."""

@@ -15,10 +15,10 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.kernels.code_offsets import CodeOffsets
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
 from asmgen.tile.conv2d_dw_sparse import WORD_BYTES, Tile
 from asmgen.tile.split import parts
+from asmgen.tile.words import advance
 
 _UNROLL = 4  # pixels
 _GROUP_BYTES = 16  # entries of the channels that append together, one vector's worth of 128 bits
@@ -83,9 +83,9 @@ class LiveLists:
                     self._append(n_pixels)
             next_row = asm.integer_constant(f"next_row_{n_cols}", window_row - n_cols * window_column)
             asm.v.integer_add(base, base, next_row)
-            add(dy_at, dy.row_bytes - n_cols * dy.pixel_bytes)
+            asm.move(dy_at, dy.row_bytes - n_cols * dy.pixel_bytes, "dy: next row + halo, first column")
             if offsets:
-                add(codes_at, (dy.w - n_cols) * dy.code_pixel_bytes)
+                asm.move(codes_at, (dy.w - n_cols) * dy.code_pixel_bytes, "codes: next row, first column")
         if total is not None:
             asm.v.store([db], total)
             asm.vec.free(total)
@@ -124,10 +124,10 @@ class LiveLists:
                     if total is not None:
                         asm.v.add(total, total, gradient)
                     self._store_staged(staged + pixel * 2 * self._vector_bytes, offset, gradient, entries)
-                x86.ADD(staged, n_unrolled * 2 * self._vector_bytes)
-                add(dy_at, n_unrolled * dy.pixel_bytes)
+                asm.move(staged, n_unrolled * 2 * self._vector_bytes, f"staged: {advance(n_unrolled, 'pixel')}")
+                asm.move(dy_at, n_unrolled * dy.pixel_bytes, f"dy: {advance(n_unrolled, 'pixel')}")
                 if offsets:
-                    add(codes_at, n_unrolled * dy.code_pixel_bytes)
+                    asm.move(codes_at, n_unrolled * dy.code_pixel_bytes, f"codes: {advance(n_unrolled, 'pixel')}")
         asm.gp.free(staged)
 
     def _store_staged(self, staged: Any, offset: Any, gradient: Any, entries: Any) -> None:
@@ -159,8 +159,8 @@ class LiveLists:
                     self._append_one(staged, pixel, lists, channel, count, words)
             for channel, count in enumerate(counts):
                 x86.MOV([lists + channel * self.stride], count)
-            x86.ADD(staged, _GROUP_BYTES)
-            x86.ADD(lists, n_channels * self.stride)
+            asm.move(staged, _GROUP_BYTES, "staged: next channels")
+            asm.move(lists, n_channels * self.stride, f"lists: {advance(n_channels, 'channel')}")
         asm.gp.free(staged, lists, *counts, *words)
 
     def _append_one(self, staged: Any, pixel: int, lists: Any, channel: int, count: Any, words: list[Any]) -> None:

@@ -13,7 +13,6 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.pixel_runs import PixelRuns
-from asmgen.kernels.window import add
 from asmgen.plan.layout import Image, round_up
 from asmgen.plan.specs import LoadInput, dtype_tag
 from asmgen.tile.words import counted
@@ -84,8 +83,8 @@ class _Kernel:
                 x86.LEA(self.dst, [dst_sample + spec.dst.offset_bytes()])
                 self._zero_padding()
                 self._image()
-                x86.ADD(self.indices, 4)
-                x86.ADD(dst_sample, spec.dst.sample_bytes)
+                asm.move(self.indices, 4, "indices: next sample")
+                asm.move(dst_sample, spec.dst.sample_bytes, "dst: next sample")
         return asm.finish(self._facts())
 
     def _zero_padding(self) -> None:
@@ -109,15 +108,15 @@ class _Kernel:
             with asm.loop("h", shape.rows):
                 self._run()
             if shape.channel_bytes:
-                x86.ADD(self.dst, shape.channel_bytes)
+                asm.move(self.dst, shape.channel_bytes, "dst: next step of channels")
 
     def _run(self) -> None:
         """One run; leaves src behind it and dst at the next one."""
         shape, element_bytes = self.runs, self.asm.element_bytes
         done = self.pixels.convert(self.src, self.dst)
         if shape.n_channels * shape.rows > 1:
-            add(self.src, shape.pixels - done)
-            add(self.dst, shape.step_bytes - done * element_bytes)
+            self.asm.move(self.src, shape.pixels - done, "pixels: next run")
+            self.asm.move(self.dst, shape.step_bytes - done * element_bytes, "dst: next run")
 
     def _facts(self) -> Facts:
         spec, dst, shape = self.spec, self.spec.dst, self.runs

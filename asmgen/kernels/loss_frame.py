@@ -71,9 +71,9 @@ class LossKernel:
             self._prepare()
             with asm.loop("n", "samples in the slice", left):
                 self._sample_or_absent()
-                x86.ADD(self.z_row, z.sample_bytes)
-                x86.ADD(self.dz_row, z.sample_bytes)
-                x86.ADD(self.n, 1)
+                asm.move(self.z_row, z.sample_bytes, "z: next sample")
+                asm.move(self.dz_row, z.sample_bytes, "dz: next sample")
+                asm.move(self.n, 1, "next sample")
         return asm.finish(self._facts())
 
     # to be filled in -----------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class LossKernel:
         x86.XOR(self.at.as_dword, self.at.as_dword)
         with self.asm.loop(name, self.n_vectors):
             yield
-            x86.ADD(self.at, self.asm.isa.vector_bytes)
+            self.asm.move(self.at, self.asm.isa.vector_bytes, "next vector of the row")
 
     def _place(self, row: Any) -> Any:
         """The vector of `row` (z_row or dz_row) that the body of `_vectors` works on."""

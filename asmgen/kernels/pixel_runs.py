@@ -13,6 +13,7 @@ from typing import Any
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
+from asmgen.tile.words import advance
 
 UNROLL = 4  # vectors per trip
 _VIEWS = {16: "as_xmm", 32: "as_ymm", 64: "as_zmm"}
@@ -66,7 +67,7 @@ class PixelRuns:
             asm = self._asm
             asm.v.broadcast(self._scale, [self._pair])
             asm.v.broadcast(self._shift, [self._pair + asm.element_bytes])
-            x86.ADD(self._pair, 2 * asm.element_bytes)
+            asm.move(self._pair, 2 * asm.element_bytes, "next channel's scale and shift")
 
     # runs ----------------------------------------------------------------------------------------------------------
 
@@ -99,8 +100,8 @@ class PixelRuns:
                 for u in range(UNROLL):
                     pixels(self._vectors[u], u * piece)
                 if src is not None:
-                    x86.ADD(src, UNROLL * piece)
-                x86.ADD(dst, UNROLL * piece * asm.element_bytes)
+                    asm.move(src, UNROLL * piece, f"pixels: {advance(UNROLL * piece, 'pixel')}")
+                asm.move(dst, UNROLL * piece * asm.element_bytes, f"numbers: {advance(UNROLL * piece, 'element')}")
         for u in range(rest // piece):
             pixels(self._vectors[u], u * piece)
         if rest % piece:

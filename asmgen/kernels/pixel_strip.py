@@ -16,8 +16,8 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.listing import Argument
 from asmgen.kernels.pixel_runs import PixelRuns
 from asmgen.kernels.share import Share
-from asmgen.kernels.window import add
 from asmgen.plan.specs import Conv, dtype_tag
+from asmgen.tile.words import advance
 
 _ADDRESS_BYTES = 8  # of an image, in the argument
 
@@ -65,7 +65,7 @@ class PixelStrip:
         asm.v.zero(zero)
         with asm.loop("clear_strip", layout.size_bytes // asm.isa.vector_bytes):
             asm.v.store([at], zero)
-            x86.ADD(at, asm.isa.vector_bytes)
+            asm.move(at, asm.isa.vector_bytes, "strip: next vector")
         asm.gp.free(at)
         asm.vec.free(zero)
 
@@ -75,10 +75,10 @@ class PixelStrip:
 
     def next_rows(self) -> None:
         """To the rows under the next strip's rows of z."""
-        add(self._first_row, self._step * self._conv.sh)
+        self._asm.move(self._first_row, self._step * self._conv.sh, "rows under the next strip")
 
     def next_samples(self) -> None:
-        add(self._images, self._samples * _ADDRESS_BYTES)
+        self._asm.move(self._images, self._samples * _ADDRESS_BYTES, f"addresses: {advance(self._samples, 'sample')}")
 
     # filling it ------------------------------------------------------------------------------------------------------
 
@@ -96,16 +96,16 @@ class PixelStrip:
             x86.IMUL(src, self._first_row, conv.x.w)
             x86.ADD(src, [image_at])
             if several:
-                add(image_at, _ADDRESS_BYTES)
+                asm.move(image_at, _ADDRESS_BYTES, "addresses: next sample")
             self._runs.first_channel()
             with asm.loop("c", layout.c):
                 self._runs.next_channel()
                 x86.MOV(row, self._first_row)
                 with asm.loop("h", layout.h):
                     self._row(src, dst, row)
-                add(src, (conv.x.h - layout.h) * layout.w)
+                asm.move(src, (conv.x.h - layout.h) * layout.w, "pixels: next channel")
             if several:
-                add(dst, layout.sample_bytes - layout.c * layout.plane_bytes)
+                asm.move(dst, layout.sample_bytes - layout.c * layout.plane_bytes, "strip: next sample")
         asm.gp.free(image_at, src, dst, row)
         self._runs.release_registers()
 
@@ -120,13 +120,13 @@ class PixelStrip:
             x86.JMP(filled)
             asm.place(outside)
             self._runs.clear(dst)
-            add(src, done)
+            asm.move(src, done, "pixels: past the row")
             asm.place(filled)
-            x86.ADD(row, 1)
+            asm.move(row, 1, "next row")
         else:
             done = self._runs.convert(src, dst)
-        add(src, layout.w - done)
-        add(dst, layout.row_bytes - done * layout.element_bytes)
+        asm.move(src, layout.w - done, "pixels: next row")
+        asm.move(dst, layout.row_bytes - done * layout.element_bytes, "strip: next row")
 
     def _has_rows_outside(self) -> bool:
         """Whether any strip reaches above the image or below it."""

@@ -13,7 +13,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.window import CodeCursor, Cursor, Spreader, add, walk
+from asmgen.kernels.window import CodeCursor, Cursor, Spreader, walk
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Pool, PoolBackward, PoolForward
 from asmgen.tile.pool import Tile, choose_backward_tile, choose_forward_tile
@@ -24,10 +24,10 @@ def emit_forward(spec: PoolForward, isa: Isa, tile: Tile | None = None) -> Listi
     pool, tile = spec.pool, tile or choose_forward_tile(spec, isa)
     asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
     with asm:
-        x = Cursor(asm.argument(0, "x"), spec.x, pool.sh, pool.sw)
-        y = Cursor(asm.argument(1, "y"), spec.y)
+        x = Cursor(asm, asm.argument(0, "x"), spec.x, pool.sh, pool.sw)
+        y = Cursor(asm, asm.argument(1, "y"), spec.y)
         if pool.kind == "max":
-            codes = CodeCursor(asm.argument(2, "codes"), spec.y)
+            codes = CodeCursor(asm, asm.argument(2, "codes"), spec.y)
             maximum = _Maximum(asm, pool, tile, x, y, codes)
             walk(asm, spec.y, (x, y, codes), tile.columns, maximum.pixels)
         else:
@@ -94,11 +94,11 @@ def emit_backward(spec: PoolBackward, isa: Isa, tile: Tile | None = None) -> Lis
     asm = Assembler(isa, spec.dx.dtype, spec.symbol(isa.name))
     is_max = pool.kind == "max"
     with asm:
-        dy = Cursor(asm.argument(0, "dy"), spec.dy)
-        dx = Cursor(asm.argument(2, "dx"), spec.dx, pool.sh, pool.sw)
+        dy = Cursor(asm, asm.argument(0, "dy"), spec.dy)
+        dx = Cursor(asm, asm.argument(2, "dx"), spec.dx, pool.sh, pool.sw)
         cursors: list[Cursor | CodeCursor] = [dy, dx]
         if is_max:
-            codes = CodeCursor(asm.argument(1, "codes"), spec.dy)
+            codes = CodeCursor(asm, asm.argument(1, "codes"), spec.dy)
             cursors.append(codes)
         gradient = asm.vec.alloc("gradient of a pixel")
         zero = asm.vec.alloc("zero")
@@ -143,8 +143,8 @@ def _clear(asm: Assembler, dx: Cursor, zero: Any, rectangles: list[tuple[int, in
         with asm.loop("clear", n_rows):
             with asm.loop("column", n_columns):
                 asm.v.store([pointer], zero)
-                x86.ADD(pointer, image.pixel_bytes)
-            add(pointer, image.row_bytes - n_columns * image.pixel_bytes)
+                asm.move(pointer, image.pixel_bytes, "dx: next pixel")
+            asm.move(pointer, image.row_bytes - n_columns * image.pixel_bytes, "dx: next row + halo, first column")
     asm.gp.free(pointer)
 
 

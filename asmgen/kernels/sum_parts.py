@@ -30,11 +30,11 @@ def emit(spec: SumParts, isa: Isa) -> Listing:
             x86.MOV(at, parts)
             asm.v.load(total, [at])
             with asm.loop("group", spec.groups - 1):
-                x86.ADD(at, spec.stride_bytes)
+                asm.move(at, spec.stride_bytes, "next part")
                 asm.v.add(total, total, [at])
             asm.v.store([dw], total)
-            x86.ADD(parts, vector_bytes)
-            x86.ADD(dw, vector_bytes)
+            asm.move(parts, vector_bytes, "parts: next vector")
+            asm.move(dw, vector_bytes, "dw: next vector")
     return asm.finish(_facts(spec))
 
 

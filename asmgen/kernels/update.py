@@ -14,6 +14,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.optimizer_step import HYPER, OptimizerStep, formula, load_scalar, scalar_names
 from asmgen.plan.specs import Update, dtype_tag
+from asmgen.tile.words import advance
 
 _UNROLL = 4  # vectors in flight
 
@@ -80,7 +81,9 @@ class _Update:
             self.step.emit(g, self._addresses(self.params, vectors), states, explain=vectors > 1)
             asm.vec.free(*g)
             for pointer in (self.params, self.grads, *self.states):
-                x86.ADD(pointer, vectors * asm.isa.vector_bytes)
+                asm.move(
+                    pointer, vectors * asm.isa.vector_bytes, f"{asm.name_of(pointer)}: {advance(vectors, 'vector')}"
+                )
 
     def _addresses(self, pointer: Any, count: int) -> list[Any]:
         return [pointer + i * self.asm.isa.vector_bytes for i in range(count)]

@@ -11,20 +11,14 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.plan.layout import Image
 from asmgen.tile.split import parts
-
-
-def add(register: Any, amount: int) -> None:
-    """register += amount, if it is not zero."""
-    if amount > 0:
-        x86.ADD(register, amount)
-    elif amount < 0:
-        x86.SUB(register, -amount)
+from asmgen.tile.words import advance
 
 
 @dataclass(frozen=True)
 class Cursor:
     """A pointer that follows a walk over `image`, sh rows and sw columns to a step."""
 
+    asm: Assembler
     pointer: Any
     image: Image
     sh: int = 1
@@ -34,7 +28,7 @@ class Cursor:
         """From the tensor's first byte to pixel (0, 0) of sample `begin`."""
         x86.IMUL(temp, begin, self.image.sample_bytes)
         x86.ADD(self.pointer, temp)
-        add(self.pointer, self.image.offset_bytes())
+        self._move(self.image.offset_bytes(), "to its first pixel, past the halo")
 
     def at(self, column: int, h: int = 0, w: int = 0) -> Any:
         """The address of pixel (h, w) relative to the step `column` steps ahead."""
@@ -42,22 +36,28 @@ class Cursor:
         return self.pointer + (image.offset_bytes(h=h, w=w + column * self.sw) - image.offset_bytes())
 
     def columns(self, n: int) -> None:
-        add(self.pointer, n * self.sw * self.image.pixel_bytes)
+        self._move(n * self.sw * self.image.pixel_bytes, advance(n * self.sw, "pixel"))
 
     def end_row(self, n_columns: int) -> None:
-        add(self.pointer, self.sh * self.image.row_bytes - n_columns * self.sw * self.image.pixel_bytes)
+        to_row = self.sh * self.image.row_bytes - n_columns * self.sw * self.image.pixel_bytes
+        self._move(to_row, f"{advance(self.sh, 'row')} + halo, first column")
 
     def end_plane(self, n_rows: int) -> None:
-        add(self.pointer, self.image.plane_bytes - n_rows * self.sh * self.image.row_bytes)
+        to_plane = self.image.plane_bytes - n_rows * self.sh * self.image.row_bytes
+        self._move(to_plane, "next block of channels, first row")
 
     def end_sample(self) -> None:
-        add(self.pointer, self.image.sample_bytes - self.image.n_c_blocks * self.image.plane_bytes)
+        self._move(self.image.sample_bytes - self.image.n_c_blocks * self.image.plane_bytes, "next sample")
+
+    def _move(self, distance: int, where: str) -> None:
+        self.asm.move(self.pointer, distance, f"{self.asm.name_of(self.pointer)}: {where}")
 
 
 @dataclass(frozen=True)
 class CodeCursor:
     """A pointer that follows the walk over a pooled image in its u8 codes: they lie in the order of the walk."""
 
+    asm: Assembler
     pointer: Any
     image: Image
 
@@ -69,7 +69,7 @@ class CodeCursor:
         return self.pointer + column * self.image.code_pixel_bytes
 
     def columns(self, n: int) -> None:
-        add(self.pointer, n * self.image.code_pixel_bytes)
+        self.asm.move(self.pointer, n * self.image.code_pixel_bytes, f"codes: {advance(n, 'pixel')}")
 
     def end_row(self, n_columns: int) -> None:
         pass

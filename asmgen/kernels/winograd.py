@@ -23,13 +23,13 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.activations import call
 from asmgen.kernels.conv2d_epilogue import Epilogue
-from asmgen.kernels.window import add
 from asmgen.kernels.winograd_product import Products
 from asmgen.kernels.winograd_transform import InputTransform, OutputTransform, Row
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Activation, Conv2dBackwardInputWinograd, Conv2dForwardWinograd, Pool, dtype_tag
 from asmgen.plan.specs.winograd import Correlation
 from asmgen.tile.winograd import Group, WinogradTile, choose_tile
+from asmgen.tile.words import advance, counted
 
 
 def emit_forward(spec: Conv2dForwardWinograd, isa: Isa, tile: WinogradTile | None = None) -> Listing:
@@ -63,6 +63,7 @@ class _Kernel:
     has_bias: bool
 
     def emit(self, source: str, target: str) -> None:
+        self.source_name, self.target_name = source, target
         self.v_layout, self.p_layouts = self.tile.scratch(self.what.u)
         self.ph, self.pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
         asm, y = self.asm, self.y_layout
@@ -72,9 +73,9 @@ class _Kernel:
             self._take_registers(source, target)
             with asm.loop("n", "end - begin", self.n_samples):
                 self._blocks()
-                add(self.x, self.what.source.sample_bytes)
-                add(self.y, y.sample_bytes)
-                self._add_codes(y.code_sample_bytes)
+                asm.move(self.x, self.what.source.sample_bytes, "x: next sample")
+                asm.move(self.y, y.sample_bytes, "y: next sample")
+                self._move_codes(y.code_sample_bytes, "next sample")
 
     def _take_registers(self, source: str, target: str) -> None:
         asm, what, y = self.asm, self.what, self.y_layout
@@ -93,7 +94,7 @@ class _Kernel:
         ):
             x86.IMUL(offset, begin, layout.sample_bytes)
             x86.ADD(pointer, offset)
-            add(pointer, first)
+            asm.move(pointer, first, f"{asm.name_of(pointer)}: to the first pixel that is used")
         if self.codes is not None:
             x86.IMUL(offset, begin, y.code_sample_bytes)
             x86.ADD(self.codes, offset)
@@ -101,9 +102,9 @@ class _Kernel:
             x86.LEA(self.bias, [self.u + what.u.bias_offset_bytes])
         asm.gp.free(offset, begin)
 
-    def _add_codes(self, amount: int) -> None:
+    def _move_codes(self, distance: int, where: str) -> None:
         if self.codes is not None:
-            add(self.codes, amount)
+            self.asm.move(self.codes, distance, f"codes: {where}")
 
     # loops over blocks ----------------------------------------------------------------------------------------------
 
@@ -132,15 +133,21 @@ class _Kernel:
 
     def _right(self, cols: int) -> None:
         """x, y and codes by `cols` pixels of z."""
-        add(self.x, cols * self.what.source.pixel_bytes)
-        add(self.y, cols // self.pw * self.y_layout.pixel_bytes)
-        self._add_codes(cols // self.pw * self.y_layout.code_pixel_bytes)
+        self.asm.move(self.x, cols * self.what.source.pixel_bytes, f"{self.source_name}: {advance(cols, 'pixel')}")
+        self.asm.move(
+            self.y,
+            cols // self.pw * self.y_layout.pixel_bytes,
+            f"{self.target_name}: {advance(cols // self.pw, 'pixel')}",
+        )
+        self._move_codes(cols // self.pw * self.y_layout.code_pixel_bytes, advance(cols // self.pw, "pixel"))
 
     def _down(self, rows: int) -> None:
         y = self.y_layout
-        add(self.x, rows * self.what.source.row_bytes)
-        add(self.y, rows // self.ph * y.row_bytes)
-        self._add_codes(rows // self.ph * y.w * y.code_pixel_bytes)
+        self.asm.move(self.x, rows * self.what.source.row_bytes, f"{self.source_name}: {advance(rows, 'row')} + halo")
+        self.asm.move(
+            self.y, rows // self.ph * y.row_bytes, f"{self.target_name}: {advance(rows // self.ph, 'row')} + halo"
+        )
+        self._move_codes(rows // self.ph * y.w * y.code_pixel_bytes, advance(rows // self.ph, "row"))
 
     # phases of a block ----------------------------------------------------------------------------------------------
 
@@ -153,12 +160,12 @@ class _Kernel:
                     group.products, self.u, self.v, self.p
                 )
                 self._output(group, p_layout)
-                add(self.u, group.vectors * u.block_bytes)
-        add(self.u, -u.n_blocks * u.block_bytes)
-        add(self.y, -u.n_blocks * y.plane_bytes)
-        self._add_codes(-u.n_blocks * y.h * y.w * y.code_pixel_bytes)
+                asm.move(self.u, group.vectors * u.block_bytes, f"u: {advance(group.vectors, 'block')} of outputs")
+        asm.move(self.u, -u.n_blocks * u.block_bytes, "u: back to the first block of outputs")
+        asm.move(self.y, -u.n_blocks * y.plane_bytes, f"{self.target_name}: back to the first block of channels")
+        self._move_codes(-u.n_blocks * y.h * y.w * y.code_pixel_bytes, "back to the first block of channels")
         if self.bias is not None:
-            add(self.bias, -u.n_blocks * u.input_bytes)
+            asm.move(self.bias, -u.n_blocks * u.input_bytes, "bias: back to its first vector")
 
     def _input(self) -> None:
         """v = the transformed tiles of the block."""
@@ -175,12 +182,22 @@ class _Kernel:
                         lambda i, j: self.x + (i * source.row_bytes + j * source.pixel_bytes),
                         lambda i, j: v_at + (i * side + j) * v.position_bytes,
                     )
-                    add(self.x, tile.m * source.pixel_bytes)
-                    add(v_at, v.tile_bytes)
-                add(self.x, tile.m * (source.row_bytes - tile.cols * source.pixel_bytes))
-            add(self.x, source.plane_bytes - tile.rows * tile.m * source.row_bytes)
-            add(v_at, v.vector_bytes - v.n_tiles * v.tile_bytes)
-        add(self.x, -source.n_c_blocks * source.plane_bytes)
+                    asm.move(self.x, tile.m * source.pixel_bytes, f"{self.source_name}: next tile, {tile.m} pixels on")
+                    asm.move(v_at, v.tile_bytes, "v: next tile")
+                asm.move(
+                    self.x,
+                    tile.m * (source.row_bytes - tile.cols * source.pixel_bytes),
+                    f"{self.source_name}: next row of tiles",
+                )
+            asm.move(
+                self.x,
+                source.plane_bytes - tile.rows * tile.m * source.row_bytes,
+                f"{self.source_name}: next block of channels, first tile",
+            )
+            asm.move(v_at, v.vector_bytes - v.n_tiles * v.tile_bytes, "v: next vector of channels, first tile")
+        asm.move(
+            self.x, -source.n_c_blocks * source.plane_bytes, f"{self.source_name}: back to the first block of channels"
+        )
         asm.gp.free(v_at)
 
     def _output(self, group: Group, p: Any) -> None:
@@ -202,15 +219,31 @@ class _Kernel:
             with asm.loop("tile_row", tile.rows):
                 with asm.loop("tile_col", tile.cols):
                     transform.emit(lambda i, j: p_at + (i * side + j) * p.position_bytes, self.bias, finish)
-                    add(p_at, p.tile_bytes)
-                    add(self.y, m // self.pw * y.pixel_bytes)
-                    self._add_codes(m // self.pw * y.code_pixel_bytes)
-                add(self.y, m // self.ph * y.row_bytes - tile.cols * m // self.pw * y.pixel_bytes)
-                self._add_codes(m // self.ph * code_row - tile.cols * m // self.pw * y.code_pixel_bytes)
-            add(self.y, y.plane_bytes - tile.rows * m // self.ph * y.row_bytes)
-            self._add_codes((y.h - tile.rows * m // self.ph) * code_row)
+                    asm.move(p_at, p.tile_bytes, "p: next tile")
+                    asm.move(
+                        self.y,
+                        m // self.pw * y.pixel_bytes,
+                        f"{self.target_name}: next tile, {counted(m // self.pw, 'pixel')} on",
+                    )
+                    self._move_codes(
+                        m // self.pw * y.code_pixel_bytes, f"next tile, {counted(m // self.pw, 'pixel')} on"
+                    )
+                asm.move(
+                    self.y,
+                    m // self.ph * y.row_bytes - tile.cols * m // self.pw * y.pixel_bytes,
+                    f"{self.target_name}: next row of tiles",
+                )
+                self._move_codes(
+                    m // self.ph * code_row - tile.cols * m // self.pw * y.code_pixel_bytes, "next row of tiles"
+                )
+            asm.move(
+                self.y,
+                y.plane_bytes - tile.rows * m // self.ph * y.row_bytes,
+                f"{self.target_name}: next block of channels, first tile",
+            )
+            self._move_codes((y.h - tile.rows * m // self.ph) * code_row, "next block of channels, first tile")
             if self.bias is not None:
-                add(self.bias, self.what.u.input_bytes)
+                asm.move(self.bias, self.what.u.input_bytes, "bias: next vector")
         asm.gp.free(p_at)
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
-from asmgen.kernels.window import add
 from asmgen.plan.winograd import TransformedOutputs, TransformedTiles, TransformedWeights
 from asmgen.tile.winograd import ProductTile
+from asmgen.tile.words import advance
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Products:
             for tile in tiles:
                 with asm.loop("tiles", tile.count):
                     self._tile(tile, u_at, v_at, p_at)
-                    add(v_at, tile.tiles * self.v.tile_bytes)
-                    add(p_at, tile.tiles * self.p.tile_bytes)
-            add(u_at, u.position_bytes)
-            add(v_at, self.v.position_bytes - self.v.n_tiles * self.v.tile_bytes)
-            add(p_at, self.p.position_bytes - self.p.n_tiles * self.p.tile_bytes)
-        add(u_at, -u.block_bytes)
+                    asm.move(v_at, tile.tiles * self.v.tile_bytes, f"v: {advance(tile.tiles, 'tile')}")
+                    asm.move(p_at, tile.tiles * self.p.tile_bytes, f"p: {advance(tile.tiles, 'tile')}")
+            asm.move(u_at, u.position_bytes, "u: next position")
+            asm.move(v_at, self.v.position_bytes - self.v.n_tiles * self.v.tile_bytes, "v: next position, first tile")
+            asm.move(p_at, self.p.position_bytes - self.p.n_tiles * self.p.tile_bytes, "p: next position, first tile")
+        asm.move(u_at, -u.block_bytes, "u: back to position 0")
         asm.gp.free(v_at, p_at)
 
     def _tile(self, tile: ProductTile, u_at: Any, v_at: Any, p_at: Any) -> None:
@@ -63,8 +63,8 @@ class Products:
             for k in range(self.channels):
                 self._channel(tile, acc, held, element, u_k, v_k, k)
             if left is not None:
-                x86.ADD(u_k, self.channels * self.u.input_bytes)
-                x86.ADD(v_k, self.channels * self.u.element_bytes)
+                asm.move(u_k, self.channels * self.u.input_bytes, f"u: {advance(self.channels, 'channel')}")
+                asm.move(v_k, self.channels * self.u.element_bytes, f"v: {advance(self.channels, 'channel')}")
         asm.gp.free(u_k, v_k)
         for t, row in enumerate(acc):
             for g, register in enumerate(row):

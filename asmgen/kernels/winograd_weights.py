@@ -16,7 +16,6 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.window import add
 from asmgen.plan.specs import WinogradWeights, dtype_tag
 from asmgen.plan.winograd import TAPS
 
@@ -57,9 +56,9 @@ class _Kernel:
                     self._copy_bias(*bias)
                 with asm.loop("c", u.inputs):
                     self._filters()
-                    x86.ADD(self.w, w.channel_bytes)
-                    x86.ADD(self.u, u.input_bytes)
-                add(self.u, u.block_bytes - u.position_bytes)
+                    asm.move(self.w, w.channel_bytes, "w: next channel")
+                    asm.move(self.u, u.input_bytes, "u: next channel")
+                asm.move(self.u, u.block_bytes - u.position_bytes, "u: next block of outputs")
         return asm.finish(self._facts())
 
     def _copy_bias(self, source: Any, target: Any) -> None:
@@ -67,8 +66,8 @@ class _Kernel:
         self.asm.v.load(value, [source])
         self.asm.v.store([target], value)
         self.asm.vec.free(value)
-        x86.ADD(source, self.u_layout.input_bytes)
-        x86.ADD(target, self.u_layout.input_bytes)
+        self.asm.move(source, self.u_layout.input_bytes, "bias of w: next vector")
+        self.asm.move(target, self.u_layout.input_bytes, "bias of u: next vector")
 
     def _tap(self, i: int, j: int) -> Any:
         if self.spec.mirrored:

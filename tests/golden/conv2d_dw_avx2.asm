@@ -75,9 +75,9 @@ conv1_dw_n1c1h1w2_k8_bias_f32_avx2:
     jz .clear_end
 .clear:
     vmovups [rbp], ymm0
-    add rbp, 32
+    add rbp, 32                                               ; dw: next vector
     vmovups [r12], ymm0
-    add r12, 32
+    add r12, 32                                               ; db: next vector
     sub rax, 1
     jnz .clear
 .clear_end:
@@ -102,15 +102,15 @@ conv1_dw_n1c1h1w2_k8_bias_f32_avx2:
     vmovups ymm1, [rbx + 32]                                  ; dz[oc block 0, column 1]: V output channels
     vbroadcastss ymm3, [rcx + 32]                             ; x[channel 0, row 0, column 1]
     vfmadd231ps ymm0, ymm3, ymm1
-    add rbx, 64
-    add rcx, 64
+    add rbx, 64                                               ; dz: next 2 pixels
+    add rcx, 64                                               ; x: next 2 pixels
     ; the sums rest until the next part
     vmovups [rbp], ymm0
-    add r11, 32
-    add rbp, 32
-    add r11, 32
-    sub r11, 64
-    add r11, 4
+    add r11, 32                                               ; x: next tap
+    add rbp, 32                                               ; dw: next tap
+    add r11, 32                                               ; x: next tap row, column 0
+    sub r11, 64                                               ; x: back to tap row 0
+    add r11, 4                                                ; x: next channel of the block
     ; db of 1 oc vectors, in 4 chains
     vxorps ymm0, ymm0, ymm0
     vxorps ymm1, ymm1, ymm1
@@ -120,19 +120,19 @@ conv1_dw_n1c1h1w2_k8_bias_f32_avx2:
     ; 1 x 2 output columns
     vaddps ymm0, ymm0, [rbx]
     vaddps ymm1, ymm1, [rbx + 32]
-    add rbx, 64
+    add rbx, 64                                               ; dz: next 2 pixels
     vaddps ymm0, ymm0, ymm1
     vaddps ymm2, ymm2, ymm3
     vaddps ymm0, ymm0, ymm2
     vaddps ymm0, ymm0, [r12]
     vmovups [r12], ymm0
-    add r12, 32
-    add r8, 64
+    add r12, 32                                               ; db: next vector
+    add r8, 64                                                ; dz: next block of output channels
     sub qword [rsp], 1                                        ; oc left
     jnz .n_band_oc
 .n_band_oc_end:
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; x: rows of the next band
+    add rsi, 64                                               ; dz: rows of the next band
 .done:
     add rsp, 8
     pop r12

@@ -77,9 +77,9 @@ conv1_dw_n1c1h1w2_k16_bias_f32_avx512:
     jz .clear_end
 .clear:
     vmovups [rbp], zmm0
-    add rbp, 64
+    add rbp, 64                                               ; dw: next vector
     vmovups [r12], zmm0
-    add r12, 64
+    add r12, 64                                               ; db: next vector
     sub rax, 1
     jnz .clear
 .clear_end:
@@ -103,17 +103,17 @@ conv1_dw_n1c1h1w2_k16_bias_f32_avx512:
     vmovups zmm1, [rbx]                                       ; dz[oc block 0, column 0]: V output channels
     vbroadcastss zmm2, [rcx]                                  ; x[channel 0, row 0, column 0]
     vfmadd231ps zmm0, zmm2, zmm1
-    add rbx, 64
-    add rcx, 64
+    add rbx, 64                                               ; dz: next pixel
+    add rcx, 64                                               ; x: next pixel
     sub r13, 1
     jnz .n_band_oc_c_i_j_sample_row_column
     ; the sums rest until the next part
     vmovups [rbp], zmm0
-    add r11, 64
-    add rbp, 64
-    add r11, 64
-    sub r11, 128
-    add r11, 4
+    add r11, 64                                               ; x: next tap
+    add rbp, 64                                               ; dw: next tap
+    add r11, 64                                               ; x: next tap row, column 0
+    sub r11, 128                                              ; x: back to tap row 0
+    add r11, 4                                                ; x: next channel of the block
     ; db of 1 oc vectors, in 4 chains
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
@@ -123,19 +123,19 @@ conv1_dw_n1c1h1w2_k16_bias_f32_avx512:
     ; 1 x 2 output columns
     vaddps zmm0, zmm0, [rbx]
     vaddps zmm1, zmm1, [rbx + 64]
-    add rbx, 128
+    add rbx, 128                                              ; dz: next 2 pixels
     vaddps zmm0, zmm0, zmm1
     vaddps zmm2, zmm2, zmm3
     vaddps zmm0, zmm0, zmm2
     vaddps zmm0, zmm0, [r12]
     vmovups [r12], zmm0
-    add r12, 64
-    add r8, 128
+    add r12, 64                                               ; db: next vector
+    add r8, 128                                               ; dz: next block of output channels
     sub qword [rsp], 1                                        ; oc left
     jnz .n_band_oc
 .n_band_oc_end:
-    add rdi, 128
-    add rsi, 128
+    add rdi, 128                                              ; x: rows of the next band
+    add rsi, 128                                              ; dz: rows of the next band
 .done:
     add rsp, 8
     pop r13

@@ -76,9 +76,9 @@ conv1_dw_n1c1h1w2_k4_bias_f32_sse41:
     jz .clear_end
 .clear:
     movups [rbp], xmm0
-    add rbp, 16
+    add rbp, 16                                               ; dw: next vector
     movups [r12], xmm0
-    add r12, 16
+    add r12, 16                                               ; db: next vector
     sub rax, 1
     jnz .clear
 .clear_end:
@@ -107,15 +107,15 @@ conv1_dw_n1c1h1w2_k4_bias_f32_sse41:
     movaps xmm5, xmm2
     mulps xmm5, [rbx + 16]
     addps xmm0, xmm5
-    add rbx, 32
-    add rcx, 32
+    add rbx, 32                                               ; dz: next 2 pixels
+    add rcx, 32                                               ; x: next 2 pixels
     ; the sums rest until the next part
     movups [rbp], xmm0
-    add r11, 16
-    add rbp, 16
-    add r11, 16
-    sub r11, 32
-    add r11, 4
+    add r11, 16                                               ; x: next tap
+    add rbp, 16                                               ; dw: next tap
+    add r11, 16                                               ; x: next tap row, column 0
+    sub r11, 32                                               ; x: back to tap row 0
+    add r11, 4                                                ; x: next channel of the block
     ; db of 1 oc vectors, in 4 chains
     xorps xmm0, xmm0
     xorps xmm1, xmm1
@@ -125,19 +125,19 @@ conv1_dw_n1c1h1w2_k4_bias_f32_sse41:
     ; 1 x 2 output columns
     addps xmm0, [rbx]
     addps xmm1, [rbx + 16]
-    add rbx, 32
+    add rbx, 32                                               ; dz: next 2 pixels
     addps xmm0, xmm1
     addps xmm2, xmm3
     addps xmm0, xmm2
     addps xmm0, [r12]
     movups [r12], xmm0
-    add r12, 16
-    add r8, 32
+    add r12, 16                                               ; db: next vector
+    add r8, 32                                                ; dz: next block of output channels
     sub qword [rsp], 1                                        ; oc left
     jnz .n_band_oc
 .n_band_oc_end:
-    add rdi, 32
-    add rsi, 32
+    add rdi, 32                                               ; x: rows of the next band
+    add rsi, 32                                               ; dz: rows of the next band
 .done:
     add rsp, 8
     pop r12

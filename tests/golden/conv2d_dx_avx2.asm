@@ -64,20 +64,20 @@ conv1_dx_n1c1h2w2_k2_z_f32_avx2:
     vfmadd231ps ymm0, ymm3, ymm2
     vbroadcastss ymm3, [rax + 36]                             ; src[0][1]
     vfmadd231ps ymm1, ymm3, ymm2
-    add r10, 64
-    add rax, 8
+    add r10, 64                                               ; w: next 2 channels
+    add rax, 8                                                ; source: next 2 channels
     ; store
     vmovups [rdx], ymm0
     vmovups [rdx + 32], ymm1
-    add rdi, 64
-    add rdx, 64
-    sub rdi, 64
-    sub rdx, 64
-    add rsi, 64
-    add rdx, 128
-    sub rsi, 64
-    sub rdx, 64
-    add rdi, 64
+    add rdi, 64                                               ; dz: next 2 pixels
+    add rdx, 64                                               ; dx: next 2 pixels
+    sub rdi, 64                                               ; dz: back to the first column
+    sub rdx, 64                                               ; dx: back to the first column
+    add rsi, 64                                               ; w: next block of channels
+    add rdx, 128                                              ; dx: next block of channels
+    sub rsi, 64                                               ; w: back to the first block of channels
+    sub rdx, 64                                               ; dx: next row + halo, first block of channels
+    add rdi, 64                                               ; dz: next row + halo
     sub qword [rsp], 1                                        ; h left
     jnz .n_h
     sub r9, 1

@@ -64,20 +64,20 @@ conv1_dx_n1c1h2w2_k2_z_f32_avx512:
     vfmadd231ps zmm0, zmm3, zmm2
     vbroadcastss zmm3, [rax + 68]                             ; src[0][1]
     vfmadd231ps zmm1, zmm3, zmm2
-    add r10, 128
-    add rax, 8
+    add r10, 128                                              ; w: next 2 channels
+    add rax, 8                                                ; source: next 2 channels
     ; store
     vmovups [rdx], zmm0
     vmovups [rdx + 64], zmm1
-    add rdi, 128
-    add rdx, 128
-    sub rdi, 128
-    sub rdx, 128
-    add rsi, 128
-    add rdx, 256
-    sub rsi, 128
-    sub rdx, 128
-    add rdi, 128
+    add rdi, 128                                              ; dz: next 2 pixels
+    add rdx, 128                                              ; dx: next 2 pixels
+    sub rdi, 128                                              ; dz: back to the first column
+    sub rdx, 128                                              ; dx: back to the first column
+    add rsi, 128                                              ; w: next block of channels
+    add rdx, 256                                              ; dx: next block of channels
+    sub rsi, 128                                              ; w: back to the first block of channels
+    sub rdx, 128                                              ; dx: next row + halo, first block of channels
+    add rdi, 128                                              ; dz: next row + halo
     sub qword [rsp], 1                                        ; h left
     jnz .n_h
     sub r9, 1

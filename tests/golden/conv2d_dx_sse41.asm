@@ -74,20 +74,20 @@ conv1_dx_n1c1h2w2_k2_z_f32_sse41:
     movaps xmm3, xmm2
     mulps xmm3, [r10 + 16]
     addps xmm1, xmm3
-    add r10, 32
-    add rax, 8
+    add r10, 32                                               ; w: next 2 channels
+    add rax, 8                                                ; source: next 2 channels
     ; store
     movups [rdx], xmm0
     movups [rdx + 16], xmm1
-    add rdi, 32
-    add rdx, 32
-    sub rdi, 32
-    sub rdx, 32
-    add rsi, 32
-    add rdx, 64
-    sub rsi, 32
-    sub rdx, 32
-    add rdi, 32
+    add rdi, 32                                               ; dz: next 2 pixels
+    add rdx, 32                                               ; dx: next 2 pixels
+    sub rdi, 32                                               ; dz: back to the first column
+    sub rdx, 32                                               ; dx: back to the first column
+    add rsi, 32                                               ; w: next block of channels
+    add rdx, 64                                               ; dx: next block of channels
+    sub rsi, 32                                               ; w: back to the first block of channels
+    sub rdx, 32                                               ; dx: next row + halo, first block of channels
+    add rdi, 32                                               ; dz: next row + halo
     sub qword [rsp], 1                                        ; h left
     jnz .n_h
     sub r9, 1

@@ -72,8 +72,8 @@ conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
     vfmadd231ps ymm1, ymm5, ymm4
     vbroadcastss ymm5, [r10 + 96]                             ; src[1][1]
     vfmadd231ps ymm3, ymm5, ymm4
-    add r11, 32
-    add r10, 4
+    add r11, 32                                               ; w: next channel
+    add r10, 4                                                ; source: next channel
     ; max over 2 x 2, relu, store
     vxorps ymm5, ymm5, ymm5
     vcmpltps ymm6, ymm0, ymm1
@@ -92,15 +92,15 @@ conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
     vpackusdw xmm5, xmm5, xmm6
     vpackuswb xmm5, xmm5, xmm5
     vmovq [rcx], xmm5
-    add rdi, 64
-    add rdx, 32
-    add rcx, 8
-    sub rdi, 64
-    add rsi, 32
-    add rax, 32
-    add rdi, 128
-    sub rsi, 32
-    sub rax, 32
+    add rdi, 64                                               ; x: next 2 pixels
+    add rdx, 32                                               ; y: next pixel
+    add rcx, 8                                                ; codes: next pixel
+    sub rdi, 64                                               ; x: back to the first column
+    add rsi, 32                                               ; w: next block of output channels
+    add rax, 32                                               ; bias: next vector
+    add rdi, 128                                              ; x: rows under the next row of y
+    sub rsi, 32                                               ; w: back to the first block of output channels
+    sub rax, 32                                               ; bias: back to its first vector
     sub r9, 1
     jnz .n
 .n_end:

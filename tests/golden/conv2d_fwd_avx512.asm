@@ -72,8 +72,8 @@ conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
     vfmadd231ps zmm1, zmm5, zmm4
     vbroadcastss zmm5, [r10 + 192]                            ; src[1][1]
     vfmadd231ps zmm3, zmm5, zmm4
-    add r11, 64
-    add r10, 4
+    add r11, 64                                               ; w: next channel
+    add r10, 4                                                ; source: next channel
     ; max over 2 x 2, relu, store
     vpxord zmm5, zmm5, zmm5
     vcmpltps k1, zmm0, zmm1
@@ -89,15 +89,15 @@ conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
     vmaxps zmm4, zmm4, zmm3
     vmovups [rdx], zmm4
     vpmovdb [rcx], zmm5
-    add rdi, 128
-    add rdx, 64
-    add rcx, 16
-    sub rdi, 128
-    add rsi, 64
-    add rax, 64
-    add rdi, 256
-    sub rsi, 64
-    sub rax, 64
+    add rdi, 128                                              ; x: next 2 pixels
+    add rdx, 64                                               ; y: next pixel
+    add rcx, 16                                               ; codes: next pixel
+    sub rdi, 128                                              ; x: back to the first column
+    add rsi, 64                                               ; w: next block of output channels
+    add rax, 64                                               ; bias: next vector
+    add rdi, 256                                              ; x: rows under the next row of y
+    sub rsi, 64                                               ; w: back to the first block of output channels
+    sub rax, 64                                               ; bias: back to its first vector
     sub r9, 1
     jnz .n
 .n_end:

@@ -63,7 +63,7 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx2:
     mov rcx, 2
 .clear_strip:
     vmovups [r11], ymm0
-    add r11, 32
+    add r11, 32                                               ; strip: next vector
     sub rcx, 1
     jnz .clear_strip
     lea rax, [rsi + 32]
@@ -84,8 +84,8 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx2:
     vcvtdq2ps xmm2, xmm2
     vfmadd213ps xmm2, xmm0, xmm1
     vmovss [r8], xmm2
-    add rcx, 1
-    add r8, 32
+    add rcx, 1                                                ; pixels: next row
+    add r8, 32                                                ; strip: next row
     lea rdi, [rsp]
     ; tile: 1 rows x 1 vectors of pixels x 2 channels
     vbroadcastss ymm0, [rax]                                  ; bias[0]
@@ -110,10 +110,10 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx2:
     vunpckhpd ymm2, ymm2, ymm1
     vmovups [rdx], xmm0
     vmovups [rdx + 16], xmm1
-    add rdi, 32
-    add rdx, 32
-    add qword [rsp + 72], 1                                   ; first row of the strip
-    add qword [rsp + 64], 8                                   ; images
+    add rdi, 32                                               ; x: rows under the next row of y
+    add rdx, 32                                               ; y: next row + halo
+    add qword [rsp + 72], 1                                   ; rows under the next strip
+    add qword [rsp + 64], 8                                   ; addresses: next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -61,7 +61,7 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx512:
     lea r11, [rsp]
     vpxord zmm0, zmm0, zmm0
     vmovups [r11], zmm0
-    add r11, 64
+    add r11, 64                                               ; strip: next vector
     lea rax, [rsi + 64]
     test r9, r9
     jz .n_end
@@ -80,8 +80,8 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx512:
     vcvtdq2ps xmm2, xmm2
     vfmadd213ps xmm2, xmm0, xmm1
     vmovss [r8], xmm2
-    add rcx, 1
-    add r8, 64
+    add rcx, 1                                                ; pixels: next row
+    add r8, 64                                                ; strip: next row
     lea rdi, [rsp]
     ; tile: 1 rows x 1 vectors of pixels x 2 channels
     vbroadcastss zmm0, [rax]                                  ; bias[0]
@@ -107,10 +107,10 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx512:
     vmovups [rdx], xmm0
     vmovups [rdx + 16], ymm1
     vmovups [rdx + 48], xmm1
-    add rdi, 64
-    add rdx, 64
-    add qword [rsp + 72], 1                                   ; first row of the strip
-    add qword [rsp + 64], 8                                   ; images
+    add rdi, 64                                               ; x: rows under the next row of y
+    add rdx, 64                                               ; y: next row + halo
+    add qword [rsp + 72], 1                                   ; rows under the next strip
+    add qword [rsp + 64], 8                                   ; addresses: next sample
     sub r9, 1
     jnz .n
 .n_end:

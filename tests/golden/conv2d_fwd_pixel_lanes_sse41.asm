@@ -64,7 +64,7 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_sse41:
     mov rcx, 4
 .clear_strip:
     movups [r11], xmm0
-    add r11, 16
+    add r11, 16                                               ; strip: next vector
     sub rcx, 1
     jnz .clear_strip
     lea rax, [rsi + 16]
@@ -86,8 +86,8 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_sse41:
     mulps xmm2, xmm0
     addps xmm2, xmm1
     movss [r8], xmm2
-    add rcx, 1
-    add r8, 16
+    add rcx, 1                                                ; pixels: next row
+    add r8, 16                                                ; strip: next row
     lea rdi, [rsp]
     ; tile: 1 rows x 1 vectors of pixels x 2 channels
     movss xmm0, [rax]
@@ -122,10 +122,10 @@ conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_sse41:
     unpcklpd xmm5, xmm1
     unpckhpd xmm2, xmm1
     movups [rdx], xmm0
-    add rdi, 16
-    add rdx, 16
-    add qword [rsp + 72], 1                                   ; first row of the strip
-    add qword [rsp + 64], 8                                   ; images
+    add rdi, 16                                               ; x: rows under the next row of y
+    add rdx, 16                                               ; y: next row + halo
+    add qword [rsp + 72], 1                                   ; rows under the next strip
+    add qword [rsp + 64], 8                                   ; addresses: next sample
     sub r9, 1
     jnz .n
 .n_end:

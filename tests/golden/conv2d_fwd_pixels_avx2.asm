@@ -75,8 +75,8 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
     vcvtdq2ps xmm2, xmm2
     vfmadd213ps xmm2, xmm0, xmm1
     vmovss [r8], xmm2
-    add rcx, 1
-    add r8, 4
+    add rcx, 1                                                ; pixels: next row
+    add r8, 4                                                 ; strip: next row
     sub rbp, 1
     jnz .n_band_c_h
     lea rdi, [rsp]
@@ -89,25 +89,25 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
     vmovups ymm1, [rcx]                                       ; w[0][0][0]
     vbroadcastss ymm2, [r10]                                  ; src[0][0]
     vfmadd231ps ymm0, ymm2, ymm1
-    add rcx, 32
+    add rcx, 32                                               ; w: next channel
     ; relu, store
     vxorps ymm1, ymm1, ymm1
     vmaxps ymm1, ymm1, ymm0
     vmovups [rdx], ymm1
-    add rdi, 4
-    add rdx, 32
-    sub rdi, 4
-    add rsi, 32
-    add rax, 32
-    add rdx, 32
-    add rdi, 4
-    sub rsi, 32
-    sub rax, 32
-    sub rdx, 32
+    add rdi, 4                                                ; x: next pixel
+    add rdx, 32                                               ; y: next pixel
+    sub rdi, 4                                                ; x: back to the first column
+    add rsi, 32                                               ; w: next block of output channels
+    add rax, 32                                               ; bias: next vector
+    add rdx, 32                                               ; y: next block of channels, first column
+    add rdi, 4                                                ; x: rows under the next row of y
+    sub rsi, 32                                               ; w: back to the first block of output channels
+    sub rax, 32                                               ; bias: back to its first vector
+    sub rdx, 32                                               ; y: next row + halo, first block of channels
     sub qword [rsp + 80], 1                                   ; oh left
     jnz .n_band_oh
-    add qword [rsp + 72], 2                                   ; first row of the strip
-    add qword [rsp + 64], 8                                   ; images
+    add qword [rsp + 72], 2                                   ; rows under the next strip
+    add qword [rsp + 64], 8                                   ; addresses: next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -76,8 +76,8 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_sse41:
     mulps xmm2, xmm0
     addps xmm2, xmm1
     movss [r8], xmm2
-    add rcx, 1
-    add r8, 4
+    add rcx, 1                                                ; pixels: next row
+    add r8, 4                                                 ; strip: next row
     sub rbp, 1
     jnz .n_band_c_h
     lea rdi, [rsp]
@@ -92,25 +92,25 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_sse41:
     movaps xmm2, xmm1
     mulps xmm2, [rcx]
     addps xmm0, xmm2
-    add rcx, 16
+    add rcx, 16                                               ; w: next channel
     ; relu, store
     xorps xmm1, xmm1
     maxps xmm1, xmm0
     movups [rdx], xmm1
-    add rdi, 4
-    add rdx, 16
-    sub rdi, 4
-    add rsi, 16
-    add rax, 16
-    add rdx, 16
-    add rdi, 4
-    sub rsi, 16
-    sub rax, 16
-    sub rdx, 16
+    add rdi, 4                                                ; x: next pixel
+    add rdx, 16                                               ; y: next pixel
+    sub rdi, 4                                                ; x: back to the first column
+    add rsi, 16                                               ; w: next block of output channels
+    add rax, 16                                               ; bias: next vector
+    add rdx, 16                                               ; y: next block of channels, first column
+    add rdi, 4                                                ; x: rows under the next row of y
+    sub rsi, 16                                               ; w: back to the first block of output channels
+    sub rax, 16                                               ; bias: back to its first vector
+    sub rdx, 16                                               ; y: next row + halo, first block of channels
     sub qword [rsp + 80], 1                                   ; oh left
     jnz .n_band_oh
-    add qword [rsp + 72], 2                                   ; first row of the strip
-    add qword [rsp + 64], 8                                   ; images
+    add qword [rsp + 72], 2                                   ; rows under the next strip
+    add qword [rsp + 64], 8                                   ; addresses: next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -84,8 +84,8 @@ conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
     movaps xmm5, xmm4
     mulps xmm5, [r11]
     addps xmm3, xmm5
-    add r11, 16
-    add r10, 4
+    add r11, 16                                               ; w: next channel
+    add r10, 4                                                ; source: next channel
     ; max over 2 x 2, relu, store
     xorps xmm6, xmm6
     movaps xmm7, xmm0
@@ -115,15 +115,15 @@ conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
     packusdw xmm6, xmm6
     packuswb xmm6, xmm6
     movd [rcx], xmm6
-    add rdi, 32
-    add rdx, 16
-    add rcx, 4
-    sub rdi, 32
-    add rsi, 16
-    add rax, 16
-    add rdi, 64
-    sub rsi, 16
-    sub rax, 16
+    add rdi, 32                                               ; x: next 2 pixels
+    add rdx, 16                                               ; y: next pixel
+    add rcx, 4                                                ; codes: next pixel
+    sub rdi, 32                                               ; x: back to the first column
+    add rsi, 16                                               ; w: next block of output channels
+    add rax, 16                                               ; bias: next vector
+    add rdi, 64                                               ; x: rows under the next row of y
+    sub rsi, 16                                               ; w: back to the first block of output channels
+    sub rax, 16                                               ; bias: back to its first vector
     sub r9, 1
     jnz .n
 .n_end:

@@ -45,7 +45,7 @@ conv1x1_pack_dx_k16c1_f32_avx512:
     sub rax, r8
     cmp r9, 1
     jne .whole_blocks
-    sub rax, 1
+    sub rax, 1                                                ; the last block is not whole
 .whole_blocks:
     cmp r9, 1
     jne .done
@@ -92,13 +92,13 @@ conv1x1_pack_dx_k16c1_f32_avx512:
     vmovups [rsi + 112], xmm1
     vmovups [rsi + 176], xmm2
     vmovups [rsi + 240], xmm3
-    add rdi, 64
-    add rsi, 64
-    sub rdi, 48
-    add rsi, 192
+    add rdi, 64                                               ; w: next tap
+    add rsi, 64                                               ; w_dx: next tap
+    sub rdi, 48                                               ; w: next row of lanes, tap 0
+    add rsi, 192                                              ; w_dx: next 4 channels, tap 0
     sub r10, 1
     jnz .oc_block_oc
-    add rdi, 960
+    add rdi, 960                                              ; w: 16 channels on, first output channel
 .done:
     vzeroupper
     ret

@@ -44,7 +44,7 @@ conv1x1_pack_dx_k4c1_f32_sse41:
     sub rax, r8
     cmp r9, 1
     jne .whole_blocks
-    sub rax, 1
+    sub rax, 1                                                ; the last block is not whole
 .whole_blocks:
     cmp r9, 1
     jne .done
@@ -73,10 +73,10 @@ conv1x1_pack_dx_k4c1_f32_sse41:
     movups [rsi + 16], xmm1
     movups [rsi + 32], xmm2
     movups [rsi + 48], xmm3
-    add rdi, 16
-    add rsi, 16
-    add rsi, 48
-    add rdi, 48
+    add rdi, 16                                               ; w: next tap
+    add rsi, 16                                               ; w_dx: next tap
+    add rsi, 48                                               ; w_dx: next 4 channels, tap 0
+    add rdi, 48                                               ; w: 4 channels on, first output channel
 .done:
     ret
 

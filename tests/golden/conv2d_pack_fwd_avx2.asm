@@ -47,7 +47,7 @@ conv1x1_pack_fwd_k1c8_f32_avx2:
 .bias:
     vmovups ymm0, [rdi + r10*1 + 32]
     vmovups [rsi + r10*1 + 256], ymm0
-    add r10, 32
+    add r10, 32                                               ; bias: next vector
     sub r11, 1
     jnz .bias
 .bias_end:
@@ -60,7 +60,7 @@ conv1x1_pack_fwd_k1c8_f32_avx2:
     sub rax, r8
     cmp r9, 1
     jne .whole_blocks
-    sub rax, 1
+    sub rax, 1                                                ; the last block is not whole
 .whole_blocks:
     cmp r9, 1
     jne .done
@@ -91,13 +91,13 @@ conv1x1_pack_fwd_k1c8_f32_avx2:
     vmovups [rsi + 48], xmm1
     vmovups [rsi + 80], xmm2
     vmovups [rsi + 112], xmm3
-    add rdi, 32
-    add rsi, 32
-    sub rdi, 16
-    add rsi, 96
+    add rdi, 32                                               ; w: next tap
+    add rsi, 32                                               ; w_dx: next tap
+    sub rdi, 16                                               ; w: next row of lanes, tap 0
+    add rsi, 96                                               ; w_dx: next 4 channels, tap 0
     sub r10, 1
     jnz .oc_block_oc
-    add rdi, 224
+    add rdi, 224                                              ; w: 8 channels on, first output channel
 .done:
     vzeroupper
     ret

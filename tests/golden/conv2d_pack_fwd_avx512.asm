@@ -47,7 +47,7 @@ conv1x1_pack_fwd_k1c16_f32_avx512:
 .bias:
     vmovups zmm0, [rdi + r10*1 + 64]
     vmovups [rsi + r10*1 + 1024], zmm0
-    add r10, 64
+    add r10, 64                                               ; bias: next vector
     sub r11, 1
     jnz .bias
 .bias_end:
@@ -60,7 +60,7 @@ conv1x1_pack_fwd_k1c16_f32_avx512:
     sub rax, r8
     cmp r9, 1
     jne .whole_blocks
-    sub rax, 1
+    sub rax, 1                                                ; the last block is not whole
 .whole_blocks:
     cmp r9, 1
     jne .done
@@ -107,13 +107,13 @@ conv1x1_pack_fwd_k1c16_f32_avx512:
     vmovups [rsi + 112], xmm1
     vmovups [rsi + 176], xmm2
     vmovups [rsi + 240], xmm3
-    add rdi, 64
-    add rsi, 64
-    sub rdi, 48
-    add rsi, 192
+    add rdi, 64                                               ; w: next tap
+    add rsi, 64                                               ; w_dx: next tap
+    sub rdi, 48                                               ; w: next row of lanes, tap 0
+    add rsi, 192                                              ; w_dx: next 4 channels, tap 0
     sub r10, 1
     jnz .oc_block_oc
-    add rdi, 960
+    add rdi, 960                                              ; w: 16 channels on, first output channel
 .done:
     vzeroupper
     ret

@@ -47,7 +47,7 @@ conv1x1_pack_fwd_k1c4_f32_sse41:
 .bias:
     movups xmm0, [rdi + r10*1 + 16]
     movups [rsi + r10*1 + 64], xmm0
-    add r10, 16
+    add r10, 16                                               ; bias: next vector
     sub r11, 1
     jnz .bias
 .bias_end:
@@ -60,7 +60,7 @@ conv1x1_pack_fwd_k1c4_f32_sse41:
     sub rax, r8
     cmp r9, 1
     jne .whole_blocks
-    sub rax, 1
+    sub rax, 1                                                ; the last block is not whole
 .whole_blocks:
     cmp r9, 1
     jne .done
@@ -89,10 +89,10 @@ conv1x1_pack_fwd_k1c4_f32_sse41:
     movups [rsi + 16], xmm1
     movups [rsi + 32], xmm2
     movups [rsi + 48], xmm3
-    add rdi, 16
-    add rsi, 16
-    add rsi, 48
-    add rdi, 48
+    add rdi, 16                                               ; w: next tap
+    add rsi, 16                                               ; w_dx: next tap
+    add rsi, 48                                               ; w_dx: next 4 channels, tap 0
+    add rdi, 48                                               ; w: 4 channels on, first output channel
 .done:
     ret
 

@@ -48,7 +48,7 @@ unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2:
     add rdi, rax
     imul rax, r8, 512
     add rcx, rax
-    add rcx, 160
+    add rcx, 160                                              ; dz: to its first pixel, past the halo
     imul rax, r8, 32
     add rsi, rax
     imul rax, r8, 8
@@ -75,12 +75,12 @@ unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2:
     vpcmpeqd ymm5, ymm4, ymm7
     vandps ymm3, ymm0, ymm5
     vmovups [rcx + 160], ymm3
-    add rdi, 32
-    add rcx, 64
-    add rsi, 32
-    add rdx, 8
-    add rcx, 192
-    add rcx, 256
+    add rdi, 32                                               ; dy: next pixel
+    add rcx, 64                                               ; dz: next 2 pixels
+    add rsi, 32                                               ; y: next pixel
+    add rdx, 8                                                ; codes: next pixel
+    add rcx, 192                                              ; dz: next 2 rows + halo, first column
+    add rcx, 256                                              ; dz: next block of channels, first row
     sub r9, 1
     jnz .n
 .n_end:

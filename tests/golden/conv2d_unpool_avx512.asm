@@ -48,7 +48,7 @@ unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:
     add rdi, rax
     imul rax, r8, 1024
     add rcx, rax
-    add rcx, 320
+    add rcx, 320                                              ; dz: to its first pixel, past the halo
     imul rax, r8, 64
     add rsi, rax
     imul rax, r8, 16
@@ -75,12 +75,12 @@ unpool_n1c16h1w1_zp1_relu_maxpool2_f32_avx512:
     vpcmpeqd k2, zmm3, zmm5
     vmovaps zmm2{k2}{z}, zmm0
     vmovups [rcx + 320], zmm2
-    add rdi, 64
-    add rcx, 128
-    add rsi, 64
-    add rdx, 16
-    add rcx, 384
-    add rcx, 512
+    add rdi, 64                                               ; dy: next pixel
+    add rcx, 128                                              ; dz: next 2 pixels
+    add rsi, 64                                               ; y: next pixel
+    add rdx, 16                                               ; codes: next pixel
+    add rcx, 384                                              ; dz: next 2 rows + halo, first column
+    add rcx, 512                                              ; dz: next block of channels, first row
     sub r9, 1
     jnz .n
 .n_end:

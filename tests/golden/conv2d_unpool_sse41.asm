@@ -48,7 +48,7 @@ unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41:
     add rdi, rax
     imul rax, r8, 256
     add rcx, rax
-    add rcx, 80
+    add rcx, 80                                               ; dz: to its first pixel, past the halo
     imul rax, r8, 16
     add rsi, rax
     imul rax, r8, 4
@@ -84,12 +84,12 @@ unpool_n1c4h1w1_zp1_relu_maxpool2_f32_sse41:
     movaps xmm3, xmm0
     andps xmm3, xmm5
     movups [rcx + 80], xmm3
-    add rdi, 16
-    add rcx, 32
-    add rsi, 16
-    add rdx, 4
-    add rcx, 96
-    add rcx, 128
+    add rdi, 16                                               ; dy: next pixel
+    add rcx, 32                                               ; dz: next 2 pixels
+    add rsi, 16                                               ; y: next pixel
+    add rdx, 4                                                ; codes: next pixel
+    add rcx, 96                                               ; dz: next 2 rows + halo, first column
+    add rcx, 128                                              ; dz: next block of channels, first row
     sub r9, 1
     jnz .n
 .n_end:

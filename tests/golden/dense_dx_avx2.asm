@@ -53,14 +53,14 @@ dense_dx_n1f4_k1_f32_avx2:
     vmovups ymm1, [rcx]                                       ; w[o+0], vector 0
     vbroadcastss ymm2, [rdx]
     vfmadd231ps ymm0, ymm2, ymm1
-    add rdx, 4
-    add rcx, 32
+    add rdx, 4                                                ; dy: next feature
+    add rcx, 32                                               ; w: next row
     ; store
     vmovups [r11], ymm0
-    add rax, 32
-    add r11, 32
-    add rsi, 32
-    add r10, 32
+    add rax, 32                                               ; dy: next sample
+    add r11, 32                                               ; dx: next sample
+    add rsi, 32                                               ; w: next vector of dx
+    add r10, 32                                               ; dx: next vector
     sub r9, 1
     jnz .k
 .k_end:

@@ -53,14 +53,14 @@ dense_dx_n1f4_k1_f32_avx512:
     vmovups zmm1, [rcx]                                       ; w[o+0], vector 0
     vbroadcastss zmm2, [rdx]
     vfmadd231ps zmm0, zmm2, zmm1
-    add rdx, 4
-    add rcx, 64
+    add rdx, 4                                                ; dy: next feature
+    add rcx, 64                                               ; w: next row
     ; store
     vmovups [r11], zmm0
-    add rax, 64
-    add r11, 64
-    add rsi, 64
-    add r10, 64
+    add rax, 64                                               ; dy: next sample
+    add r11, 64                                               ; dx: next sample
+    add rsi, 64                                               ; w: next vector of dx
+    add r10, 64                                               ; dx: next vector
     sub r9, 1
     jnz .k
 .k_end:

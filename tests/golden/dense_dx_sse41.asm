@@ -55,14 +55,14 @@ dense_dx_n1f4_k1_f32_sse41:
     movaps xmm2, xmm1
     mulps xmm2, [rcx]
     addps xmm0, xmm2
-    add rdx, 4
-    add rcx, 16
+    add rdx, 4                                                ; dy: next feature
+    add rcx, 16                                               ; w: next row
     ; store
     movups [r11], xmm0
-    add rax, 16
-    add r11, 16
-    add rsi, 16
-    add r10, 16
+    add rax, 16                                               ; dy: next sample
+    add r11, 16                                               ; dx: next sample
+    add rsi, 16                                               ; w: next vector of dx
+    add r10, 16                                               ; dx: next vector
     sub r9, 1
     jnz .k
 .k_end:

@@ -59,7 +59,7 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx2:
     vxorps ymm0, ymm0, ymm0
     lea rax, [rdx + 16]
     vmovups [rax], xmm0
-    add rax, 32
+    add rax, 32                                               ; y: next sample
 .no_padding:
     ; move w, bias and y to the first group of the slice
     sub r9, r8
@@ -97,8 +97,8 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx2:
     vfmadd231ps ymm2, ymm11, ymm8
     vmovups ymm12, [rbx + 96]                                 ; w[3][k..]
     vfmadd231ps ymm3, ymm12, ymm8
-    add r8, 32
-    add rbx, 32
+    add r8, 32                                                ; x: next vector of inputs
+    add rbx, 32                                               ; w: next vector of inputs
     ; join the phases
     vaddps ymm0, ymm0, ymm4
     vaddps ymm1, ymm1, ymm5
@@ -120,14 +120,14 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx2:
     vxorps xmm4, xmm4, xmm4
     vmaxps xmm4, xmm4, xmm0
     vmovups [rbp], xmm4
-    add rbx, 96
-    add rbp, 16
-    add r12, 16
+    add rbx, 96                                               ; w: next group of outputs, first input
+    add rbp, 16                                               ; y: next group of outputs
+    add r12, 16                                               ; bias: next group of outputs
     sub rcx, 1
     jnz .n_g
 .n_g_end:
-    add rax, 32
-    add r11, 32
+    add rax, 32                                               ; x: next sample
+    add r11, 32                                               ; y: next sample
 .done:
     pop r12
     pop rbp

@@ -61,7 +61,7 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx512:
     vmovups [rax], xmm0
     vmovups [rax + 16], xmm0
     vmovups [rax + 32], xmm0
-    add rax, 64
+    add rax, 64                                               ; y: next sample
 .no_padding:
     ; move w, bias and y to the first group of the slice
     sub r9, r8
@@ -99,8 +99,8 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx512:
     vfmadd231ps zmm2, zmm11, zmm8
     vmovups zmm12, [rbx + 192]                                ; w[3][k..]
     vfmadd231ps zmm3, zmm12, zmm8
-    add r8, 64
-    add rbx, 64
+    add r8, 64                                                ; x: next vector of inputs
+    add rbx, 64                                               ; w: next vector of inputs
     ; join the phases
     vaddps zmm0, zmm0, zmm4
     vaddps zmm1, zmm1, zmm5
@@ -124,14 +124,14 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx512:
     vpxord xmm4, xmm4, xmm4
     vmaxps xmm4, xmm4, xmm0
     vmovups [rbp], xmm4
-    add rbx, 192
-    add rbp, 16
-    add r12, 16
+    add rbx, 192                                              ; w: next group of outputs, first input
+    add rbp, 16                                               ; y: next group of outputs
+    add r12, 16                                               ; bias: next group of outputs
     sub rcx, 1
     jnz .n_g
 .n_g_end:
-    add rax, 64
-    add r11, 64
+    add rax, 64                                               ; x: next sample
+    add r11, 64                                               ; y: next sample
 .done:
     pop r12
     pop rbp

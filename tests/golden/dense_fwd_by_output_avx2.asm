@@ -63,19 +63,19 @@ dense_fwd_by_output_n1f4_k1_bias_relu_f32_avx2:
     vmovups ymm1, [r8 + 32]                                   ; w[k+1], vector 0
     vbroadcastss ymm2, [rcx + 4]
     vfmadd231ps ymm0, ymm2, ymm1
-    add rcx, 8
-    add r8, 64
+    add rcx, 8                                                ; x: next 2 features
+    add r8, 64                                                ; w: next 2 rows
     sub rbx, 1
     jnz .o_n_k
     ; activation, store
     vxorps ymm2, ymm2, ymm2
     vmaxps ymm2, ymm2, ymm0
     vmovups [rdx], ymm2
-    add rax, 32
-    add rdx, 32
-    add rsi, 128
-    add r10, 32
-    add r11, 32
+    add rax, 32                                               ; x: next sample
+    add rdx, 32                                               ; y: next sample
+    add rsi, 128                                              ; w: next vector of y
+    add r10, 32                                               ; y: next vector
+    add r11, 32                                               ; bias: next vector
     sub r9, 1
     jnz .o
 .o_end:

@@ -94,8 +94,8 @@ dense_fwd_n1f4_k1_bias_relu_f32_sse41:
     movaps xmm12, xmm11
     mulps xmm12, [r8]
     addps xmm3, xmm12
-    add r8, 16
-    add rbx, 16
+    add r8, 16                                                ; x: next vector of inputs
+    add rbx, 16                                               ; w: next vector of inputs
     ; join the phases
     addps xmm0, xmm4
     addps xmm1, xmm5
@@ -118,14 +118,14 @@ dense_fwd_n1f4_k1_bias_relu_f32_sse41:
     xorps xmm4, xmm4
     maxps xmm4, xmm0
     movups [rbp], xmm4
-    add rbx, 48
-    add rbp, 16
-    add r12, 16
+    add rbx, 48                                               ; w: next group of outputs, first input
+    add rbp, 16                                               ; y: next group of outputs
+    add r12, 16                                               ; bias: next group of outputs
     sub rcx, 1
     jnz .n_g
 .n_g_end:
-    add rax, 16
-    add r11, 16
+    add rax, 16                                               ; x: next sample
+    add r11, 16                                               ; y: next sample
 .done:
     pop r12
     pop rbp

@@ -82,8 +82,8 @@ dense_fwd_turned_n1f4_k8_bias_relu_f32_avx2:
     vmovups [r8 + 32], ymm1                                   ; k+1: 8 outputs
     vmovups [r8 + 64], ymm2                                   ; k+2: 8 outputs
     vmovups [r8 + 96], ymm3                                   ; k+3: 8 outputs
-    add rcx, 16
-    add r8, 128
+    add rcx, 16                                               ; w: next 4 inputs
+    add r8, 128                                               ; copy: next 4 rows
     mov rax, rdi
     mov rdx, r10
     ; acc[n][o] = b[o] for 1 sample x 1 vector of outputs
@@ -99,19 +99,19 @@ dense_fwd_turned_n1f4_k8_bias_relu_f32_avx2:
     vmovups ymm1, [r8 + 32]                                   ; w[k+1], vector 0
     vbroadcastss ymm2, [rcx + 4]
     vfmadd231ps ymm0, ymm2, ymm1
-    add rcx, 8
-    add r8, 64
+    add rcx, 8                                                ; x: next 2 features
+    add r8, 64                                                ; w: next 2 rows
     sub rbx, 1
     jnz .o_n_k
     ; activation, store
     vxorps ymm2, ymm2, ymm2
     vmaxps ymm2, ymm2, ymm0
     vmovups [rdx], ymm2
-    add rax, 32
-    add rdx, 32
-    add rsi, 256
-    add r10, 32
-    add r11, 32
+    add rax, 32                                               ; x: next sample
+    add rdx, 32                                               ; y: next sample
+    add rsi, 256                                              ; w: next vector of y
+    add r10, 32                                               ; y: next vector
+    add r11, 32                                               ; bias: next vector
     sub r9, 1
     jnz .o
 .o_end:

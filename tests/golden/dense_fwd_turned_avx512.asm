@@ -90,8 +90,8 @@ dense_fwd_turned_n1f4_k16_bias_relu_f32_avx512:
     vmovups [r8 + 64], zmm1                                   ; k+1: 16 outputs
     vmovups [r8 + 128], zmm2                                  ; k+2: 16 outputs
     vmovups [r8 + 192], zmm3                                  ; k+3: 16 outputs
-    add rcx, 16
-    add r8, 256
+    add rcx, 16                                               ; w: next 4 inputs
+    add r8, 256                                               ; copy: next 4 rows
     mov rax, rdi
     mov rdx, r10
     ; acc[n][o] = b[o] for 1 sample x 1 vector of outputs
@@ -107,19 +107,19 @@ dense_fwd_turned_n1f4_k16_bias_relu_f32_avx512:
     vmovups zmm1, [r8 + 64]                                   ; w[k+1], vector 0
     vbroadcastss zmm2, [rcx + 4]
     vfmadd231ps zmm0, zmm2, zmm1
-    add rcx, 8
-    add r8, 128
+    add rcx, 8                                                ; x: next 2 features
+    add r8, 128                                               ; w: next 2 rows
     sub rbx, 1
     jnz .o_n_k
     ; activation, store
     vpxord zmm2, zmm2, zmm2
     vmaxps zmm2, zmm2, zmm0
     vmovups [rdx], zmm2
-    add rax, 64
-    add rdx, 64
-    add rsi, 1024
-    add r10, 64
-    add r11, 64
+    add rax, 64                                               ; x: next sample
+    add rdx, 64                                               ; y: next sample
+    add rsi, 1024                                             ; w: next vector of y
+    add r10, 64                                               ; y: next vector
+    add r11, 64                                               ; bias: next vector
     sub r9, 1
     jnz .o
 .o_end:

@@ -86,8 +86,8 @@ dense_fwd_turned_n1f4_k4_bias_relu_f32_sse41:
     movups [r8 + 16], xmm1                                    ; k+1: 4 outputs
     movups [r8 + 32], xmm2                                    ; k+2: 4 outputs
     movups [r8 + 48], xmm3                                    ; k+3: 4 outputs
-    add rcx, 16
-    add r8, 64
+    add rcx, 16                                               ; w: next 4 inputs
+    add r8, 64                                                ; copy: next 4 rows
     mov rax, rdi
     mov rdx, r10
     ; acc[n][o] = b[o] for 1 sample x 1 vector of outputs
@@ -107,19 +107,19 @@ dense_fwd_turned_n1f4_k4_bias_relu_f32_sse41:
     movaps xmm2, xmm1
     mulps xmm2, [r8 + 16]
     addps xmm0, xmm2
-    add rcx, 8
-    add r8, 32
+    add rcx, 8                                                ; x: next 2 features
+    add r8, 32                                                ; w: next 2 rows
     sub rbx, 1
     jnz .o_n_k
     ; activation, store
     xorps xmm1, xmm1
     maxps xmm1, xmm0
     movups [rdx], xmm1
-    add rax, 16
-    add rdx, 16
-    add rsi, 64
-    add r10, 16
-    add r11, 16
+    add rax, 16                                               ; x: next sample
+    add rdx, 16                                               ; y: next sample
+    add rsi, 64                                               ; w: next vector of y
+    add r10, 16                                               ; y: next vector
+    add r11, 16                                               ; bias: next vector
     sub r9, 1
     jnz .o
 .o_end:

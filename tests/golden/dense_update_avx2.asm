@@ -85,8 +85,8 @@ dense_dw_sgd_n1f4_k1_f32_avx2:
     vfmadd231ps ymm2, ymm5, ymm4
     vbroadcastss ymm5, [rbp + 12]
     vfmadd231ps ymm3, ymm5, ymm4
-    add rbx, 32
-    add rbp, 32
+    add rbx, 32                                               ; x: next sample
+    add rbp, 32                                               ; dy: next sample
     ; the step, in place
     vmovups ymm4, [r8]
     vmovups ymm5, [r8 + 32]
@@ -101,15 +101,15 @@ dense_dw_sgd_n1f4_k1_f32_avx2:
     vmovups [r8 + 32], ymm5
     vmovups [r8 + 64], ymm6
     vmovups [r8 + 96], ymm7
-    add r10, 32
-    add r8, 32
-    add r11, 16
-    add rcx, 128
+    add r10, 32                                               ; x: next tile
+    add r8, 32                                                ; w: next vector
+    add r11, 16                                               ; dy: next group
+    add rcx, 128                                              ; w: next group of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:
-    add rdi, 32
-    add rdx, 32
+    add rdi, 32                                               ; x: next vector
+    add rdx, 32                                               ; w: next vector of inputs
 .done:
     mov rsp, qword [rsp + 64]
     pop rbp

@@ -85,8 +85,8 @@ dense_dw_sgd_n1f4_k1_f32_avx512:
     vfmadd231ps zmm2, zmm5, zmm4
     vbroadcastss zmm5, [rbp + 12]
     vfmadd231ps zmm3, zmm5, zmm4
-    add rbx, 64
-    add rbp, 64
+    add rbx, 64                                               ; x: next sample
+    add rbp, 64                                               ; dy: next sample
     ; the step, in place
     vmovups zmm4, [r8]
     vmovups zmm5, [r8 + 64]
@@ -101,15 +101,15 @@ dense_dw_sgd_n1f4_k1_f32_avx512:
     vmovups [r8 + 64], zmm5
     vmovups [r8 + 128], zmm6
     vmovups [r8 + 192], zmm7
-    add r10, 64
-    add r8, 64
-    add r11, 16
-    add rcx, 256
+    add r10, 64                                               ; x: next tile
+    add r8, 64                                                ; w: next vector
+    add r11, 16                                               ; dy: next group
+    add rcx, 256                                              ; w: next group of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:
-    add rdi, 64
-    add rdx, 64
+    add rdi, 64                                               ; x: next vector
+    add rdx, 64                                               ; w: next vector of inputs
 .done:
     mov rsp, qword [rsp + 64]
     pop rbp

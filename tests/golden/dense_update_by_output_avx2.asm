@@ -78,8 +78,8 @@ dense_dw_sgd_by_output_n1f4_k1_f32_avx2:
     vfmadd231ps ymm2, ymm5, ymm4
     vbroadcastss ymm5, [r8 + 12]
     vfmadd231ps ymm3, ymm5, ymm4
-    add rcx, 32
-    add r8, 32
+    add rcx, 32                                               ; dy: next sample
+    add r8, 32                                                ; x: next sample
     ; the step, in place
     vmovups ymm4, [rdx]
     vmovups ymm5, [rdx + 32]
@@ -94,10 +94,10 @@ dense_dw_sgd_by_output_n1f4_k1_f32_avx2:
     vmovups [rdx + 32], ymm5
     vmovups [rdx + 64], ymm6
     vmovups [rdx + 96], ymm7
-    add r11, 16
-    add rdx, 128
-    add rsi, 32
-    add r10, 128
+    add r11, 16                                               ; x: next group of inputs
+    add rdx, 128                                              ; w: next group of inputs
+    add rsi, 32                                               ; dy: next vector of outputs
+    add r10, 128                                              ; w: next vector of outputs
     sub r9, 1
     jnz .o
 .o_end:

@@ -78,8 +78,8 @@ dense_dw_sgd_by_output_n1f4_k1_f32_avx512:
     vfmadd231ps zmm2, zmm5, zmm4
     vbroadcastss zmm5, [r8 + 12]
     vfmadd231ps zmm3, zmm5, zmm4
-    add rcx, 64
-    add r8, 64
+    add rcx, 64                                               ; dy: next sample
+    add r8, 64                                                ; x: next sample
     ; the step, in place
     vmovups zmm4, [rdx]
     vmovups zmm5, [rdx + 64]
@@ -94,10 +94,10 @@ dense_dw_sgd_by_output_n1f4_k1_f32_avx512:
     vmovups [rdx + 64], zmm5
     vmovups [rdx + 128], zmm6
     vmovups [rdx + 192], zmm7
-    add r11, 16
-    add rdx, 256
-    add rsi, 64
-    add r10, 256
+    add r11, 16                                               ; x: next group of inputs
+    add rdx, 256                                              ; w: next group of inputs
+    add rsi, 64                                               ; dy: next vector of outputs
+    add r10, 256                                              ; w: next vector of outputs
     sub r9, 1
     jnz .o
 .o_end:

@@ -91,8 +91,8 @@ dense_dw_sgd_by_output_n1f4_k1_f32_sse41:
     movaps xmm5, xmm4
     mulps xmm5, [rcx]
     addps xmm3, xmm5
-    add rcx, 16
-    add r8, 16
+    add rcx, 16                                               ; dy: next sample
+    add r8, 16                                                ; x: next sample
     ; the step, in place
     movups xmm4, [rdx]
     movups xmm6, [rdx + 16]
@@ -115,10 +115,10 @@ dense_dw_sgd_by_output_n1f4_k1_f32_sse41:
     movups [rdx + 16], xmm6
     movups [rdx + 32], xmm7
     movups [rdx + 48], xmm8
-    add r11, 16
-    add rdx, 64
-    add rsi, 16
-    add r10, 64
+    add r11, 16                                               ; x: next group of inputs
+    add rdx, 64                                               ; w: next group of inputs
+    add rsi, 16                                               ; dy: next vector of outputs
+    add r10, 64                                               ; w: next vector of outputs
     sub r9, 1
     jnz .o
 .o_end:

@@ -98,8 +98,8 @@ dense_dw_sgd_n1f4_k1_f32_sse41:
     movaps xmm5, xmm4
     mulps xmm5, [rbx]
     addps xmm3, xmm5
-    add rbx, 16
-    add rbp, 16
+    add rbx, 16                                               ; x: next sample
+    add rbp, 16                                               ; dy: next sample
     ; the step, in place
     movups xmm4, [r8]
     movups xmm6, [r8 + 16]
@@ -122,15 +122,15 @@ dense_dw_sgd_n1f4_k1_f32_sse41:
     movups [r8 + 16], xmm6
     movups [r8 + 32], xmm7
     movups [r8 + 48], xmm8
-    add r10, 16
-    add r8, 16
-    add r11, 16
-    add rcx, 64
+    add r10, 16                                               ; x: next tile
+    add r8, 16                                                ; w: next vector
+    add r11, 16                                               ; dy: next group
+    add rcx, 64                                               ; w: next group of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:
-    add rdi, 16
-    add rdx, 16
+    add rdi, 16                                               ; x: next vector
+    add rdx, 16                                               ; w: next vector of inputs
 .done:
     mov rsp, qword [rsp + 64]
     pop rbp

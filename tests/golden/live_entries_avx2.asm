@@ -72,28 +72,28 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2:
     vmovmskps r10d, ymm1
     and r10d, ecx
     mov [rax + 24], r10
-    add rdi, 32
-    add rsi, 8
-    add rdx, 32
-    add rax, 32
-    sub rdi, 32
-    sub rsi, 8
-    sub rdx, 32
-    sub rax, 32
-    add rdi, 32
-    add rsi, 8
-    add rdx, 32
-    add rax, 2
-    sub rdi, 32
-    sub rsi, 8
-    sub rdx, 32
-    sub rax, 2
-    add rdi, 32
-    add rsi, 8
-    add rdx, 32
-    add rax, 32
-    add rdx, 96
-    add rax, 96
+    add rdi, 32                                               ; dy: next pixel
+    add rsi, 8                                                ; codes: next pixel
+    add rdx, 32                                               ; gradients: next pixel
+    add rax, 32                                               ; masks: next pixel
+    sub rdi, 32                                               ; dy: back 1 pixel
+    sub rsi, 8                                                ; codes: back 1 pixel
+    sub rdx, 32                                               ; gradients: back 1 pixel
+    sub rax, 32                                               ; masks: back 1 pixel
+    add rdi, 32                                               ; dy: next block of channels
+    add rsi, 8                                                ; codes: next block of channels
+    add rdx, 32                                               ; gradients: next block of channels
+    add rax, 2                                                ; masks: next word
+    sub rdi, 32                                               ; dy: back 1 block of channels
+    sub rsi, 8                                                ; codes: back 1 block of channels
+    sub rdx, 32                                               ; gradients: back 1 block of channels
+    sub rax, 2                                                ; masks: back to the pixel's first word
+    add rdi, 32                                               ; dy: next row + halo
+    add rsi, 8                                                ; codes: next row
+    add rdx, 32                                               ; gradients: next row
+    add rax, 32                                               ; masks: next row
+    add rdx, 96                                               ; gradients: next sample's list
+    add rax, 96                                               ; masks: next sample's list
     sub r9, 1
     jnz .n
 .n_end:

@@ -72,28 +72,28 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx512:
     kmovw r10d, k1
     and r10d, ecx
     mov [rax + 24], r10
-    add rdi, 64
-    add rsi, 16
-    add rdx, 64
-    add rax, 32
-    sub rdi, 64
-    sub rsi, 16
-    sub rdx, 64
-    sub rax, 32
-    add rdi, 64
-    add rsi, 16
-    add rdx, 64
-    add rax, 2
-    sub rdi, 64
-    sub rsi, 16
-    sub rdx, 64
-    sub rax, 2
-    add rdi, 64
-    add rsi, 16
-    add rdx, 64
-    add rax, 32
-    add rdx, 64
-    add rax, 96
+    add rdi, 64                                               ; dy: next pixel
+    add rsi, 16                                               ; codes: next pixel
+    add rdx, 64                                               ; gradients: next pixel
+    add rax, 32                                               ; masks: next pixel
+    sub rdi, 64                                               ; dy: back 1 pixel
+    sub rsi, 16                                               ; codes: back 1 pixel
+    sub rdx, 64                                               ; gradients: back 1 pixel
+    sub rax, 32                                               ; masks: back 1 pixel
+    add rdi, 64                                               ; dy: next block of channels
+    add rsi, 16                                               ; codes: next block of channels
+    add rdx, 64                                               ; gradients: next block of channels
+    add rax, 2                                                ; masks: next word
+    sub rdi, 64                                               ; dy: back 1 block of channels
+    sub rsi, 16                                               ; codes: back 1 block of channels
+    sub rdx, 64                                               ; gradients: back 1 block of channels
+    sub rax, 2                                                ; masks: back to the pixel's first word
+    add rdi, 64                                               ; dy: next row + halo
+    add rsi, 16                                               ; codes: next row
+    add rdx, 64                                               ; gradients: next row
+    add rax, 32                                               ; masks: next row
+    add rdx, 64                                               ; gradients: next sample's list
+    add rax, 96                                               ; masks: next sample's list
     sub r9, 1
     jnz .n
 .n_end:

@@ -77,28 +77,28 @@ conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_sse41:
     movmskps r10d, xmm1
     and r10d, ecx
     mov [rax + 24], r10
-    add rdi, 16
-    add rsi, 4
-    add rdx, 16
-    add rax, 32
-    sub rdi, 16
-    sub rsi, 4
-    sub rdx, 16
-    sub rax, 32
-    add rdi, 16
-    add rsi, 4
-    add rdx, 16
-    add rax, 2
-    sub rdi, 16
-    sub rsi, 4
-    sub rdx, 16
-    sub rax, 2
-    add rdi, 16
-    add rsi, 4
-    add rdx, 16
-    add rax, 32
-    add rdx, 112
-    add rax, 96
+    add rdi, 16                                               ; dy: next pixel
+    add rsi, 4                                                ; codes: next pixel
+    add rdx, 16                                               ; gradients: next pixel
+    add rax, 32                                               ; masks: next pixel
+    sub rdi, 16                                               ; dy: back 1 pixel
+    sub rsi, 4                                                ; codes: back 1 pixel
+    sub rdx, 16                                               ; gradients: back 1 pixel
+    sub rax, 32                                               ; masks: back 1 pixel
+    add rdi, 16                                               ; dy: next block of channels
+    add rsi, 4                                                ; codes: next block of channels
+    add rdx, 16                                               ; gradients: next block of channels
+    add rax, 2                                                ; masks: next word
+    sub rdi, 16                                               ; dy: back 1 block of channels
+    sub rsi, 4                                                ; codes: back 1 block of channels
+    sub rdx, 16                                               ; gradients: back 1 block of channels
+    sub rax, 2                                                ; masks: back to the pixel's first word
+    add rdi, 16                                               ; dy: next row + halo
+    add rsi, 4                                                ; codes: next row
+    add rdx, 16                                               ; gradients: next row
+    add rax, 32                                               ; masks: next row
+    add rdx, 112                                              ; gradients: next sample's list
+    add rax, 96                                               ; masks: next sample's list
     sub r9, 1
     jnz .n
 .n_end:

@@ -67,8 +67,8 @@ load_input_n2c1h1w3_rows_f32_avx2:
     vcvtdq2ps xmm4, xmm4
     vfmadd213ps xmm4, xmm0, xmm1
     vmovss [r10 + 8], xmm4
-    add rsi, 4
-    add rdx, 32
+    add rsi, 4                                                ; indices: next sample
+    add rdx, 32                                               ; dst: next sample
     sub r9, 1
     jnz .n
 .n_end:

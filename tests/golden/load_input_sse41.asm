@@ -70,8 +70,8 @@ load_input_n2c1h1w3_rows_f32_sse41:
     mulps xmm4, xmm0
     addps xmm4, xmm1
     movss [r10 + 8], xmm4
-    add rsi, 4
-    add rdx, 16
+    add rsi, 4                                                ; indices: next sample
+    add rdx, 16                                               ; dst: next sample
     sub r9, 1
     jnz .n
 .n_end:

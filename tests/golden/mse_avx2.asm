@@ -90,9 +90,9 @@ mse_n1f1_f32_avx2:
     xor eax, eax
     mov [rcx + r8*4 + 128], eax
 .sample_done:
-    add rdi, 32
-    add rdx, 32
-    add r8, 1
+    add rdi, 32                                               ; z: next sample
+    add rdx, 32                                               ; dz: next sample
+    add r8, 1                                                 ; next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -92,9 +92,9 @@ mse_n1f1_f32_avx512:
     xor eax, eax
     mov [rcx + r8*4 + 128], eax
 .sample_done:
-    add rdi, 64
-    add rdx, 64
-    add r8, 1
+    add rdi, 64                                               ; z: next sample
+    add rdx, 64                                               ; dz: next sample
+    add r8, 1                                                 ; next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -96,9 +96,9 @@ mse_n1f1_f32_sse41:
     xor eax, eax
     mov [rcx + r8*4 + 128], eax
 .sample_done:
-    add rdi, 16
-    add rdx, 16
-    add r8, 1
+    add rdi, 16                                               ; z: next sample
+    add rdx, 16                                               ; dz: next sample
+    add r8, 1                                                 ; next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -67,10 +67,10 @@ pool_bwd_n1c8h2w2_maxpool2_f32_avx2:
     vpcmpeqd ymm4, ymm3, ymm6
     vandps ymm2, ymm0, ymm4
     vmovups [rdx + 96], ymm2
-    add rdi, 32
-    add rdx, 64
-    add rsi, 8
-    add rdx, 64
+    add rdi, 32                                               ; dy: next pixel
+    add rdx, 64                                               ; dx: next 2 pixels
+    add rsi, 8                                                ; codes: next pixel
+    add rdx, 64                                               ; dx: next 2 rows + halo, first column
     sub r9, 1
     jnz .n
 .n_end:

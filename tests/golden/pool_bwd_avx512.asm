@@ -67,10 +67,10 @@ pool_bwd_n1c16h2w2_maxpool2_f32_avx512:
     vpcmpeqd k1, zmm3, zmm5
     vmovaps zmm2{k1}{z}, zmm0
     vmovups [rdx + 192], zmm2
-    add rdi, 64
-    add rdx, 128
-    add rsi, 16
-    add rdx, 128
+    add rdi, 64                                               ; dy: next pixel
+    add rdx, 128                                              ; dx: next 2 pixels
+    add rsi, 16                                               ; codes: next pixel
+    add rdx, 128                                              ; dx: next 2 rows + halo, first column
     sub r9, 1
     jnz .n
 .n_end:

@@ -75,10 +75,10 @@ pool_bwd_n1c4h2w2_maxpool2_f32_sse41:
     movaps xmm2, xmm0
     andps xmm2, xmm4
     movups [rdx + 48], xmm2
-    add rdi, 16
-    add rdx, 32
-    add rsi, 4
-    add rdx, 32
+    add rdi, 16                                               ; dy: next pixel
+    add rdx, 32                                               ; dx: next 2 pixels
+    add rsi, 4                                                ; codes: next pixel
+    add rdx, 32                                               ; dx: next 2 rows + halo, first column
     sub r9, 1
     jnz .n
 .n_end:

@@ -71,10 +71,10 @@ pool_fwd_n1c8h2w2_maxpool2_f32_avx2:
     vpackusdw xmm1, xmm1, xmm6
     vpackuswb xmm1, xmm1, xmm1
     vmovq [rdx], xmm1
-    add rdi, 64
-    add rsi, 32
-    add rdx, 8
-    add rdi, 64
+    add rdi, 64                                               ; x: next 2 pixels
+    add rsi, 32                                               ; y: next pixel
+    add rdx, 8                                                ; codes: next pixel
+    add rdi, 64                                               ; x: next 2 rows + halo, first column
     sub r9, 1
     jnz .n
 .n_end:

@@ -67,10 +67,10 @@ pool_fwd_n1c16h2w2_maxpool2_f32_avx512:
     vblendmps zmm1{k1}, zmm1, zmm3
     vmovups [rsi], zmm0
     vpmovdb [rdx], zmm1
-    add rdi, 128
-    add rsi, 64
-    add rdx, 16
-    add rdi, 128
+    add rdi, 128                                              ; x: next 2 pixels
+    add rsi, 64                                               ; y: next pixel
+    add rdx, 16                                               ; codes: next pixel
+    add rdi, 128                                              ; x: next 2 rows + halo, first column
     sub r9, 1
     jnz .n
 .n_end:

@@ -82,10 +82,10 @@ pool_fwd_n1c4h2w2_maxpool2_f32_sse41:
     packusdw xmm1, xmm1
     packuswb xmm1, xmm1
     movd [rdx], xmm1
-    add rdi, 32
-    add rsi, 16
-    add rdx, 4
-    add rdi, 32
+    add rdi, 32                                               ; x: next 2 pixels
+    add rsi, 16                                               ; y: next pixel
+    add rdx, 4                                                ; codes: next pixel
+    add rdi, 32                                               ; x: next 2 rows + halo, first column
     sub r9, 1
     jnz .n
 .n_end:

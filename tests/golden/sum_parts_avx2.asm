@@ -37,13 +37,13 @@ sum_parts_g3v1_f32_avx2:
     vmovups ymm0, [rax]
     mov r10, 2
 .vector_group:
-    add rax, 64
+    add rax, 64                                               ; next part
     vaddps ymm0, ymm0, [rax]
     sub r10, 1
     jnz .vector_group
     vmovups [rsi], ymm0
-    add rdi, 32
-    add rsi, 32
+    add rdi, 32                                               ; parts: next vector
+    add rsi, 32                                               ; dw: next vector
     sub r9, 1
     jnz .vector
 .vector_end:

@@ -37,13 +37,13 @@ sum_parts_g3v1_f32_avx512:
     vmovups zmm0, [rax]
     mov r10, 2
 .vector_group:
-    add rax, 128
+    add rax, 128                                              ; next part
     vaddps zmm0, zmm0, [rax]
     sub r10, 1
     jnz .vector_group
     vmovups [rsi], zmm0
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; parts: next vector
+    add rsi, 64                                               ; dw: next vector
     sub r9, 1
     jnz .vector
 .vector_end:

@@ -37,13 +37,13 @@ sum_parts_g3v1_f32_sse41:
     movups xmm0, [rax]
     mov r10, 2
 .vector_group:
-    add rax, 64
+    add rax, 64                                               ; next part
     addps xmm0, [rax]
     sub r10, 1
     jnz .vector_group
     movups [rsi], xmm0
-    add rdi, 16
-    add rsi, 16
+    add rdi, 16                                               ; parts: next vector
+    add rsi, 16                                               ; dw: next vector
     sub r9, 1
     jnz .vector
 .vector_end:

@@ -67,8 +67,8 @@ update_sgd_v2_f32_avx2:
     vmovups [rdi + 32], ymm6
     vmovups [rdi + 64], ymm7
     vmovups [rdi + 96], ymm8
-    add rdi, 128
-    add rsi, 128
+    add rdi, 128                                              ; params: next 4 vectors
+    add rsi, 128                                              ; grads: next 4 vectors
     sub rax, 1
     jnz .block
 .block_end:
@@ -79,8 +79,8 @@ update_sgd_v2_f32_avx2:
     vmovups ymm2, [rdi]
     vfnmadd231ps ymm2, ymm1, ymm0
     vmovups [rdi], ymm2
-    add rdi, 32
-    add rsi, 32
+    add rdi, 32                                               ; params: next vector
+    add rsi, 32                                               ; grads: next vector
     sub r9, 1
     jnz .single
 .single_end:

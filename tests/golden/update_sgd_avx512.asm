@@ -67,8 +67,8 @@ update_sgd_v2_f32_avx512:
     vmovups [rdi + 64], zmm6
     vmovups [rdi + 128], zmm7
     vmovups [rdi + 192], zmm8
-    add rdi, 256
-    add rsi, 256
+    add rdi, 256                                              ; params: next 4 vectors
+    add rsi, 256                                              ; grads: next 4 vectors
     sub rax, 1
     jnz .block
 .block_end:
@@ -79,8 +79,8 @@ update_sgd_v2_f32_avx512:
     vmovups zmm2, [rdi]
     vfnmadd231ps zmm2, zmm1, zmm0
     vmovups [rdi], zmm2
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; params: next vector
+    add rsi, 64                                               ; grads: next vector
     sub r9, 1
     jnz .single
 .single_end:

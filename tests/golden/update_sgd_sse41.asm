@@ -77,8 +77,8 @@ update_sgd_v2_f32_sse41:
     movups [rdi + 16], xmm6
     movups [rdi + 32], xmm7
     movups [rdi + 48], xmm8
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; params: next 4 vectors
+    add rsi, 64                                               ; grads: next 4 vectors
     sub rax, 1
     jnz .block
 .block_end:
@@ -91,8 +91,8 @@ update_sgd_v2_f32_sse41:
     mulps xmm9, xmm0
     subps xmm2, xmm9
     movups [rdi], xmm2
-    add rdi, 16
-    add rsi, 16
+    add rdi, 16                                               ; params: next vector
+    add rsi, 16                                               ; grads: next vector
     sub r9, 1
     jnz .single
 .single_end:

@@ -89,14 +89,14 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     vmovupd ymm1, [rcx + 128]
     vmovupd ymm2, [rcx + 256]
     vmovupd ymm3, [rcx + 384]
-    add rcx, 512
+    add rcx, 512                                              ; dy: next 4 samples
     mov r8, 7
 .bias_n:
     vaddpd ymm0, ymm0, [rcx]
     vaddpd ymm1, ymm1, [rcx + 128]
     vaddpd ymm2, ymm2, [rcx + 256]
     vaddpd ymm3, ymm3, [rcx + 384]
-    add rcx, 512
+    add rcx, 512                                              ; dy: next 4 samples
     sub r8, 1
     jnz .bias_n
     vaddpd ymm0, ymm0, ymm1
@@ -106,8 +106,8 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     ; w -= lr * g
     vfnmadd231pd ymm4, ymm0, [rsp]
     vmovupd [r10], ymm4
-    add r11, 32
-    add r10, 32
+    add r11, 32                                               ; dy: next unit of outputs
+    add r10, 32                                               ; bias: next unit of outputs
     sub rax, 1
     jnz .bias
 .bias_end:
@@ -189,8 +189,8 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     vfmadd231pd zmm13, zmm20, zmm17
     vfmadd231pd zmm14, zmm20, zmm18
     vfmadd231pd zmm15, zmm20, zmm19
-    add rbx, 512
-    add rbp, 256
+    add rbx, 512                                              ; x: next 2 samples
+    add rbp, 256                                              ; dy: next 2 samples
     sub r12, 1
     jnz .block_g_k_n
     ; the step, in place
@@ -242,15 +242,15 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     vmovupd [r8 + 832], zmm1
     vmovupd [r8 + 896], zmm2
     vmovupd [r8 + 960], zmm3
-    add r10, 256
-    add r8, 256
-    add r11, 32
-    add rcx, 1024
+    add r10, 256                                              ; x: next tile
+    add r8, 256                                               ; w: next 4 vectors
+    add r11, 32                                               ; dy: next group
+    add rcx, 1024                                             ; w: next group of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:
-    add rdi, 256
-    add rdx, 256
+    add rdi, 256                                              ; x: next 4 vectors
+    add rdx, 256                                              ; w: next 4 vectors of inputs
 .done:
     mov rsp, qword [rsp + 64]
     pop r12

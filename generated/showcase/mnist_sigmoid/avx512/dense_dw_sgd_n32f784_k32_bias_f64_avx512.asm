@@ -106,14 +106,14 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     vmovupd ymm1, [rcx + 256]
     vmovupd ymm2, [rcx + 512]
     vmovupd ymm3, [rcx + 768]
-    add rcx, 1024
+    add rcx, 1024                                             ; dy: next 4 samples
     mov r8, 7
 .bias_n:
     vaddpd ymm0, ymm0, [rcx]
     vaddpd ymm1, ymm1, [rcx + 256]
     vaddpd ymm2, ymm2, [rcx + 512]
     vaddpd ymm3, ymm3, [rcx + 768]
-    add rcx, 1024
+    add rcx, 1024                                             ; dy: next 4 samples
     sub r8, 1
     jnz .bias_n
     vaddpd ymm0, ymm0, ymm1
@@ -123,8 +123,8 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     ; w -= lr * g
     vfnmadd231pd ymm4, ymm0, [rsp]
     vmovupd [r10], ymm4
-    add r11, 32
-    add r10, 32
+    add r11, 32                                               ; dy: next unit of outputs
+    add r10, 32                                               ; bias: next unit of outputs
     sub rax, 1
     jnz .bias
 .bias_end:
@@ -238,8 +238,8 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     vfmadd231pd zmm21, zmm30, zmm27
     vfmadd231pd zmm22, zmm30, zmm28
     vfmadd231pd zmm23, zmm30, zmm29
-    add r12, 12544
-    add r13, 512
+    add r12, 12544                                            ; x: next 2 samples
+    add r13, 512                                              ; dy: next 2 samples
     sub r14, 1
     jnz .block_g_k_n
     ; the step, in place
@@ -315,17 +315,17 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     vmovupd [rbx + 19008], zmm1
     vmovupd [rbx + 19072], zmm2
     vmovupd [rbx + 19136], zmm3
-    add r11, 384
-    add rbx, 384
+    add r11, 384                                              ; x: next tile
+    add rbx, 384                                              ; w: next 6 vectors
     sub rbp, 1
     jnz .block_g_k
-    add rcx, 32
-    add r8, 25088
+    add rcx, 32                                               ; dy: next group
+    add r8, 25088                                             ; w: next group of outputs
     sub r10, 1
     jnz .block_g
 .block_g_end:
-    add rdi, 768
-    add rdx, 768
+    add rdi, 768                                              ; x: next 12 vectors
+    add rdx, 768                                              ; w: next 12 vectors of inputs
     sub rax, 1
     jnz .block
     ; the last inputs
@@ -379,8 +379,8 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     vbroadcastsd zmm10, [rbp + 280]
     vfmadd231pd zmm6, zmm10, zmm8
     vfmadd231pd zmm7, zmm10, zmm9
-    add rbx, 12544
-    add rbp, 512
+    add rbx, 12544                                            ; x: next 2 samples
+    add rbp, 512                                              ; dy: next 2 samples
     sub r12, 1
     jnz .g_k_n
     ; the step, in place
@@ -408,10 +408,10 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     vmovupd [r8 + 12608], zmm1
     vmovupd [r8 + 18816], zmm2
     vmovupd [r8 + 18880], zmm3
-    add r10, 128
-    add r8, 128
-    add r11, 32
-    add rcx, 25088
+    add r10, 128                                              ; x: next tile
+    add r8, 128                                               ; w: next 2 vectors
+    add r11, 32                                               ; dy: next group
+    add rcx, 25088                                            ; w: next group of outputs
     sub rax, 1
     jnz .g
 .g_end:

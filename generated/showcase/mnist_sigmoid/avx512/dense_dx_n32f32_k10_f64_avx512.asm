@@ -185,8 +185,8 @@ dense_dx_n32f32_k10_f64_avx512:
     vbroadcastsd zmm24, [r9 + 1288]
     vfmadd231pd zmm20, zmm24, zmm22
     vfmadd231pd zmm21, zmm24, zmm23
-    add r9, 16
-    add rbx, 512
+    add r9, 16                                                ; dy: next 2 features
+    add rbx, 512                                              ; w: next 2 rows
     sub rbp, 1
     jnz .k_n_o
     ; store
@@ -212,8 +212,8 @@ dense_dx_n32f32_k10_f64_avx512:
     vmovupd [rdx + 2368], zmm19
     vmovupd [rdx + 2560], zmm20
     vmovupd [rdx + 2624], zmm21
-    add rax, 1408
-    add rdx, 2816
+    add rax, 1408                                             ; dy: next 11 samples
+    add rdx, 2816                                             ; dx: next 11 samples
     sub r8, 1
     jnz .k_n
     ; acc[n][k] = 0 for 10 samples x 2 vectors of inputs
@@ -306,8 +306,8 @@ dense_dx_n32f32_k10_f64_avx512:
     vbroadcastsd zmm22, [r8 + 1160]
     vfmadd231pd zmm18, zmm22, zmm20
     vfmadd231pd zmm19, zmm22, zmm21
-    add r8, 16
-    add r9, 512
+    add r8, 16                                                ; dy: next 2 features
+    add r9, 512                                               ; w: next 2 rows
     sub rbx, 1
     jnz .k_n_o_2
     ; store
@@ -331,10 +331,10 @@ dense_dx_n32f32_k10_f64_avx512:
     vmovupd [rdx + 2112], zmm17
     vmovupd [rdx + 2304], zmm18
     vmovupd [rdx + 2368], zmm19
-    add rax, 1280
-    add rdx, 2560
-    add rsi, 128
-    add r10, 128
+    add rax, 1280                                             ; dy: next 10 samples
+    add rdx, 2560                                             ; dx: next 10 samples
+    add rsi, 128                                              ; w: next 2 vectors of dx
+    add r10, 128                                              ; dx: next 2 vectors
     sub r11, 1
     jnz .k
 .k_end:
@@ -471,8 +471,8 @@ dense_dx_n32f32_k10_f64_avx512:
     vfmadd231pd zmm22, zmm25, zmm24
     vbroadcastsd zmm25, [r8 + 2952]
     vfmadd231pd zmm23, zmm25, zmm24
-    add r8, 16
-    add r9, 512
+    add r8, 16                                                ; dy: next 2 features
+    add r9, 512                                               ; w: next 2 rows
     sub rbx, 1
     jnz .k1_n_o
     ; store
@@ -500,8 +500,8 @@ dense_dx_n32f32_k10_f64_avx512:
     vmovupd [rdx + 5376], zmm21
     vmovupd [rdx + 5632], zmm22
     vmovupd [rdx + 5888], zmm23
-    add rax, 3072
-    add rdx, 6144
+    add rax, 3072                                             ; dy: next 24 samples
+    add rdx, 6144                                             ; dx: next 24 samples
     ; acc[n][k] = 0 for 8 samples x 1 vector of inputs
     vpxord zmm0, zmm0, zmm0
     vpxord zmm1, zmm1, zmm1
@@ -550,8 +550,8 @@ dense_dx_n32f32_k10_f64_avx512:
     vfmadd231pd zmm6, zmm9, zmm8
     vbroadcastsd zmm9, [r8 + 904]
     vfmadd231pd zmm7, zmm9, zmm8
-    add r8, 16
-    add r9, 512
+    add r8, 16                                                ; dy: next 2 features
+    add r9, 512                                               ; w: next 2 rows
     sub rbx, 1
     jnz .k1_n_o_2
     ; store
@@ -563,10 +563,10 @@ dense_dx_n32f32_k10_f64_avx512:
     vmovupd [rdx + 1280], zmm5
     vmovupd [rdx + 1536], zmm6
     vmovupd [rdx + 1792], zmm7
-    add rax, 1024
-    add rdx, 2048
-    add rsi, 64
-    add r10, 64
+    add rax, 1024                                             ; dy: next 8 samples
+    add rdx, 2048                                             ; dx: next 8 samples
+    add rsi, 64                                               ; w: next vector of dx
+    add r10, 64                                               ; dx: next vector
     sub rcx, 1
     jnz .k1
 .k1_end:

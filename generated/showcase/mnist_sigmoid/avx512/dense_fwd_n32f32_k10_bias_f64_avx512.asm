@@ -86,7 +86,7 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     mov r10, 32
 .padding:
     vmovupd [rax], ymm0
-    add rax, 128
+    add rax, 128                                              ; y: next sample
     sub r10, 1
     jnz .padding
 .no_padding:
@@ -205,8 +205,8 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vfmadd231pd zmm15, zmm31, zmm27
     vfmadd231pd zmm19, zmm31, zmm28
     vfmadd231pd zmm23, zmm31, zmm29
-    add rbx, 128
-    add rbp, 128
+    add rbx, 128                                              ; x: next 2 vectors of inputs
+    add rbp, 128                                              ; w: next 2 vectors of inputs
     sub r14, 1
     jnz .n_g_k
     ; sum the lanes of 4 outputs a sample, bias, activation, store
@@ -300,14 +300,14 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vaddpd ymm20, ymm20, ymm24
     vaddpd ymm20, ymm20, [r13]
     vmovupd [r12 + 640], ymm20
-    add rbp, 768
-    add r12, 32
-    add r13, 32
+    add rbp, 768                                              ; w: next group of outputs, first input
+    add r12, 32                                               ; y: next group of outputs
+    add r13, 32                                               ; bias: next group of outputs
     sub r8, 1
     jnz .n_g
 .n_g_end:
-    add rax, 1536
-    add r11, 768
+    add rax, 1536                                             ; x: next 6 samples
+    add r11, 768                                              ; y: next 6 samples
     sub rcx, 1
     jnz .n
     ; the last 2 samples
@@ -359,8 +359,8 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vmovupd zmm11, [rbx + 832]                                ; w[3][k..]
     vfmadd231pd zmm3, zmm11, zmm8
     vfmadd231pd zmm7, zmm11, zmm9
-    add r8, 128
-    add rbx, 128
+    add r8, 128                                               ; x: next 2 vectors of inputs
+    add rbx, 128                                              ; w: next 2 vectors of inputs
     sub r13, 1
     jnz .g_k
     ; sum the lanes of 4 outputs a sample, bias, activation, store
@@ -394,9 +394,9 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vaddpd ymm4, ymm4, ymm8
     vaddpd ymm4, ymm4, [r12]
     vmovupd [rbp + 128], ymm4
-    add rbx, 768
-    add rbp, 32
-    add r12, 32
+    add rbx, 768                                              ; w: next group of outputs, first input
+    add rbp, 32                                               ; y: next group of outputs
+    add r12, 32                                               ; bias: next group of outputs
     sub rcx, 1
     jnz .g
 .g_end:

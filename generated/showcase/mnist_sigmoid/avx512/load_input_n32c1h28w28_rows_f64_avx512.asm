@@ -69,8 +69,8 @@ load_input_n32c1h28w28_rows_f64_avx512:
     vcvtdq2pd zmm5, ymm5
     vfmadd213pd zmm5, zmm0, zmm1
     vmovupd [r10 + 192], zmm5
-    add rax, 32
-    add r10, 256
+    add rax, 32                                               ; pixels: next 32 pixels
+    add r10, 256                                              ; numbers: next 32 elements
     sub r11, 1
     jnz .n_c_h_w
     vpmovzxbd ymm2, [rax]
@@ -81,8 +81,8 @@ load_input_n32c1h28w28_rows_f64_avx512:
     vcvtdq2pd zmm3, ymm3
     vfmadd213pd zmm3, zmm0, zmm1
     vmovupd [r10 + 64], zmm3
-    add rsi, 4
-    add rdx, 6272
+    add rsi, 4                                                ; indices: next sample
+    add rdx, 6272                                             ; dst: next sample
     sub r9, 1
     jnz .n
 .n_end:

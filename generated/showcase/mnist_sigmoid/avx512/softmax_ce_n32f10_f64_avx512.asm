@@ -81,7 +81,7 @@ softmax_ce_n32f10_f64_avx512:
     vmovupd zmm4, [rdi + rax*1]
     vaddpd zmm4, zmm4, [rbx + rax*1]
     vmaxpd zmm3, zmm3, zmm4
-    add rax, 64
+    add rax, 64                                               ; next vector of the row
     sub rbp, 1
     jnz .n_max
     vshuff64x2 zmm5, zmm3, zmm3, 78
@@ -143,7 +143,7 @@ softmax_ce_n32f10_f64_avx512:
     vmulpd zmm4, zmm4, zmm9
     vmovupd [rdx + rax*1], zmm4
     vaddpd zmm5, zmm5, zmm4
-    add rax, 64
+    add rax, 64                                               ; next vector of the row
     sub rbp, 1
     jnz .n_exp
     vshuff64x2 zmm9, zmm8, zmm8, 78
@@ -182,7 +182,7 @@ softmax_ce_n32f10_f64_avx512:
     vsubpd zmm4, zmm4, zmm7
     vmulpd zmm4, zmm4, zmm0
     vmovupd [rdx + rax*1], zmm4
-    add rax, 64
+    add rax, 64                                               ; next vector of the row
     sub rbp, 1
     jnz .n_dz
     ; loss = log(sum) - (z - m) of the label
@@ -224,16 +224,16 @@ softmax_ce_n32f10_f64_avx512:
     mov rbp, 2
 .n_absent:
     vmovupd [rdx + rax*1], zmm1
-    add rax, 64
+    add rax, 64                                               ; next vector of the row
     sub rbp, 1
     jnz .n_absent
     vmovsd [rcx + r8*8 + 64], xmm1
     xor eax, eax
     mov [rcx + r8*4 + 320], eax
 .sample_done:
-    add rdi, 128
-    add rdx, 128
-    add r8, 1
+    add rdi, 128                                              ; z: next sample
+    add rdx, 128                                              ; dz: next sample
+    add r8, 1                                                 ; next sample
     sub r9, 1
     jnz .n
 .n_end:

@@ -1,0 +1,42 @@
+"""Generated assembly is worth reading: lines fit, and what only a reader of the emitter would know is beside it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from asmgen.asm.isa import ISAS
+from asmgen.emit.generate import emit_plan
+from asmgen.emit.planning import plan_for
+from asmgen.model.load import load_model
+from tests.kernels.test_golden import GOLDEN
+
+MODEL = Path(__file__).parents[2] / "models" / "catdog.py"  # has Winograd's, sparse and pooled kernels
+MOVE = re.compile(r" +(add|sub) [^,]+, -?\d+ *(;.*)?")
+FRAME = re.compile(r" +(add|sub) rsp, ")
+JUMP = re.compile(r" +jnz ")
+NOT_YET = ("act_bwd", "act_fwd")
+
+
+@cache
+def texts(isa: str) -> dict[str, str]:
+    """The goldens and the model's kernels of a level, by name."""
+    level = ISAS[isa]
+    kernels = {symbol: kernel.text() for symbol, kernel in emit_plan(plan_for(load_model(MODEL), level), level).items()}
+    return kernels | {path.stem: path.read_text() for path in GOLDEN.glob(f"*_{isa}.asm")}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_moves_by_a_number_say_where_to(isa: str) -> None:
+    """Counters of loops, before their jump, have the loop's name; the frame has the prologue's notes."""
+    bare = []
+    for name, text in texts(isa).items():
+        lines = text.split("\n")
+        for line, following in pairwise(lines):
+            if MOVE.fullmatch(line) and ";" not in line and not FRAME.match(line) and not JUMP.match(following):
+                bare.append(f"{name}: {line}")
+    assert not [line for line in bare if not line.startswith(NOT_YET)]
