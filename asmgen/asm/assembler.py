@@ -27,7 +27,7 @@ from peachpy.x86_64.pseudo import LABEL, Label
 from peachpy.x86_64.registers import rsp
 
 from asmgen.asm.isa import ELEMENT_BYTES, Isa
-from asmgen.asm.listing import Constant, Facts, Listing, Loop
+from asmgen.asm.listing import Constant, Facts, Listing, Loop, Phase
 from asmgen.asm.printer import instruction_text
 from asmgen.asm.regfile import RegFile
 from asmgen.asm.usage import Usage
@@ -69,6 +69,7 @@ class Assembler:
         self._comments: dict[int, list[str]] = {}
         self._notes: dict[int, str] = {}
         self._loops: list[Loop] = []
+        self._phases: list[str] = []
         self._nest: list[str] = []
         self._labels: dict[str, int] = {}
         self._constants: dict[str, Constant] = {}
@@ -111,6 +112,13 @@ class Assembler:
     def note(self, text: str) -> None:
         """A right-hand note on the instruction recorded last."""
         self._notes[len(self._stream) - 1] = text
+
+    def phase(self, name: str = "") -> None:
+        """Registers taken from here on are listed under this phase of the kernel in the header; "": throughout."""
+        if name and name not in self._phases:
+            self._phases.append(name)
+        for registers in (self.vec, self.mask, self.gp):
+            registers.phase = name
 
     def move(self, pointer: Any, distance: int, what: str) -> None:
         """pointer (a register, or a stack slot) += distance; nothing where it is 0. what: the note, `x: next row`."""
@@ -274,6 +282,13 @@ class Assembler:
 
     # the end -------------------------------------------------------------------------------------------------------
 
+    def _register_phases(self, usage: Usage) -> Iterator[Phase]:
+        """The register map by phase; nothing for a kernel without phases."""
+        for name in ["", *self._phases] if self._phases else []:
+            files = (self.vec, self.mask, self.gp)
+            rows = (row for file in files for row in file.register_map(usage.referenced, name))
+            yield Phase(name or "throughout", tuple(rows))
+
     def finish(self, facts: Facts) -> Listing:
         """Add prologue and epilogue and freeze everything into a Listing."""
         usage = Usage(self._stream, self._family)
@@ -308,6 +323,7 @@ class Assembler:
             loops=tuple(self._loops),
             vector_registers=tuple(self.vec.register_map(usage.referenced) + self.mask.register_map(usage.referenced)),
             gp_registers=tuple(self.gp.register_map(usage.referenced)),
+            phases=tuple(self._register_phases(usage)),
             saved=tuple(str(register) for register in saved),
             clobbers=(*usage.clobbers([*_SCRATCH, *_ARGUMENTS], self.vec, self.mask, enter), *upper),
             n_instructions=n_instructions,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import dataclass
 
 import jinja2
@@ -20,6 +22,9 @@ C_TYPES = {
     "u64": "uint64_t",
     "loss block": "void",
 }
+MAX_COLUMNS = 120
+_LINE_WORD_BYTES = 32  # of a constant, on a line
+_MARGIN = re.compile(r"; *(?:\S+ {2,})?")
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,14 @@ class Constant:
     note: str
 
     def data(self) -> str:
-        """The directive that makes the words; equal ones as a repetition."""
+        """The directives that make the words, a few to a line; equal ones as a repetition."""
         directive = "dd" if self.word_bytes == 4 else "dq"
         if len(self.words) > 1 and len(set(self.words)) == 1:
             return f"times {len(self.words)} {directive} 0x{self.words[0]:x}"
-        return f"{directive} " + ", ".join(f"0x{word:x}" for word in self.words)
+        words = [f"0x{word:x}" for word in self.words]
+        step = _LINE_WORD_BYTES // self.word_bytes
+        lines = (", ".join(words[at : at + step]) for at in range(0, len(words), step))
+        return "\n    ".join(f"{directive} {line}" for line in lines)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,14 @@ class Loop:
     name: str
     trips: str
     depth: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of a kernel that takes registers anew: its name, and (register, the names it has in it)."""
+
+    name: str
+    registers: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,7 @@ class Listing:
     loops: tuple[Loop, ...]
     vector_registers: tuple[tuple[str, str], ...]
     gp_registers: tuple[tuple[str, str], ...]
+    phases: tuple[Phase, ...]  # the same registers by phase; none where the kernel has no phases
     saved: tuple[str, ...]
     clobbers: tuple[str, ...]  # what the kernel changes and does not save
     n_instructions: int
@@ -114,7 +131,17 @@ class Listing:
     def text(self) -> str:
         """The complete `.asm` file; the same listing always gives the same bytes."""
         rendered = _environment().get_template("kernel.asm.j2").render(listing=self, facts=self.facts)
-        return "\n".join(line.rstrip() for line in rendered.split("\n"))
+        return "\n".join(part for line in rendered.split("\n") for part in _wrapped(line.rstrip()))
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of the header in pieces of at most 120 columns, those behind the first below its text."""
+    if len(line) <= MAX_COLUMNS or not line.startswith(";"):
+        return [line]
+    margin = _MARGIN.match(line)
+    assert margin
+    behind = ";" + " " * (margin.end() - 1)
+    return textwrap.wrap(line, MAX_COLUMNS, subsequent_indent=behind, break_long_words=False, break_on_hyphens=False)
 
 
 def _declaration(register: str, argument: Argument | None) -> str:

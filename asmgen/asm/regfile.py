@@ -10,10 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Holding:
-    """A register and the name it was taken under."""
+    """A register, the name it was taken under, and in which phase of the kernel ("": throughout)."""
 
     register: str
     name: str
+    phase: str
 
 
 class RegFile:
@@ -28,6 +29,7 @@ class RegFile:
         self._free = list(registers)
         self._held: dict[str, str] = {}
         self.history: list[Holding] = []
+        self.phase = ""
 
     def alloc(self, name: str) -> Any:
         """Take a free register and call it `name`."""
@@ -52,7 +54,7 @@ class RegFile:
     def _take(self, register: Any, name: str) -> Any:
         self._free.remove(register)
         self._held[str(register)] = name
-        self.history.append(Holding(str(register), name))
+        self.history.append(Holding(str(register), name, self.phase))
         return register
 
     def free(self, *registers: Any) -> None:
@@ -82,10 +84,12 @@ class RegFile:
         """The registers of the file, in order."""
         return [str(register) for register in self._order]
 
-    def register_map(self, referenced: Container[str]) -> list[tuple[str, str]]:
-        """(register, names it had, in order) of those in `referenced`, in register order."""
+    def register_map(self, referenced: Container[str], phase: str | None = None) -> list[tuple[str, str]]:
+        """(register, names it had, in order) of those in `referenced`, in register order; of one phase, or of all."""
         names: dict[str, list[str]] = {}
         for holding in self.history:
+            if phase not in (None, holding.phase):
+                continue
             held = names.setdefault(holding.register, [])
             if holding.name not in held:
                 held.append(holding.name)

@@ -235,7 +235,7 @@ class _Kernel:
         if x.n_c_blocks > 1 and x.block % n_channels == 0:
             same_block = self.asm.label("same_block")
             x86.TEST(self.at.x_tap, x.pixel_bytes - 1)
-            self.asm.note("pixels are aligned to their size: at lane 0 again, the block is through")
+            self.asm.note("pixels are aligned: lane 0 again, the block is through")
             x86.JNZ(same_block)
             self.asm.move(self.at.x_tap, x.plane_bytes - x.pixel_bytes, "x: next block of channels, lane 0")
             self.asm.place(same_block)

@@ -69,7 +69,7 @@ class _Kernel:
         x86.IMUL(n_vectors, self.strips.n_blocks, self.oc_block_bytes)
         x86.MOV(left, self.oc_end)
         x86.SUB(left, block)
-        asm.note("the last block of dw may have fewer than V output channels")
+        asm.note("the last block may have fewer than V output channels")
         within = asm.label("within")
         x86.CMP(n_vectors, left)
         x86.JLE(within)

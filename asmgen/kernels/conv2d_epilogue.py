@@ -30,8 +30,11 @@ class Epilogue:
     pool: Pool | None
     has_codes: bool
 
-    def store(self, acc: Accumulators, y: Any, codes: Any) -> None:
-        """y, codes: registers at the tile's first pooled pixel and channel block. Overwrites the sums."""
+    def store(self, acc: Accumulators, y: Any, codes: Any, row: int = 0) -> None:
+        """y, codes: registers at the tile's first pooled pixel and channel block. Overwrites the sums.
+
+        row: of the tile, where y and codes are, for the notes.
+        """
         ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
         self.asm.comment(self.phase())
         for g in range(len(acc[0][0])):
@@ -40,7 +43,8 @@ class Epilogue:
                     window = [acc[h * ph + r][w * pw + s][g] for r in range(ph) for s in range(pw)]
                     at = g * self.y.plane_bytes + h * self.y.row_bytes + w * self.y.pixel_bytes
                     pixel = (g * self.y.h + h) * self.y.w + w
-                    self._store_window(window, [y + at], codes and codes + pixel * self.y.code_pixel_bytes)
+                    place = f"[{g}][{row + h}][{w}]"
+                    self._store_window(window, [y + at], codes and codes + pixel * self.y.code_pixel_bytes, place)
         self.asm.v.release_scratch()
 
     def phase(self) -> str:
@@ -49,13 +53,16 @@ class Epilogue:
             steps.insert(1 if self.pool and self.pool.kind == "max" else 0, self.act.kind)
         return ", ".join([*steps, "store"])
 
-    def _store_window(self, window: list[Any], y: Any, codes: Any) -> None:
+    def _store_window(self, window: list[Any], y: Any, codes: Any, place: str) -> None:
+        """place: the block of channels, row and column in the tile, for the notes."""
         v, asm = self.asm.v, self.asm
         spare = asm.vec.alloc("activated")
         code = asm.vec.alloc("code") if self.has_codes else None
         v.store(y, self.result(window, code, spare, window[0]))
+        asm.note(f"y{place}")
         if code is not None:
             v.store_bytes(codes, code)
+            asm.note(f"codes{place}")
             asm.vec.free(code)
         asm.vec.free(spare)
 

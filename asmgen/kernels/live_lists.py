@@ -115,7 +115,7 @@ class LiveLists:
             with asm.loop("pixel", count):
                 for pixel in range(n_unrolled):
                     asm.v.add(gradient, zero, [dy_at + pixel * dy.pixel_bytes])
-                    asm.note("dy: V channels of a pixel; 0 + -0 = 0: zeros have no bits")
+                    asm.note("dy: V channels of a pixel; 0 + -0 = 0: no bits")
                     if offsets:
                         asm.v.integer_add(offset, offsets(codes_at + pixel * dy.code_pixel_bytes), base)
                     else:

@@ -23,6 +23,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.activations import call
 from asmgen.kernels.conv2d_epilogue import Epilogue
+from asmgen.kernels.winograd_algebra import algebra
 from asmgen.kernels.winograd_product import Products
 from asmgen.kernels.winograd_transform import InputTransform, OutputTransform, Row
 from asmgen.plan.layout import Image
@@ -171,6 +172,7 @@ class _Kernel:
         """v = the transformed tiles of the block."""
         asm, source, v, tile = self.asm, self.what.source, self.v_layout, self.tile
         side = self.what.u.transform.side
+        asm.phase("input transform")
         v_at = asm.gp.alloc("v at tile")
         asm.comment("input transform: v = B^T d B of all tiles and channels")
         x86.LEA(v_at, [self.v])
@@ -199,6 +201,7 @@ class _Kernel:
             self.x, -source.n_c_blocks * source.plane_bytes, f"{self.source_name}: back to the first block of channels"
         )
         asm.gp.free(v_at)
+        asm.phase()
 
     def _output(self, group: Group, p: Any) -> None:
         """The block's outputs of one group; y, codes and the bias move on to the next group."""
@@ -210,8 +213,9 @@ class _Kernel:
         def finish(first: int, rows: list[Row]) -> None:
             row = first // self.ph
             codes = None if self.codes is None else self.codes + row * code_row
-            epilogue.store([[[register] for register in each] for each in rows], self.y + row * y.row_bytes, codes)
+            epilogue.store([[[register] for register in each] for each in rows], self.y + row * y.row_bytes, codes, row)
 
+        asm.phase("output transform")
         p_at = asm.gp.alloc("p at tile")
         asm.comment("output transform: A^T p A + b")
         x86.LEA(p_at, [self.p])
@@ -245,6 +249,7 @@ class _Kernel:
             if self.bias is not None:
                 asm.move(self.bias, self.what.u.input_bytes, "bias: next vector")
         asm.gp.free(p_at)
+        asm.phase()
 
 
 def _forward_facts(spec: Conv2dForwardWinograd, tile: WinogradTile) -> Facts:
@@ -270,7 +275,7 @@ def _forward_facts(spec: Conv2dForwardWinograd, tile: WinogradTile) -> Facts:
             f"z[n,oc,oh,ow] = {bias}sum_c,i,j x[n,c,oh+i-{conv.pt},ow+j-{conv.pl}] * w[oc,c,i,j]"
             f"    i, j < 3, c < {x.c}",
             f"y[n,oc] ={pool} {act}",
-            *_formula(spec.correlation),
+            *algebra(u.transform),
         ),
         arguments=tuple(arguments),
         slice_unit=f"samples, 0..{spec.slice_units()}",
@@ -291,7 +296,7 @@ def _backward_facts(spec: Conv2dBackwardInputWinograd, tile: WinogradTile) -> Fa
         source="asmgen/kernels/winograd.py",
         formula=(
             f"dx[n,c,h,w] = sum_oc,i,j dz[n,oc,h+{conv.pt}-i,w+{conv.pl}-j] * w[oc,c,i,j]    i, j < 3, oc < {dz.c}",
-            *_formula(spec.correlation),
+            *algebra(u.transform),
         ),
         arguments=(
             Argument("rdi", "dz", ctype, str(dz), "in", "halo and pad lanes are 0"),
@@ -308,19 +313,10 @@ def _backward_facts(spec: Conv2dBackwardInputWinograd, tile: WinogradTile) -> Fa
     )
 
 
-def _formula(what: Correlation) -> tuple[str, ...]:
-    """The computation of a tile, with its matrices."""
-    transform = what.u.transform
-    return (
-        f"{transform.m} x {transform.m} outputs = A^T [sum over channels of u * (B^T d B)] A of their inputs d, with",
-        *(f"    {'B^T =' if i == 0 else '     '} {list(row)}" for i, row in enumerate(transform.bt)),
-        *(f"    {'A^T =' if i == 0 else '     '} {list(row)}" for i, row in enumerate(transform.at)),
-    )
-
-
 def _notes(multiplies: int, macs: int) -> tuple[str, ...]:
     return (
         f"the products here are {multiplies / macs:.2f} of the direct algorithm's multiply-adds",
         "v[t][k]: channel k of transformed tile t; u[g]: vector g of outputs; p[g][t]: their products' sum",
+        "t = B^T d, v = t B; s = A^T p, z = s A; d0, p1, ... in a note: row 0, 1 of d, p; t0, s1, ...: column 0, 1",
         "v[position][tile][channel] and p[position][g][tile][lane] lie on the frame",
     )

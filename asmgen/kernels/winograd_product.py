@@ -33,6 +33,7 @@ class Products:
     def emit(self, tiles: tuple[ProductTile, ...], u_at: Any, v_address: Any, p_address: Any) -> None:
         """u_at: a register at the group's first vector, kept; v_address, p_address: of the scratch."""
         asm, u = self.asm, self.u
+        asm.phase("products")
         asm.comment(f"products: {'; '.join(map(str, tiles))}")
         v_at, p_at = asm.gp.alloc("v at tile"), asm.gp.alloc("p at tile")
         x86.LEA(v_at, [v_address])
@@ -48,6 +49,7 @@ class Products:
             asm.move(p_at, self.p.position_bytes - self.p.n_tiles * self.p.tile_bytes, "p: next position, first tile")
         asm.move(u_at, -u.block_bytes, "u: back to position 0")
         asm.gp.free(v_at, p_at)
+        asm.phase()
 
     def _tile(self, tile: ProductTile, u_at: Any, v_at: Any, p_at: Any) -> None:
         asm = self.asm
@@ -69,6 +71,7 @@ class Products:
         for t, row in enumerate(acc):
             for g, register in enumerate(row):
                 asm.v.store([p_at + self.p.offset_bytes(g, t)], register)
+                asm.note(f"p[{g}][{t}]")
             asm.vec.free(*row)
         asm.v.release_scratch()
         asm.vec.free(element, *held)
@@ -79,8 +82,9 @@ class Products:
         """acc += channel k of v times channel k of u."""
         asm = self.asm
         vectors: list[Any] = [[u + (g * self.u.block_bytes + k * self.u.input_bytes)] for g in range(tile.vectors)]
-        for register, vector in zip(held, vectors, strict=False):
-            asm.v.load(register, vector)
+        for g, register in enumerate(held):
+            asm.v.load(register, vectors[g])
+            asm.note(f"u[{g}][{k}]")
         vectors = held or vectors
         whole = self.channels % asm.lanes == 0  # then v + multiples of `lanes` elements are aligned vectors
         for t, row in enumerate(acc):
@@ -89,7 +93,6 @@ class Products:
                 asm.v.broadcast_lane(element, address, k)
             else:
                 asm.v.broadcast(element, [address + k * self.u.element_bytes])
-            if t == 0:
-                asm.note(f"v[0][{k}]")
+            asm.note(f"v[{t}][{k}]")
             for register, vector in zip(row, vectors, strict=True):
                 asm.v.fma(register, element, vector)

@@ -1,7 +1,7 @@
 """The tile transforms of Winograd's convolution as vector code: one channel a lane, one vector of channels at a time.
 
-    input    v = B^T d B      (m+2) x (m+2) pixels of the source -> as many positions
-    output   z = A^T p A      positions -> m x m sums, the bias added at position (1, 1), where A^T has a column of ones
+    input    t = B^T d, v = t B      (m+2) x (m+2) pixels of the source -> as many positions
+    output   s = A^T p, z = s A      positions -> m x m sums, the bias added at position (1, 1), where A^T has ones
 
 Both are done as rows of the left factor first, as many at a time as the registers hold, each then multiplied with the
 right one in place. Matrices: asmgen/plan/winograd.py.
@@ -33,29 +33,32 @@ class InputTransform:
         """pixel(i, j): the address of pixel (i, j) of the tile; position(i, j): where element (i, j) of v goes."""
         pairs = ((1, 2), (3, 4), (0, 5)) if self.m == 4 else ((1, 2), (0, 3))
         for pair in pairs:
-            self.asm.comment(f"rows {pair[0]} and {pair[1]} of B^T d, times B")
+            self.asm.comment(f"rows {pair[0]} and {pair[1]}: t = B^T d, v = t B")
             four = self.asm.vec.alloc("four") if self.m == 4 else None
             if four is not None:
                 self.asm.v.load(four, self.asm.vector_constant("four", 4.0))
             rows = self._rows(pair, pixel, four)
             for i, row in zip(pair, rows, strict=True):
-                for j, register in enumerate(self._across4(row, four) if self.m == 4 else self._across2(row)):
+                across = self._across4(i, row, four) if self.m == 4 else self._across2(i, row)
+                for j, register in enumerate(across):
                     self.asm.v.store([position(i, j)], register)
+                    self.asm.note(f"v[{i}][{j}]")
                 self.asm.vec.free(*row)
             if four is not None:
                 self.asm.vec.free(four)
         self.asm.v.release_scratch()
 
     def _rows(self, pair: tuple[int, int], pixel: At, four: Any) -> tuple[Row, Row]:
-        """Two rows of B^T d."""
-        alloc, free, v = self.asm.vec.alloc, self.asm.vec.free, self.asm.v
+        """Two rows of t = B^T d."""
+        alloc, free, v, note = self.asm.vec.alloc, self.asm.vec.free, self.asm.v, self.asm.note
         rows: tuple[Row, Row] = ([], [])
         five = None
         if pair == (0, 5):
             five = alloc("five")
             v.load(five, self.asm.vector_constant("five", 5.0))
         for j in range(self.m + 2):
-            low, high = alloc(f"row[{j}]"), alloc(f"next row[{j}]")
+            low, high = alloc(f"t[{pair[0]}][{j}]"), alloc(f"t[{pair[1]}][{j}]")
+            t_low, t_high = (f"t[{i}][{j}]" for i in pair)
 
             def d(i: int, column: int = j) -> Any:
                 return [pixel(i, column)]
@@ -63,29 +66,46 @@ class InputTransform:
             if self.m == 2 and pair == (1, 2):  # d1 + d2, d2 - d1
                 one = alloc("d")
                 v.load(one, d(1))
+                note(f"d[1][{j}]")
                 v.load(high, d(2))
+                note(f"d[2][{j}]")
                 v.add(low, one, high)
+                note(f"{t_low} = d1 + d2")
                 v.sub(high, high, one)
+                note(f"{t_high} = d2 - d1")
                 free(one)
             elif self.m == 2:  # d0 - d2, d1 - d3
-                v.load(low, d(0))
-                v.sub(low, low, d(2))
-                v.load(high, d(1))
-                v.sub(high, high, d(3))
+                for register, name, first in ((low, t_low, 0), (high, t_high, 1)):
+                    v.load(register, d(first))
+                    note(f"d[{first}][{j}]")
+                    v.sub(register, register, d(first + 2))
+                    note(f"{name} = d{first} - d{first + 2}")
             elif five is not None:  # 4 d0 - 5 d2 + d4, 4 d1 - 5 d3 + d5
-                for register, first in ((low, 0), (high, 1)):
+                for register, name, first in ((low, t_low, 0), (high, t_high, 1)):
                     v.load(register, d(first + 4))
+                    note(f"d[{first + 4}][{j}]")
                     v.fnma(register, five, d(first + 2))
+                    note(f"d{first + 4} - 5 d{first + 2}")
                     v.fma(register, four, d(first))
+                    note(f"{name} = 4 d{first} - 5 d{first + 2} + d{first + 4}")
             else:  # (d4 - 4 d2) +- (d3 - 4 d1), or (d4 - d2) +- 2 (d3 - d1)
                 other = alloc("odd")
                 for register, first in ((high, 2), (other, 1)):
                     v.load(register, d(first + 2))
+                    note(f"d[{first + 2}][{j}]")
                     if pair == (1, 2):
                         v.fnma(register, four, d(first))
+                        note(f"d{first + 2} - 4 d{first}")
                     else:
                         v.sub(register, register, d(first))
-                _sum_and_difference(self.asm, low, high, other, doubled=pair == (3, 4))
+                        note(f"d{first + 2} - d{first}")
+                names = (
+                    ("(d4 - 4 d2) + (d3 - 4 d1)", "(d4 - 4 d2) - (d3 - 4 d1)")
+                    if pair == (1, 2)
+                    else ("(d4 - d2) + 2 (d3 - d1)", "(d4 - d2) - 2 (d3 - d1)")
+                )
+                notes = f"{t_low} = {names[0]}", f"{t_high} = {names[1]}"
+                _sum_and_difference(self.asm, low, high, other, notes, doubled=pair == (3, 4))
                 free(other)
             rows[0].append(low)
             rows[1].append(high)
@@ -93,36 +113,52 @@ class InputTransform:
             free(five)
         return rows
 
-    def _across4(self, d: Row, four: Any) -> Row:
-        """d B in place, for F4."""
-        v, alloc = self.asm.v, self.asm.vec.alloc
-        even, odd = alloc("d[4] - d[2]"), alloc("d[3] - d[1]")
-        v.sub(even, d[4], d[2])
-        v.sub(odd, d[3], d[1])
-        v.sub(d[0], d[0], d[2])
-        v.mul_add(d[0], four, even)
-        v.sub(d[5], d[5], d[3])
-        v.fnma(d[5], four, odd)
-        v.fnma(d[4], four, d[2])
-        v.fnma(d[3], four, d[1])
-        v.add(d[1], d[4], d[3])
-        v.sub(d[2], d[4], d[3])
-        _sum_and_difference(self.asm, d[3], even, odd, doubled=True)
-        self.asm.vec.free(d[4], odd)
-        d[4] = even
-        return d
+    def _across4(self, i: int, t: Row, four: Any) -> Row:
+        """Row i of t B in place, for F4."""
+        v, alloc, note = self.asm.v, self.asm.vec.alloc, self.asm.note
+        even, odd = alloc("t4 - t2"), alloc("t3 - t1")
+        v.sub(even, t[4], t[2])
+        note("t4 - t2")
+        v.sub(odd, t[3], t[1])
+        note("t3 - t1")
+        v.sub(t[0], t[0], t[2])
+        note("t0 - t2")
+        v.mul_add(t[0], four, even)
+        note(f"v[{i}][0] = 4 (t0 - t2) + (t4 - t2)")
+        v.sub(t[5], t[5], t[3])
+        note("t5 - t3")
+        v.fnma(t[5], four, odd)
+        note(f"v[{i}][5] = (t5 - t3) - 4 (t3 - t1)")
+        v.fnma(t[4], four, t[2])
+        note("t4 - 4 t2")
+        v.fnma(t[3], four, t[1])
+        note("t3 - 4 t1")
+        v.add(t[1], t[4], t[3])
+        note(f"v[{i}][1] = (t4 - 4 t2) + (t3 - 4 t1)")
+        v.sub(t[2], t[4], t[3])
+        note(f"v[{i}][2] = (t4 - 4 t2) - (t3 - 4 t1)")
+        notes = f"v[{i}][3] = (t4 - t2) + 2 (t3 - t1)", f"v[{i}][4] = (t4 - t2) - 2 (t3 - t1)"
+        _sum_and_difference(self.asm, t[3], even, odd, notes, doubled=True)
+        self.asm.vec.free(t[4], odd)
+        t[4] = even
+        return t
 
-    def _across2(self, d: Row) -> Row:
-        """d B in place, for F2."""
-        v, one = self.asm.v, self.asm.vec.alloc("d1")
-        v.mov(one, d[1])
-        v.sub(d[0], d[0], d[2])
-        v.add(d[1], one, d[2])
-        v.sub(d[2], d[2], one)
-        v.sub(one, one, d[3])
-        self.asm.vec.free(d[3])
-        d[3] = one
-        return d
+    def _across2(self, i: int, t: Row) -> Row:
+        """Row i of t B in place, for F2."""
+        v, one, note = self.asm.v, self.asm.vec.alloc("t1"), self.asm.note
+        v.mov(one, t[1])
+        note("t1")
+        v.sub(t[0], t[0], t[2])
+        note(f"v[{i}][0] = t0 - t2")
+        v.add(t[1], one, t[2])
+        note(f"v[{i}][1] = t1 + t2")
+        v.sub(t[2], t[2], one)
+        note(f"v[{i}][2] = t2 - t1")
+        v.sub(one, one, t[3])
+        note(f"v[{i}][3] = t1 - t3")
+        self.asm.vec.free(t[3])
+        t[3] = one
+        return t
 
 
 @dataclass(frozen=True)
@@ -139,14 +175,14 @@ class OutputTransform:
         """
         at_once = self.m if self.m == 2 or self.asm.vec.n_free() >= _ALL_ROWS_REGISTERS else 2
         for first in range(0, self.m, at_once):
-            self.asm.comment(f"rows {first} to {first + at_once - 1} of A^T p, times A")
+            self.asm.comment(f"rows {first} to {first + at_once - 1}: s = A^T p, z = s A")
             rows = (
                 self._rows4(range(first, first + at_once), position, bias)
                 if self.m == 4
                 else self._rows2(position, bias)
             )
-            for row in rows:
-                rest = self._across4(row) if self.m == 4 else self._across2(row)
+            for i, row in enumerate(rows, first):
+                rest = self._across4(i, row) if self.m == 4 else self._across2(i, row)
                 self.asm.vec.free(*rest)
             self.asm.v.release_scratch()
             finish(first, rows)
@@ -155,13 +191,14 @@ class OutputTransform:
     def _first(self, register: Any, i: int, j: int, position: At, bias: Any) -> None:
         """register = p[i][j], with the bias where it belongs."""
         self.asm.v.load(register, [position(i, j)])
+        self.asm.note(f"p[{i}][{j}]")
         if bias is not None and (i, j) == (1, 1):
             self.asm.v.add(register, register, [bias])
-            self.asm.note("+ bias")
+            self.asm.note("+ bias, which so reaches every z")
 
     def _rows4(self, wanted: range, position: At, bias: Any) -> list[Row]:
-        """Rows of A^T p for F4: all of them, or 0 and 1, or 2 and 3."""
-        v, alloc, free = self.asm.v, self.asm.vec.alloc, self.asm.vec.free
+        """Rows of s = A^T p for F4: all of them, or 0 and 1, or 2 and 3."""
+        v, alloc, free, note = self.asm.v, self.asm.vec.alloc, self.asm.vec.free, self.asm.note
         (two, four, eight), held = self._constants(hold=len(wanted) == self.m)
         rows: dict[int, Row] = {i: [] for i in wanted}
         for j in range(6):
@@ -169,68 +206,94 @@ class OutputTransform:
             for plus, minus, i in ((a, b, 1), (c, d, 3)):
                 self._first(minus, i, j, position, bias)
                 v.add(plus, minus, [position(i + 1, j)])
+                note(f"p{i} + p{i + 1}")
                 v.sub(minus, minus, [position(i + 1, j)])
+                note(f"p{i} - p{i + 1}")
             if 0 in wanted:
-                zero = alloc(f"z row 0[{j}]") if 2 in wanted else a
+                zero = alloc(f"s[0][{j}]") if 2 in wanted else a
                 v.add(zero, a, [position(0, j)])
+                note("p0 + p1 + p2")
                 v.add(zero, zero, c)
-                one = alloc(f"z row 1[{j}]") if 3 in wanted else b
+                note(f"s[0][{j}] = p0 + (p1 + p2) + (p3 + p4)")
+                one = alloc(f"s[1][{j}]") if 3 in wanted else b
                 v.mov(one, b)
                 v.fma(one, d, two)
+                note(f"s[1][{j}] = (p1 - p2) + 2 (p3 - p4)")
                 rows[0].append(zero)
                 rows[1].append(one)
             if 2 in wanted:
                 v.fma(a, c, four)
+                note(f"s[2][{j}] = (p1 + p2) + 4 (p3 + p4)")
                 v.add(b, b, [position(5, j)])
+                note("p1 - p2 + p5")
                 v.fma(b, d, eight)
+                note(f"s[3][{j}] = (p1 - p2) + 8 (p3 - p4) + p5")
                 rows[2].append(a)
                 rows[3].append(b)
             free(c, d)
         free(*held)
         return [rows[i] for i in wanted]
 
-    def _across4(self, p: Row) -> Row:
-        """p A in place for F4: the row shrinks to its 4 sums; returns the registers left over."""
-        v, a = self.asm.v, self.asm.vec.alloc("p1 + p2")
+    def _across4(self, i: int, s: Row) -> Row:
+        """Row i of s A in place for F4: the row shrinks to its 4 sums; returns the registers left over."""
+        v, a, note = self.asm.v, self.asm.vec.alloc("s1 + s2"), self.asm.note
         (two, four, eight), _ = self._constants(hold=False)
-        v.add(a, p[1], p[2])
-        v.sub(p[1], p[1], p[2])
-        v.add(p[2], p[3], p[4])
-        v.sub(p[3], p[3], p[4])
-        v.add(p[0], p[0], a)
-        v.add(p[0], p[0], p[2])
-        v.fma(a, p[2], four)
-        v.add(p[5], p[5], p[1])
-        v.fma(p[5], p[3], eight)
-        v.fma(p[1], p[3], two)
-        rest = [p[2], p[3], p[4]]
-        p[:] = [p[0], p[1], a, p[5]]
+        v.add(a, s[1], s[2])
+        note("s1 + s2")
+        v.sub(s[1], s[1], s[2])
+        note("s1 - s2")
+        v.add(s[2], s[3], s[4])
+        note("s3 + s4")
+        v.sub(s[3], s[3], s[4])
+        note("s3 - s4")
+        v.add(s[0], s[0], a)
+        note("s0 + s1 + s2")
+        v.add(s[0], s[0], s[2])
+        note(f"z[{i}][0] = s0 + (s1 + s2) + (s3 + s4)")
+        v.fma(a, s[2], four)
+        note(f"z[{i}][2] = (s1 + s2) + 4 (s3 + s4)")
+        v.add(s[5], s[5], s[1])
+        note("s5 + s1 - s2")
+        v.fma(s[5], s[3], eight)
+        note(f"z[{i}][3] = (s1 - s2) + 8 (s3 - s4) + s5")
+        v.fma(s[1], s[3], two)
+        note(f"z[{i}][1] = (s1 - s2) + 2 (s3 - s4)")
+        rest = [s[2], s[3], s[4]]
+        s[:] = [s[0], s[1], a, s[5]]
         return rest
 
     def _rows2(self, position: At, bias: Any) -> list[Row]:
-        """Both rows of A^T p for F2: p0 + p1 + p2, p1 - p2 - p3."""
-        v, alloc = self.asm.v, self.asm.vec.alloc
+        """Both rows of s = A^T p for F2: p0 + p1 + p2, p1 - p2 - p3."""
+        v, alloc, note = self.asm.v, self.asm.vec.alloc, self.asm.note
         rows: list[Row] = [[], []]
         for j in range(4):
-            low, high = alloc(f"z row 0[{j}]"), alloc(f"z row 1[{j}]")
+            low, high = alloc(f"s[0][{j}]"), alloc(f"s[1][{j}]")
             self._first(high, 1, j, position, bias)
             v.add(low, high, [position(2, j)])
+            note("p1 + p2")
             v.sub(high, high, [position(2, j)])
+            note("p1 - p2")
             v.add(low, low, [position(0, j)])
+            note(f"s[0][{j}] = p0 + p1 + p2")
             v.sub(high, high, [position(3, j)])
+            note(f"s[1][{j}] = p1 - p2 - p3")
             rows[0].append(low)
             rows[1].append(high)
         return rows
 
-    def _across2(self, p: Row) -> Row:
-        """p A in place for F2; returns the registers left over."""
-        v = self.asm.v
-        v.add(p[0], p[0], p[1])
-        v.add(p[0], p[0], p[2])
-        v.sub(p[1], p[1], p[2])
-        v.sub(p[1], p[1], p[3])
-        rest = p[2:]
-        del p[2:]
+    def _across2(self, i: int, s: Row) -> Row:
+        """Row i of s A in place for F2; returns the registers left over."""
+        v, note = self.asm.v, self.asm.note
+        v.add(s[0], s[0], s[1])
+        note("s0 + s1")
+        v.add(s[0], s[0], s[2])
+        note(f"z[{i}][0] = s0 + s1 + s2")
+        v.sub(s[1], s[1], s[2])
+        note("s1 - s2")
+        v.sub(s[1], s[1], s[3])
+        note(f"z[{i}][1] = s1 - s2 - s3")
+        rest = s[2:]
+        del s[2:]
         return rest
 
     def _constants(self, *, hold: bool) -> tuple[list[Any], Row]:
@@ -244,16 +307,21 @@ class OutputTransform:
         return held, held
 
 
-def _sum_and_difference(asm: Assembler, total: Any, a: Any, b: Any, *, doubled: bool) -> None:
-    """total = a + f b and a = a - f b, with f = 2 where doubled; b may be overwritten."""
+def _sum_and_difference(asm: Assembler, total: Any, a: Any, b: Any, notes: tuple[str, str], *, doubled: bool) -> None:
+    """total = a + f b and a = a - f b, with f = 2 where doubled; b may be overwritten. notes: what the two are."""
     v = asm.v
     if doubled and not v.needs_scratch():
         two = asm.vector_constant("two", 2.0)
         v.mov(total, a)
         v.fma(total, b, two)
+        asm.note(notes[0])
         v.fnma(a, b, two)
+        asm.note(notes[1])
         return
     if doubled:
         v.add(b, b, b)
+        asm.note("doubled")
     v.add(total, a, b)
+    asm.note(notes[0])
     v.sub(a, a, b)
+    asm.note(notes[1])

@@ -16,6 +16,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.winograd_algebra import algebra, combination
 from asmgen.plan.specs import WinogradWeights, dtype_tag
 from asmgen.plan.winograd import TAPS
 
@@ -65,6 +66,7 @@ class _Kernel:
         value = self.asm.vec.alloc("bias")
         self.asm.v.load(value, [source])
         self.asm.v.store([target], value)
+        self.asm.note("bias, as it is")
         self.asm.vec.free(value)
         self.asm.move(source, self.u_layout.input_bytes, "bias of w: next vector")
         self.asm.move(target, self.u_layout.input_bytes, "bias of u: next vector")
@@ -78,26 +80,30 @@ class _Kernel:
         """One vector of filters: every row of G g, times G^T."""
         alloc, free, v, side = self.asm.vec.alloc, self.asm.vec.free, self.asm.v, self.transform.side
         for i, coefficients in enumerate(self.transform.g):
-            self.asm.comment(f"row {i} of G g, times G^T")
-            row = [alloc(f"row, {j}") for j in range(TAPS)]
+            self.asm.comment(f"row {i}: r = G g, u = r G^T")
+            row = [alloc(f"r[{j}]") for j in range(TAPS)]
             for j, register in enumerate(row):
-                self._combine(register, coefficients, [self._tap(k, j) for k in range(TAPS)])
+                terms = [f"g[{k}][{j}]" for k in range(TAPS)]
+                self._combine(register, coefficients, [self._tap(k, j) for k in range(TAPS)], terms)
+                self.asm.note(f"r[{j}] = {combination(coefficients, terms)}")
             for j, across in enumerate(self.transform.g):
                 element = alloc("u")
-                self._combine(element, across, row)
+                self._combine(element, across, row, [f"r[{k}]" for k in range(TAPS)])
                 divisor = int(self.transform.divisor_products[i, j])
                 if divisor != 1:
                     name = f"over_{divisor}".replace("-", "minus_")
                     v.mul(element, element, self.asm.vector_constant(name, 1 / divisor, f"1 / {divisor}"))
+                    self.asm.note(f"/ {divisor}")
                 v.store([self.u + (i * side + j) * self.u_layout.position_bytes], element)
+                self.asm.note(f"u[{i}][{j}]")
                 free(element)
             free(*row)
         v.release_scratch()
 
-    def _combine(self, dst: Any, coefficients: tuple[int, ...], terms: list[Any]) -> None:
-        """dst = the sum of coefficient times term; the first coefficient that is not 0 is 1."""
+    def _combine(self, dst: Any, coefficients: tuple[int, ...], terms: list[Any], names: list[str]) -> None:
+        """dst = the sum of coefficient times term; the first coefficient that is not 0 is 1. names: of the terms."""
         v, started = self.asm.v, False
-        for coefficient, term in zip(coefficients, terms, strict=True):
+        for n, (coefficient, term) in enumerate(zip(coefficients, terms, strict=True), 1):
             if not coefficient:
                 continue
             if not started:
@@ -110,6 +116,7 @@ class _Kernel:
                 v.load(factor, self.asm.vector_constant(f"times_{abs(coefficient)}", float(abs(coefficient))))
                 (v.fma if coefficient > 0 else v.fnma)(dst, factor, term)
                 self.asm.vec.free(factor)
+            self.asm.note(combination(coefficients[:n], names[:n]))
 
     def _facts(self) -> Facts:
         spec, w, u = self.spec, self.w_layout, self.u_layout
@@ -118,7 +125,7 @@ class _Kernel:
         return Facts(
             title=f"winograd_weights  F({m}x{m}, 3x3)  {w.oc} x {w.c} filters",
             source="asmgen/kernels/winograd_weights.py",
-            formula=(f"u[k,c] = G g G^T of g = w[k,c]{turned}", *matrix_lines("G", self._rows_of_g())),
+            formula=(f"u[k,c] = G g G^T of g = w[k,c]{turned}", *algebra(self.transform)),
             arguments=(
                 Argument("rdi", "w", ctype, str(w), "in", "" if u.has_bias else "no bias is read"),
                 Argument("rsi", "u", ctype, str(u), "out", "overwritten"),
@@ -129,12 +136,3 @@ class _Kernel:
             bytes_written=u.size_bytes,
             tile="one vector of filters",
         )
-
-    def _rows_of_g(self) -> list[str]:
-        rows = zip(self.transform.g, self.transform.divisors, strict=True)
-        return [f"[{', '.join(map(str, row))}]" + (f" / {over}" if over != 1 else "") for row, over in rows]
-
-
-def matrix_lines(name: str, rows: list[str]) -> tuple[str, ...]:
-    """A matrix for a header: its name, then a line a row."""
-    return (f"{name} =", *(f"    {row}" for row in rows))

@@ -87,11 +87,11 @@ conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2:
     vmaxps ymm3, ymm3, ymm2
     vxorps ymm4, ymm4, ymm4
     vmaxps ymm4, ymm4, ymm3
-    vmovups [rdx], ymm4
+    vmovups [rdx], ymm4                                       ; y[0][0][0]
     vextracti128 xmm6, ymm5, 1
     vpackusdw xmm5, xmm5, xmm6
     vpackuswb xmm5, xmm5, xmm5
-    vmovq [rcx], xmm5
+    vmovq [rcx], xmm5                                         ; codes[0][0][0]
     add rdi, 64                                               ; x: next 2 pixels
     add rdx, 32                                               ; y: next pixel
     add rcx, 8                                                ; codes: next pixel

@@ -87,8 +87,8 @@ conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512:
     vmaxps zmm3, zmm3, zmm2
     vpxord zmm4, zmm4, zmm4
     vmaxps zmm4, zmm4, zmm3
-    vmovups [rdx], zmm4
-    vpmovdb [rcx], zmm5
+    vmovups [rdx], zmm4                                       ; y[0][0][0]
+    vpmovdb [rcx], zmm5                                       ; codes[0][0][0]
     add rdi, 128                                              ; x: next 2 pixels
     add rdx, 64                                               ; y: next pixel
     add rcx, 16                                               ; codes: next pixel

@@ -12,7 +12,8 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     rbx
 ; clobbers  rax r10 r11 rdi rdx rcx r8 r9 ymm0-4 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      lanes are pixels: 1 row x 1 vector of pixels x 2 channels = 2 sums; unrolled: all taps; 1 row of y from a strip of pixels
+; tile      lanes are pixels: 1 row x 1 vector of pixels x 2 channels = 2 sums; unrolled: all taps; 1 row of y from a
+;           strip of pixels
 ;   ymm0   zero / scale / acc[0][0][0] / activated / turned
 ;   ymm1   shift / acc[0][0][1] / zero
 ;   ymm2   pixels 0 / w / activated

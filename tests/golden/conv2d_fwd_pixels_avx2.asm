@@ -12,7 +12,8 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 rdi rsi rdx rcx r8 r9 ymm0-2 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile      a row: 1 of 1 x 1 pixels x 1 vector = 1 sums, 1 weight register; unrolled: all taps x 1 channel; 2 rows of y from a strip of pixels
+; tile      a row: 1 of 1 x 1 pixels x 1 vector = 1 sums, 1 weight register; unrolled: all taps x 1 channel; 2 rows of y
+;           from a strip of pixels
 ;   ymm0   scale / acc[0][0][0]
 ;   ymm1   shift / w 0 / activated
 ;   ymm2   pixels 0 / src
@@ -93,7 +94,7 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx2:
     ; relu, store
     vxorps ymm1, ymm1, ymm1
     vmaxps ymm1, ymm1, ymm0
-    vmovups [rdx], ymm1
+    vmovups [rdx], ymm1                                       ; y[0][0][0]
     add rdi, 4                                                ; x: next pixel
     add rdx, 32                                               ; y: next pixel
     sub rdi, 4                                                ; x: back to the first column

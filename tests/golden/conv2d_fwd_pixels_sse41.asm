@@ -12,7 +12,8 @@
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 rdi rsi rdx rcx r8 r9 xmm0-2 flags
-; tile      a row: 1 of 1 x 1 pixels x 1 vector = 1 sums, weights from memory; unrolled: all taps x 1 channel; 2 rows of y from a strip of pixels
+; tile      a row: 1 of 1 x 1 pixels x 1 vector = 1 sums, weights from memory; unrolled: all taps x 1 channel; 2 rows of
+;           y from a strip of pixels
 ;   xmm0   scale / acc[0][0][0]
 ;   xmm1   shift / src / activated
 ;   xmm2   pixels 0 / scratch
@@ -96,7 +97,7 @@ conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_sse41:
     ; relu, store
     xorps xmm1, xmm1
     maxps xmm1, xmm0
-    movups [rdx], xmm1
+    movups [rdx], xmm1                                        ; y[0][0][0]
     add rdi, 4                                                ; x: next pixel
     add rdx, 16                                               ; y: next pixel
     sub rdi, 4                                                ; x: back to the first column

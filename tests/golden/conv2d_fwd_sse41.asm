@@ -111,10 +111,10 @@ conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41:
     maxps xmm3, xmm2
     xorps xmm4, xmm4
     maxps xmm4, xmm3
-    movups [rdx], xmm4
+    movups [rdx], xmm4                                        ; y[0][0][0]
     packusdw xmm6, xmm6
     packuswb xmm6, xmm6
-    movd [rcx], xmm6
+    movd [rcx], xmm6                                          ; codes[0][0][0]
     add rdi, 32                                               ; x: next 2 pixels
     add rdx, 16                                               ; y: next pixel
     add rcx, 4                                                ; codes: next pixel

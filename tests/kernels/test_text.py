@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from asmgen.asm.isa import ISAS
+from asmgen.asm.listing import MAX_COLUMNS
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
 from asmgen.model.load import load_model
@@ -18,6 +19,9 @@ from tests.kernels.test_golden import GOLDEN
 MODEL = Path(__file__).parents[2] / "models" / "catdog.py"  # has Winograd's, sparse and pooled kernels
 MOVE = re.compile(r" +(add|sub) [^,]+, -?\d+ *(;.*)?")
 FRAME = re.compile(r" +(add|sub) rsp, ")
+STORE = re.compile(r" +v?(mov|pextr|pmov)\w* (\w+ )?\[(?!rsp)")
+SUM = re.compile(r" +v?(add|sub)[ps][sd] ")
+LEAST_SHARE = 0.85  # of sums and differences; a product with two that SSE needs has none
 JUMP = re.compile(r" +jnz ")
 NOT_YET = ("act_bwd", "act_fwd")
 
@@ -40,3 +44,27 @@ def test_moves_by_a_number_say_where_to(isa: str) -> None:
             if MOVE.fullmatch(line) and ";" not in line and not FRAME.match(line) and not JUMP.match(following):
                 bare.append(f"{name}: {line}")
     assert not [line for line in bare if not line.startswith(NOT_YET)]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_lines_fit(isa: str) -> None:
+    for name, text in texts(isa).items():
+        long = [line for line in text.split("\n") if len(line) > MAX_COLUMNS]
+        assert not long, name
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_winograd_says_what_it_stores_and_computes(isa: str) -> None:
+    """Every store but those of the frame has a note, and so have most sums and differences."""
+    kernels = {name: text for name, text in texts(isa).items() if "wino" in name}
+    assert any("_fwd_" in name for name in kernels)
+    assert any("_weights_" in name for name in kernels)
+    for name, text in kernels.items():
+        lines = text.split("\n")
+        stores = [line for line in lines if STORE.match(line)]
+        assert stores
+        assert not [f"{name}: {line}" for line in stores if ";" not in line]
+        sums = [line for line in lines if SUM.match(line)]
+        assert sum(";" in line for line in sums) >= LEAST_SHARE * len(sums), name
+        assert "Lavin and Gray (2016)" in text
+        assert all(f"{matrix} = [" in text for matrix in ("B^T", "G", "A^T"))

@@ -3,7 +3,8 @@
 ;   dx = dy * y * (1 - y), element by element
 ;   2 048 flop; reads 16 384 B, writes 8 192 B
 ;   0.0833 flop/B: 64 cycles of arithmetic at peak, 512 of memory traffic; predicted 512
-; void act_bwd_n32f32_sigmoid_f64_avx512(const double *dy, const double *y, double *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_bwd_n32f32_sigmoid_f64_avx512(const double *dy, const double *y, double *dx, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f64 [32][32]  in   padding zero
 ;   rsi  y   f64 [32][32]  in   padding zero
 ;   rdx  dx  f64 [32][32]  out  may be dy; halo not written

@@ -3,7 +3,8 @@
 ;   y = 1 / (1 + e^-x), element by element
 ;   1 024 flop; reads 8 192 B, writes 8 192 B
 ;   0.0625 flop/B: 32 cycles of arithmetic at peak, 341 of memory traffic; predicted 341
-; void act_fwd_n32f32_sigmoid_f64_avx512(const double *x, double *y, const void *unused_rdx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_fwd_n32f32_sigmoid_f64_avx512(const double *x, double *y, const void *unused_rdx, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f64 [32][32]  in   padding zero
 ;   rsi  y  f64 [32][32]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..32

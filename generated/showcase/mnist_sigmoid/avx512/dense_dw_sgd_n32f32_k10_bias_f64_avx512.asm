@@ -4,7 +4,8 @@
 ;   w -= lr * g
 ;   20 480 flop of the product; reads 15 488 B, writes 3 200 B
 ;   1.1 flop/B: 640 cycles of arithmetic at peak, 389 of memory traffic; predicted 854
-; void dense_dw_sgd_n32f32_k10_bias_f64_avx512(const double *x, const double *dy, double *w, const double *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dw_sgd_n32f32_k10_bias_f64_avx512(const double *x, const double *dy, double *w, const double *hyper, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f64 [32][32]         in      64-byte aligned
 ;   rsi  dy     f64 [32][16]         in      64-byte aligned
 ;   rdx  w      f64 [12][32] + bias  in/out  64-byte aligned; lanes are inputs; the bias behind w

@@ -4,7 +4,8 @@
 ;   w -= lr * g
 ;   1 605 632 flop of the product; reads 409 856 B, writes 200 960 B
 ;   2.63 flop/B: 50 176 cycles of arithmetic at peak, 12 725 of memory traffic; predicted 54 477
-; void dense_dw_sgd_n32f784_k32_bias_f64_avx512(const double *x, const double *dy, double *w, const double *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dw_sgd_n32f784_k32_bias_f64_avx512(const double *x, const double *dy, double *w, const double *hyper,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f64 [32][784]         in      64-byte aligned
 ;   rsi  dy     f64 [32][32]          in      64-byte aligned
 ;   rdx  w      f64 [32][784] + bias  in/out  64-byte aligned; lanes are inputs; the bias behind w

@@ -3,7 +3,8 @@
 ;   dx[n,k] = sum_o dy[n,o] * w[o,k]    n < 32, k < 32, o < 10
 ;   20 480 flop; reads 6 656 B, writes 8 192 B
 ;   1.38 flop/B: 640 cycles of arithmetic at peak, 309 of memory traffic; predicted 708
-; void dense_dx_n32f32_k10_f64_avx512(const double *dy, const double *w, double *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dx_n32f32_k10_f64_avx512(const double *dy, const double *w, double *dx, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f64 [32][16]         in   64-byte aligned
 ;   rsi  w   f64 [12][32] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  dx  f64 [32][32]         out  64-byte aligned; overwritten

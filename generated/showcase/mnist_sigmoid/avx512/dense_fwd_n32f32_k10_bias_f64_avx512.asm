@@ -3,7 +3,8 @@
 ;   y[n,o] = b[o] + sum_k x[n,k] * w[o,k]    n < 32, o < 10, k < 32
 ;   20 480 flop; reads 11 392 B, writes 4 096 B
 ;   1.32 flop/B: 640 cycles of arithmetic at peak, 323 of memory traffic; predicted 2 028
-; void dense_fwd_n32f32_k10_bias_f64_avx512(const double *x, const double *w, double *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_fwd_n32f32_k10_bias_f64_avx512(const double *x, const double *w, double *y, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f64 [32][32]         in   64-byte aligned
 ;   rsi  w  f64 [12][32] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f64 [32][16]         out  64-byte aligned; overwritten

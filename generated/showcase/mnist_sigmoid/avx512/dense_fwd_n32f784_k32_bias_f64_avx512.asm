@@ -3,7 +3,8 @@
 ;   y[n,o] = b[o] + sum_k x[n,k] * w[o,k]    n < 32, o < 32, k < 784
 ;   1 605 632 flop; reads 401 664 B, writes 8 192 B
 ;   3.92 flop/B: 50 176 cycles of arithmetic at peak, 8 539 of memory traffic; predicted 60 304
-; void dense_fwd_n32f784_k32_bias_f64_avx512(const double *x, const double *w, double *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_fwd_n32f784_k32_bias_f64_avx512(const double *x, const double *w, double *y, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f64 [32][784]         in   64-byte aligned
 ;   rsi  w  f64 [32][784] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f64 [32][32]          out  64-byte aligned; overwritten

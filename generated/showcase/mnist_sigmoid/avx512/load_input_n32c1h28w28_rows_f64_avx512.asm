@@ -3,7 +3,8 @@
 ;   dst[n,c,h,w] = images[indices[n],c,h,w] * scale[c] + shift[c]
 ;   50 176 flop; reads 25 216 B, writes 200 704 B
 ;   0.222 flop/B: 1 568 cycles of arithmetic at peak, 4 707 of memory traffic; predicted 4 707
-; void load_input_n32c1h28w28_rows_f64_avx512(const uint8_t *images, const uint32_t *indices, double *dst, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void load_input_n32c1h28w28_rows_f64_avx512(const uint8_t *images, const uint32_t *indices, double *dst, const void
+; *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  images   u8 [count][1][28][28]  in   any alignment
 ;   rsi  indices  u32 [32]               in   below count
 ;   rdx  dst      f64 [32][784]          out  halo not written, padding zero

@@ -4,8 +4,10 @@
 ;   dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) - (k == label)) * inv_count
 ;   3 200 flop; reads 4 224 B, writes 4 480 B
 ;   0.368 flop/B: 100 cycles of arithmetic at peak, 181 of memory traffic; predicted 181
-; void softmax_ce_n32f10_f64_avx512(const double *z, const uint32_t *labels, double *dz, void *block, size_t begin, size_t end);   SysV AMD64, leaf
-;   rdi  z       f64 [32][16]                                                  in      rows 64-byte aligned, padding zero
+; void softmax_ce_n32f10_f64_avx512(const double *z, const uint32_t *labels, double *dz, void *block, size_t begin,
+; size_t end);   SysV AMD64, leaf
+;   rdi  z       f64 [32][16]                                                  in      rows 64-byte aligned, padding
+;        zero
 ;   rsi  labels  u32 [32]                                                      in      read where n < present
 ;   rdx  dz      f64 [32][16]                                                  out     overwritten, padding zero
 ;   rcx  block   loss block inv_count, present; f64 losses[32]; u32 preds[32]  in/out
@@ -245,10 +247,16 @@ softmax_ce_n32f10_f64_avx512:
 section .rodata align=64
 align 64
 .class:               ; class of every position
-    dq 0x0, 0x3ff0000000000000, 0x4000000000000000, 0x4008000000000000, 0x4010000000000000, 0x4014000000000000, 0x4018000000000000, 0x401c000000000000, 0x4020000000000000, 0x4022000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000
+    dq 0x0, 0x3ff0000000000000, 0x4000000000000000, 0x4008000000000000
+    dq 0x4010000000000000, 0x4014000000000000, 0x4018000000000000, 0x401c000000000000
+    dq 0x4020000000000000, 0x4022000000000000, 0xbff0000000000000, 0xbff0000000000000
+    dq 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000, 0xbff0000000000000
 align 64
 .padding:             ; -infinity where no output is
-    dq 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000
+    dq 0x0, 0x0, 0x0, 0x0
+    dq 0x0, 0x0, 0x0, 0x0
+    dq 0x0, 0x0, 0xfff0000000000000, 0xfff0000000000000
+    dq 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000, 0xfff0000000000000
 align 64
 .one:                 ; 1.0
     times 8 dq 0x3ff0000000000000
