@@ -68,6 +68,7 @@ class Assembler:
         self._stream = InstructionStream()
         self._comments: dict[int, list[str]] = {}
         self._notes: dict[int, str] = {}
+        self._explained: set[tuple[str, ...]] = set()
         self._loops: list[Loop] = []
         self._phases: list[str] = []
         self._nest: list[str] = []
@@ -108,6 +109,13 @@ class Assembler:
     def comment(self, text: str) -> None:
         """A phase line above the next instruction."""
         self._comments.setdefault(len(self._stream), []).append(text)
+
+    def explain(self, *lines: str) -> None:
+        """Phase lines above the next instruction, the first time that a kernel has them; nothing where it has."""
+        if lines not in self._explained:
+            self._explained.add(lines)
+            for line in lines:
+                self.comment(line)
 
     def note(self, text: str) -> None:
         """A right-hand note on the instruction recorded last."""

@@ -21,6 +21,7 @@ MOVE = re.compile(r" +(add|sub) [^,]+, -?\d+ *(;.*)?")
 FRAME = re.compile(r" +(add|sub) rsp, ")
 STORE = re.compile(r" +v?(mov|pextr|pmov)\w* (\w+ )?\[(?!rsp)")
 SUM = re.compile(r" +v?(add|sub)[ps][sd] ")
+STEP = re.compile(r" +v?(add|sub|div|fn?m(add|sub)\d*)[ps][sd] ")
 LEAST_SHARE = 0.85  # of sums and differences; a product with two that SSE needs has none
 JUMP = re.compile(r" +jnz ")
 NOT_YET = ("act_bwd", "act_fwd")
@@ -68,3 +69,19 @@ def test_winograd_says_what_it_stores_and_computes(isa: str) -> None:
         assert sum(";" in line for line in sums) >= LEAST_SHARE * len(sums), name
         assert "Lavin and Gray (2016)" in text
         assert all(f"{matrix} = [" in text for matrix in ("B^T", "G", "A^T"))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_functions_are_explained_once_and_by_step(isa: str) -> None:
+    """The loss has exp and log: where their polynomials come from, and what each step makes."""
+    (text,) = (text for name, text in texts(isa).items() if name.startswith("bce_"))
+    for opening in (
+        "    ; ln 2 = ln2_high + ln2_low",
+        "    ; e^r = 1 + r + r^2 E(r)",
+        "    ; L is a polynomial of degree",
+    ):
+        assert text.count(opening) == 1
+    lines = text.split("\n")
+    first = next(i for i, line in enumerate(lines) if "E(r) by Horner's scheme" in line)
+    steps = [line for line in lines[first:] if STEP.match(line)][:20]
+    assert sum(";" in line for line in steps) >= LEAST_SHARE * len(steps)

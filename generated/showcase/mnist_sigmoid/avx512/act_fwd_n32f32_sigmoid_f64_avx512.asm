@@ -47,52 +47,57 @@ act_fwd_n32f32_sigmoid_f64_avx512:
 .n_c_h_w:
     vmovupd zmm0, [rdi]
     ; sigmoid: e = e^-|x|, y = e / (1 + e); y where x < 0, else 1 - y
-    vcmpltpd k1, zmm0, [rel .zero]
-    vorpd zmm0, zmm0, [rel .sign_bit]
+    vcmpltpd k1, zmm0, [rel .zero]                            ; x < 0
+    vorpd zmm0, zmm0, [rel .sign_bit]                         ; -|x|
+    ; ln 2 = ln2_high + ln2_low: ln2_high has so few bits that n ln2_high is exact for every n
+    ; adding 1.5 * 2^52 rounds x / ln 2 to an integer in the lowest bits; with the bias - 1 in
+    ; that sum, a shift makes them the exponent field of 2^(n-1): not 2^n, which overflows for the largest results
+    ; e^r = 1 + r + r^2 E(r) for |r| <= ln(2)/2, E of degree 9 fitted there:
+    ; exp_c0 (1/2!), exp_c1 (1/3!), ... (docs/math.md)
     ; e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses
     vmovupd zmm2, [rel .exp_low]
-    vmaxpd zmm2, zmm2, zmm0
+    vmaxpd zmm2, zmm2, zmm0                                   ; below, e^x is flushed to 0
     vmovupd zmm4, [rel .exp_high]
-    vminpd zmm4, zmm4, zmm2
+    vminpd zmm4, zmm4, zmm2                                   ; x, clamped; above, e^x is infinite
     vmovupd zmm1, [rel .round]
-    vfmadd231pd zmm1, zmm4, [rel .log2e]
-    vsubpd zmm3, zmm1, [rel .round]
+    vfmadd231pd zmm1, zmm4, [rel .log2e]                      ; x / ln 2, rounded to an integer in the lowest bits
+    vsubpd zmm3, zmm1, [rel .round]                           ; n
     vpsllq zmm1, zmm1, 52                                     ; 2^(n-1)
-    vfnmadd231pd zmm4, zmm3, [rel .ln2_high]
-    vmulpd zmm3, zmm3, [rel .ln2_low]
-    vmovapd zmm5, zmm4
-    vsubpd zmm4, zmm4, zmm3
-    vsubpd zmm5, zmm5, zmm4
-    vsubpd zmm5, zmm5, zmm3
-    vaddpd zmm5, zmm5, zmm5
-    vmovupd zmm2, [rel .exp_c9]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c8]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c7]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c6]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c5]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c4]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c3]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c2]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c1]
-    vfmadd213pd zmm2, zmm4, [rel .exp_c0]
-    vaddpd zmm0, zmm4, zmm4
-    vmulpd zmm2, zmm2, zmm0
-    vfmadd213pd zmm2, zmm4, zmm5
+    vfnmadd231pd zmm4, zmm3, [rel .ln2_high]                  ; h = x - n ln2_high
+    vmulpd zmm3, zmm3, [rel .ln2_low]                         ; n ln2_low
+    vmovapd zmm5, zmm4                                        ; h
+    vsubpd zmm4, zmm4, zmm3                                   ; r = h - n ln2_low, rounded
+    vsubpd zmm5, zmm5, zmm4                                   ; h - r
+    vsubpd zmm5, zmm5, zmm3                                   ; lost = (h - r) - n ln2_low
+    vaddpd zmm5, zmm5, zmm5                                   ; 2 lost
+    vmovupd zmm2, [rel .exp_c9]                               ; E(r) by Horner's scheme: c9
+    vfmadd213pd zmm2, zmm4, [rel .exp_c8]                     ; * r + c8
+    vfmadd213pd zmm2, zmm4, [rel .exp_c7]                     ; * r + c7
+    vfmadd213pd zmm2, zmm4, [rel .exp_c6]                     ; * r + c6
+    vfmadd213pd zmm2, zmm4, [rel .exp_c5]                     ; * r + c5
+    vfmadd213pd zmm2, zmm4, [rel .exp_c4]                     ; * r + c4
+    vfmadd213pd zmm2, zmm4, [rel .exp_c3]                     ; * r + c3
+    vfmadd213pd zmm2, zmm4, [rel .exp_c2]                     ; * r + c2
+    vfmadd213pd zmm2, zmm4, [rel .exp_c1]                     ; * r + c1
+    vfmadd213pd zmm2, zmm4, [rel .exp_c0]                     ; * r + c0 = E(r)
+    vaddpd zmm0, zmm4, zmm4                                   ; 2r
+    vmulpd zmm2, zmm2, zmm0                                   ; 2r E(r)
+    vfmadd213pd zmm2, zmm4, zmm5                              ; 2r E(r) r + 2 lost
     vaddpd zmm2, zmm2, zmm0                                   ; 2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)
-    vaddpd zmm0, zmm2, [rel .two]
-    vmulpd zmm0, zmm0, zmm1
+    vaddpd zmm0, zmm2, [rel .two]                             ; 2 e^r
+    vmulpd zmm0, zmm0, zmm1                                   ; e^x = 2^(n-1) 2 e^r
     ; y = x / d, d = 1 + x, put right by what d lost
-    vaddpd zmm1, zmm0, [rel .one]
-    vsubpd zmm2, zmm1, [rel .one]
-    vsubpd zmm3, zmm0, zmm2
-    vdivpd zmm0, zmm0, zmm1
+    vaddpd zmm1, zmm0, [rel .one]                             ; d = 1 + x, rounded
+    vsubpd zmm2, zmm1, [rel .one]                             ; d - 1
+    vsubpd zmm3, zmm0, zmm2                                   ; lost = x - (d - 1), exact
+    vdivpd zmm0, zmm0, zmm1                                   ; y = x / d
     vmovupd zmm2, [rel .one]
-    vsubpd zmm2, zmm2, zmm0
-    vmulpd zmm3, zmm3, zmm0
-    vfnmadd231pd zmm0, zmm3, zmm2
+    vsubpd zmm2, zmm2, zmm0                                   ; 1 - y, which is 1 / d
+    vmulpd zmm3, zmm3, zmm0                                   ; y lost
+    vfnmadd231pd zmm0, zmm3, zmm2                             ; y - y lost / d
     vmovupd zmm1, [rel .one]
-    vsubpd zmm1, zmm1, zmm0
-    vblendmpd zmm0{k1}, zmm1, zmm0
+    vsubpd zmm1, zmm1, zmm0                                   ; 1 - y
+    vblendmpd zmm0{k1}, zmm1, zmm0                            ; x < 0 ? y : 1 - y
     vmovupd [rsi], zmm0
     add rdi, 64
     add rsi, 64

@@ -111,38 +111,43 @@ softmax_ce_n32f10_f64_avx512:
     vcmpeqpd k1, zmm7, zmm1
     vmovapd zmm7{k1}{z}, zmm4
     vaddpd zmm6, zmm6, zmm7
+    ; ln 2 = ln2_high + ln2_low: ln2_high has so few bits that n ln2_high is exact for every n
+    ; adding 1.5 * 2^52 rounds x / ln 2 to an integer in the lowest bits; with the bias - 1 in
+    ; that sum, a shift makes them the exponent field of 2^(n-1): not 2^n, which overflows for the largest results
+    ; e^r = 1 + r + r^2 E(r) for |r| <= ln(2)/2, E of degree 9 fitted there:
+    ; exp_c0 (1/2!), exp_c1 (1/3!), ... (docs/math.md)
     ; e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses
     vmovupd zmm10, [rel .exp_low]
-    vmaxpd zmm10, zmm10, zmm4
+    vmaxpd zmm10, zmm10, zmm4                                 ; below, e^x is flushed to 0
     vmovupd zmm12, [rel .exp_high]
-    vminpd zmm12, zmm12, zmm10
+    vminpd zmm12, zmm12, zmm10                                ; x, clamped; above, e^x is infinite
     vmovupd zmm9, [rel .round]
-    vfmadd231pd zmm9, zmm12, [rel .log2e]
-    vsubpd zmm11, zmm9, [rel .round]
+    vfmadd231pd zmm9, zmm12, [rel .log2e]                     ; x / ln 2, rounded to an integer in the lowest bits
+    vsubpd zmm11, zmm9, [rel .round]                          ; n
     vpsllq zmm9, zmm9, 52                                     ; 2^(n-1)
-    vfnmadd231pd zmm12, zmm11, [rel .ln2_high]
-    vmulpd zmm11, zmm11, [rel .ln2_low]
-    vmovapd zmm13, zmm12
-    vsubpd zmm12, zmm12, zmm11
-    vsubpd zmm13, zmm13, zmm12
-    vsubpd zmm13, zmm13, zmm11
-    vaddpd zmm13, zmm13, zmm13
-    vmovupd zmm10, [rel .exp_c9]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c8]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c7]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c6]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c5]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c4]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c3]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c2]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c1]
-    vfmadd213pd zmm10, zmm12, [rel .exp_c0]
-    vaddpd zmm4, zmm12, zmm12
-    vmulpd zmm10, zmm10, zmm4
-    vfmadd213pd zmm10, zmm12, zmm13
+    vfnmadd231pd zmm12, zmm11, [rel .ln2_high]                ; h = x - n ln2_high
+    vmulpd zmm11, zmm11, [rel .ln2_low]                       ; n ln2_low
+    vmovapd zmm13, zmm12                                      ; h
+    vsubpd zmm12, zmm12, zmm11                                ; r = h - n ln2_low, rounded
+    vsubpd zmm13, zmm13, zmm12                                ; h - r
+    vsubpd zmm13, zmm13, zmm11                                ; lost = (h - r) - n ln2_low
+    vaddpd zmm13, zmm13, zmm13                                ; 2 lost
+    vmovupd zmm10, [rel .exp_c9]                              ; E(r) by Horner's scheme: c9
+    vfmadd213pd zmm10, zmm12, [rel .exp_c8]                   ; * r + c8
+    vfmadd213pd zmm10, zmm12, [rel .exp_c7]                   ; * r + c7
+    vfmadd213pd zmm10, zmm12, [rel .exp_c6]                   ; * r + c6
+    vfmadd213pd zmm10, zmm12, [rel .exp_c5]                   ; * r + c5
+    vfmadd213pd zmm10, zmm12, [rel .exp_c4]                   ; * r + c4
+    vfmadd213pd zmm10, zmm12, [rel .exp_c3]                   ; * r + c3
+    vfmadd213pd zmm10, zmm12, [rel .exp_c2]                   ; * r + c2
+    vfmadd213pd zmm10, zmm12, [rel .exp_c1]                   ; * r + c1
+    vfmadd213pd zmm10, zmm12, [rel .exp_c0]                   ; * r + c0 = E(r)
+    vaddpd zmm4, zmm12, zmm12                                 ; 2r
+    vmulpd zmm10, zmm10, zmm4                                 ; 2r E(r)
+    vfmadd213pd zmm10, zmm12, zmm13                           ; 2r E(r) r + 2 lost
     vaddpd zmm10, zmm10, zmm4                                 ; 2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)
-    vaddpd zmm4, zmm10, [rel .two]
-    vmulpd zmm4, zmm4, zmm9
+    vaddpd zmm4, zmm10, [rel .two]                            ; 2 e^r
+    vmulpd zmm4, zmm4, zmm9                                   ; e^x = 2^(n-1) 2 e^r
     vmovupd [rdx + rax*1], zmm4
     vaddpd zmm5, zmm5, zmm4
     add rax, 64                                               ; next vector of the row
@@ -189,33 +194,35 @@ softmax_ce_n32f10_f64_avx512:
     jnz .n_dz
     ; loss = log(sum) - (z - m) of the label
     ; log x = k ln 2 + log(1 + f): x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2)
-    vsubpd zmm9, zmm5, zmm5
-    vpaddq zmm5, zmm5, [rel .one_less_sqrt_half]
-    vpsrlq zmm8, zmm5, 52
-    vorpd zmm8, zmm8, [rel .integers]
-    vsubpd zmm8, zmm8, [rel .integers_biased]
-    vandpd zmm5, zmm5, [rel .fraction]
-    vpaddq zmm5, zmm5, [rel .sqrt_half]
+    vsubpd zmm9, zmm5, zmm5                                   ; 0; NaN where x is NaN or infinite
+    vpaddq zmm5, zmm5, [rel .one_less_sqrt_half]              ; bits moved up: the exponent changes at sqrt(1/2)
+    vpsrlq zmm8, zmm5, 52                                     ; k + bias, as an integer
+    vorpd zmm8, zmm8, [rel .integers]                         ; 2^52 + k + bias, as a number
+    vsubpd zmm8, zmm8, [rel .integers_biased]                 ; k
+    vandpd zmm5, zmm5, [rel .fraction]                        ; the fraction, above sqrt(1/2)
+    vpaddq zmm5, zmm5, [rel .sqrt_half]                       ; 1 + f
     vsubpd zmm5, zmm5, [rel .one]                             ; f
-    vmulpd zmm10, zmm8, [rel .ln2_low]
+    vmulpd zmm10, zmm8, [rel .ln2_low]                        ; k ln2_low
+    ; L is a polynomial of degree 6, fitted to sqrt(1/2) <= 1 + f <= sqrt(2):
+    ; log_c0 (2/3), log_c1 (2/5), ... (docs/math.md)
     ; log(1 + f) = f - s (f - z L(z)), s = f / (2 + f), z = s^2
-    vaddpd zmm12, zmm5, [rel .two]
-    vdivpd zmm11, zmm5, zmm12
-    vmulpd zmm12, zmm11, zmm11
-    vmovupd zmm13, [rel .log_c6]
-    vfmadd213pd zmm13, zmm12, [rel .log_c5]
-    vfmadd213pd zmm13, zmm12, [rel .log_c4]
-    vfmadd213pd zmm13, zmm12, [rel .log_c3]
-    vfmadd213pd zmm13, zmm12, [rel .log_c2]
-    vfmadd213pd zmm13, zmm12, [rel .log_c1]
-    vfmadd213pd zmm13, zmm12, [rel .log_c0]
-    vmulpd zmm13, zmm13, zmm12
-    vsubpd zmm12, zmm5, zmm13
-    vmulpd zmm12, zmm12, zmm11
-    vsubpd zmm12, zmm12, zmm10
-    vsubpd zmm5, zmm5, zmm12
-    vfmadd231pd zmm5, zmm8, [rel .ln2_high]
-    vaddpd zmm5, zmm5, zmm9
+    vaddpd zmm12, zmm5, [rel .two]                            ; 2 + f
+    vdivpd zmm11, zmm5, zmm12                                 ; s = f / (2 + f)
+    vmulpd zmm12, zmm11, zmm11                                ; z = s^2
+    vmovupd zmm13, [rel .log_c6]                              ; L(z) by Horner's scheme: c6
+    vfmadd213pd zmm13, zmm12, [rel .log_c5]                   ; * z + c5
+    vfmadd213pd zmm13, zmm12, [rel .log_c4]                   ; * z + c4
+    vfmadd213pd zmm13, zmm12, [rel .log_c3]                   ; * z + c3
+    vfmadd213pd zmm13, zmm12, [rel .log_c2]                   ; * z + c2
+    vfmadd213pd zmm13, zmm12, [rel .log_c1]                   ; * z + c1
+    vfmadd213pd zmm13, zmm12, [rel .log_c0]                   ; * z + c0 = L(z)
+    vmulpd zmm13, zmm13, zmm12                                ; z L(z)
+    vsubpd zmm12, zmm5, zmm13                                 ; f - z L(z)
+    vmulpd zmm12, zmm12, zmm11                                ; s (f - z L(z))
+    vsubpd zmm12, zmm12, zmm10                                ; s (f - z L(z)) - k ln2_low
+    vsubpd zmm5, zmm5, zmm12                                  ; log(1 + f) + k ln2_low
+    vfmadd231pd zmm5, zmm8, [rel .ln2_high]                   ; + k ln2_high
+    vaddpd zmm5, zmm5, zmm9                                   ; log x, or NaN
     vsubpd zmm5, zmm5, zmm6
     vmovsd [rcx + r8*8 + 64], xmm5
     jmp .sample_done
