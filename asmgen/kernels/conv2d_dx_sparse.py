@@ -71,6 +71,7 @@ class _Kernel(SparseInput):
             f"windows, taps {sweep.tap_rows.first}..{sweep.tap_rows.stop - 1} x "
             f"{sweep.tap_cols.first}..{sweep.tap_cols.stop - 1}"
         )
+        asm.phase("windows" if len(self.tile.sweeps) == 1 else "sweeps over windows")
         patch = [
             [[asm.vec.alloc(f"patch[{g}][{i}][{j}]") for g in range(self.tile.vectors)] for j in range(cols.count)]
             for i in range(rows.count)
@@ -105,6 +106,7 @@ class _Kernel(SparseInput):
         self._visit(sweep, range(kept), range(n_windows, n_windows + 1), patch, self._store)
         asm.v.release_scratch()
         asm.vec.free(gradient, *(register for row in patch for column in row for register in column))
+        asm.phase()
 
     def _prefetch_new_rows(self) -> None:
         """The pixels of dx below this window that the next row of windows will zero."""

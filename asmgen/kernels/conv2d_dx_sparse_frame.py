@@ -170,6 +170,7 @@ class SparseInput:
 
     def _zero_row(self, pixel: Any) -> None:
         asm, dx = self.asm, self.dx_layout
+        asm.phase("zeroing rows of dx")
         zero = asm.vec.alloc("zero")
         asm.v.zero(zero)
         for count, n in parts(dx.w, _UNROLL_ZEROS):
@@ -180,6 +181,7 @@ class SparseInput:
                 asm.move(pixel, n * dx.pixel_bytes, f"dx: {advance(n, 'pixel')}")
         asm.move(pixel, dx.row_bytes - dx.w * dx.pixel_bytes, "dx: next row + halo, first column")
         asm.vec.free(zero)
+        asm.phase()
 
     def _facts(self) -> Facts:
         spec, conv, dx, w, live = self.spec, self.conv, self.dx_layout, self.weights, self.live

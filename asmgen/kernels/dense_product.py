@@ -162,6 +162,8 @@ class _Body:
     def _tile(self, samples: int, vectors: int, a_tile: Any, c_tile: Any) -> None:
         """c[samples][vectors] = the whole sum."""
         asm, names, shapes, v = self.asm, self.names, self.shapes, self.asm.v
+        if shapes.turned:
+            asm.phase("products")
         acc = [[asm.vec.alloc(f"acc[{n}][{m}]") for m in range(vectors)] for n in range(samples)]
         b_vec = [asm.vec.alloc(f"{names.b}[{m}]") for m in range(vectors)] if self.tile.holds_b else []
         broadcast = asm.vec.alloc(f"{names.a}[n][{names.j}]")
@@ -193,8 +195,10 @@ class _Body:
             for m, register in enumerate(row):
                 place = [c_tile + n * shapes.c.sample_bytes + m * asm.isa.vector_bytes]
                 v.store(place, activated(asm, self.act, register, broadcast))
+                asm.note(f"{names.c}[{n}][{m}]")
             asm.vec.free(*row)
         asm.vec.free(broadcast, *b_vec)
+        asm.phase()
 
     def _multiply(self, acc: list[list[Any]], b_vec: list[Any], broadcast: Any, a: Any, b: Any, j: int) -> None:
         """One term: acc[n][m] += a[n][j] * b[j][m]."""

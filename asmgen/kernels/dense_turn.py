@@ -36,6 +36,7 @@ class Turned:
     def emit(self, asm: Assembler, w: Any, copy: Any, vectors: int) -> None:
         """The `vectors` of outputs whose rows begin at w (a register, kept); copy: on the frame."""
         weights = self.weights
+        asm.phase("turning the weights")
         asm.comment(f"the weights' lanes turned: copy[o/V][k][o%V] = w[o][k], {vectors * weights.block} outputs")
         squares = Squares(asm, asm.isa.vector_bytes)
         w_at, copy_at = asm.gp.alloc("w at k"), asm.gp.alloc("copy at k")
@@ -61,3 +62,4 @@ class Turned:
                 )
         asm.gp.free(w_at, copy_at)
         squares.free()
+        asm.phase()

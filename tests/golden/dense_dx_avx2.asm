@@ -56,7 +56,7 @@ dense_dx_n1f4_k1_f32_avx2:
     add rdx, 4                                                ; dy: next feature
     add rcx, 32                                               ; w: next row
     ; store
-    vmovups [r11], ymm0
+    vmovups [r11], ymm0                                       ; dx[0][0]
     add rax, 32                                               ; dy: next sample
     add r11, 32                                               ; dx: next sample
     add rsi, 32                                               ; w: next vector of dx

@@ -56,7 +56,7 @@ dense_dx_n1f4_k1_f32_avx512:
     add rdx, 4                                                ; dy: next feature
     add rcx, 64                                               ; w: next row
     ; store
-    vmovups [r11], zmm0
+    vmovups [r11], zmm0                                       ; dx[0][0]
     add rax, 64                                               ; dy: next sample
     add r11, 64                                               ; dx: next sample
     add rsi, 64                                               ; w: next vector of dx

@@ -58,7 +58,7 @@ dense_dx_n1f4_k1_f32_sse41:
     add rdx, 4                                                ; dy: next feature
     add rcx, 16                                               ; w: next row
     ; store
-    movups [r11], xmm0
+    movups [r11], xmm0                                        ; dx[0][0]
     add rax, 16                                               ; dy: next sample
     add r11, 16                                               ; dx: next sample
     add rsi, 16                                               ; w: next vector of dx

@@ -70,7 +70,7 @@ dense_fwd_by_output_n1f4_k1_bias_relu_f32_avx2:
     ; activation, store
     vxorps ymm2, ymm2, ymm2
     vmaxps ymm2, ymm2, ymm0
-    vmovups [rdx], ymm2
+    vmovups [rdx], ymm2                                       ; y[0][0]
     add rax, 32                                               ; x: next sample
     add rdx, 32                                               ; y: next sample
     add rsi, 128                                              ; w: next vector of y

@@ -70,7 +70,7 @@ dense_fwd_by_output_n1f4_k1_bias_relu_f32_avx512:
     ; activation, store
     vpxord zmm2, zmm2, zmm2
     vmaxps zmm2, zmm2, zmm0
-    vmovups [rdx], zmm2
+    vmovups [rdx], zmm2                                       ; y[0][0]
     add rax, 64                                               ; x: next sample
     add rdx, 64                                               ; y: next sample
     add rsi, 256                                              ; w: next vector of y

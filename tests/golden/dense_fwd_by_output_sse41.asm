@@ -74,7 +74,7 @@ dense_fwd_by_output_n1f4_k1_bias_relu_f32_sse41:
     ; activation, store
     xorps xmm1, xmm1
     maxps xmm1, xmm0
-    movups [rdx], xmm1
+    movups [rdx], xmm1                                        ; y[0][0]
     add rax, 16                                               ; x: next sample
     add rdx, 16                                               ; y: next sample
     add rsi, 64                                               ; w: next vector of y

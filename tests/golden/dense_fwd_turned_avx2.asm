@@ -11,23 +11,32 @@
 ; saves     rbx
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 ymm0-7 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      1 sample x 1 vector = 1 accumulator; 2 terms an iteration
-;   ymm0   row 0 / acc[0][0]
-;   ymm1   row 1 / w[0]
-;   ymm2   row 2 / x[n][k]
-;   ymm3   row 3
-;   ymm4   spare 0
-;   ymm5   spare 1
-;   ymm6   spare 2
-;   ymm7   spare 3
+; registers, throughout
 ;   rax    offset / x tile
 ;   r10    y
 ;   r11    bias
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y argument / y tile
-;   rcx    w at k / x at k
-;   r8     begin / copy at k / w at k
+;   r8     begin
 ;   r9     end / vectors in the slice
+; registers, turning the weights
+;   ymm0   row 0
+;   ymm1   row 1
+;   ymm2   row 2
+;   ymm3   row 3
+;   ymm4   spare 0
+;   ymm5   spare 1
+;   ymm6   spare 2
+;   ymm7   spare 3
+;   rcx    w at k
+;   r8     copy at k
+; registers, products
+;   ymm0   acc[0][0]
+;   ymm1   w[0]
+;   ymm2   x[n][k]
+;   rcx    x at k
+;   r8     w at k
 ;   rbx    k left
 ; loops
 ;   o (vectors in the slice)
@@ -106,7 +115,7 @@ dense_fwd_turned_n1f4_k8_bias_relu_f32_avx2:
     ; activation, store
     vxorps ymm2, ymm2, ymm2
     vmaxps ymm2, ymm2, ymm0
-    vmovups [rdx], ymm2
+    vmovups [rdx], ymm2                                       ; y[0][0]
     add rax, 32                                               ; x: next sample
     add rdx, 32                                               ; y: next sample
     add rsi, 256                                              ; w: next vector of y

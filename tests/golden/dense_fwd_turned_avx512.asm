@@ -11,23 +11,32 @@
 ; saves     rbx
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-7 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      1 sample x 1 vector = 1 accumulator; 2 terms an iteration
-;   zmm0   row 0 / acc[0][0]
-;   zmm1   row 1 / w[0]
-;   zmm2   row 2 / x[n][k]
-;   zmm3   row 3
-;   zmm4   spare 0
-;   zmm5   spare 1
-;   zmm6   spare 2
-;   zmm7   spare 3
+; registers, throughout
 ;   rax    offset / x tile
 ;   r10    y
 ;   r11    bias
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y argument / y tile
-;   rcx    w at k / x at k
-;   r8     begin / copy at k / w at k
+;   r8     begin
 ;   r9     end / vectors in the slice
+; registers, turning the weights
+;   zmm0   row 0
+;   zmm1   row 1
+;   zmm2   row 2
+;   zmm3   row 3
+;   zmm4   spare 0
+;   zmm5   spare 1
+;   zmm6   spare 2
+;   zmm7   spare 3
+;   rcx    w at k
+;   r8     copy at k
+; registers, products
+;   zmm0   acc[0][0]
+;   zmm1   w[0]
+;   zmm2   x[n][k]
+;   rcx    x at k
+;   r8     w at k
 ;   rbx    k left
 ; loops
 ;   o (vectors in the slice)
@@ -114,7 +123,7 @@ dense_fwd_turned_n1f4_k16_bias_relu_f32_avx512:
     ; activation, store
     vpxord zmm2, zmm2, zmm2
     vmaxps zmm2, zmm2, zmm0
-    vmovups [rdx], zmm2
+    vmovups [rdx], zmm2                                       ; y[0][0]
     add rax, 64                                               ; x: next sample
     add rdx, 64                                               ; y: next sample
     add rsi, 1024                                             ; w: next vector of y

@@ -11,23 +11,32 @@
 ; saves     rbx
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 xmm0-7 flags
 ; tile      1 sample x 1 vector = 1 accumulator; 2 terms an iteration
-;   xmm0   row 0 / acc[0][0]
-;   xmm1   row 1 / x[n][k]
-;   xmm2   row 2 / scratch
-;   xmm3   row 3
-;   xmm4   spare 0
-;   xmm5   spare 1
-;   xmm6   spare 2
-;   xmm7   spare 3
+; registers, throughout
 ;   rax    offset / x tile
 ;   r10    y
 ;   r11    bias
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y argument / y tile
-;   rcx    w at k / x at k
-;   r8     begin / copy at k / w at k
+;   r8     begin
 ;   r9     end / vectors in the slice
+; registers, turning the weights
+;   xmm0   row 0
+;   xmm1   row 1
+;   xmm2   row 2
+;   xmm3   row 3
+;   xmm4   spare 0
+;   xmm5   spare 1
+;   xmm6   spare 2
+;   xmm7   spare 3
+;   rcx    w at k
+;   r8     copy at k
+; registers, products
+;   xmm0   acc[0][0]
+;   xmm1   x[n][k]
+;   xmm2   scratch
+;   rcx    x at k
+;   r8     w at k
 ;   rbx    k left
 ; loops
 ;   o (vectors in the slice)
@@ -114,7 +123,7 @@ dense_fwd_turned_n1f4_k4_bias_relu_f32_sse41:
     ; activation, store
     xorps xmm1, xmm1
     maxps xmm1, xmm0
-    movups [rdx], xmm1
+    movups [rdx], xmm1                                        ; y[0][0]
     add rax, 16                                               ; x: next sample
     add rdx, 16                                               ; y: next sample
     add rsi, 64                                               ; w: next vector of y

@@ -68,6 +68,7 @@ def test_winograd_says_what_it_stores_and_computes(isa: str) -> None:
         sums = [line for line in lines if SUM.match(line)]
         assert sum(";" in line for line in sums) >= LEAST_SHARE * len(sums), name
         assert "Lavin and Gray (2016)" in text
+        assert "_weights_" in name or "; registers, output transform" in text
         assert all(f"{matrix} = [" in text for matrix in ("B^T", "G", "A^T"))
 
 

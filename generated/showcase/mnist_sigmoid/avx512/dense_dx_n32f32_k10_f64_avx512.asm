@@ -191,28 +191,28 @@ dense_dx_n32f32_k10_f64_avx512:
     sub rbp, 1
     jnz .k_n_o
     ; store
-    vmovupd [rdx], zmm0
-    vmovupd [rdx + 64], zmm1
-    vmovupd [rdx + 256], zmm2
-    vmovupd [rdx + 320], zmm3
-    vmovupd [rdx + 512], zmm4
-    vmovupd [rdx + 576], zmm5
-    vmovupd [rdx + 768], zmm6
-    vmovupd [rdx + 832], zmm7
-    vmovupd [rdx + 1024], zmm8
-    vmovupd [rdx + 1088], zmm9
-    vmovupd [rdx + 1280], zmm10
-    vmovupd [rdx + 1344], zmm11
-    vmovupd [rdx + 1536], zmm12
-    vmovupd [rdx + 1600], zmm13
-    vmovupd [rdx + 1792], zmm14
-    vmovupd [rdx + 1856], zmm15
-    vmovupd [rdx + 2048], zmm16
-    vmovupd [rdx + 2112], zmm17
-    vmovupd [rdx + 2304], zmm18
-    vmovupd [rdx + 2368], zmm19
-    vmovupd [rdx + 2560], zmm20
-    vmovupd [rdx + 2624], zmm21
+    vmovupd [rdx], zmm0                                       ; dx[0][0]
+    vmovupd [rdx + 64], zmm1                                  ; dx[0][1]
+    vmovupd [rdx + 256], zmm2                                 ; dx[1][0]
+    vmovupd [rdx + 320], zmm3                                 ; dx[1][1]
+    vmovupd [rdx + 512], zmm4                                 ; dx[2][0]
+    vmovupd [rdx + 576], zmm5                                 ; dx[2][1]
+    vmovupd [rdx + 768], zmm6                                 ; dx[3][0]
+    vmovupd [rdx + 832], zmm7                                 ; dx[3][1]
+    vmovupd [rdx + 1024], zmm8                                ; dx[4][0]
+    vmovupd [rdx + 1088], zmm9                                ; dx[4][1]
+    vmovupd [rdx + 1280], zmm10                               ; dx[5][0]
+    vmovupd [rdx + 1344], zmm11                               ; dx[5][1]
+    vmovupd [rdx + 1536], zmm12                               ; dx[6][0]
+    vmovupd [rdx + 1600], zmm13                               ; dx[6][1]
+    vmovupd [rdx + 1792], zmm14                               ; dx[7][0]
+    vmovupd [rdx + 1856], zmm15                               ; dx[7][1]
+    vmovupd [rdx + 2048], zmm16                               ; dx[8][0]
+    vmovupd [rdx + 2112], zmm17                               ; dx[8][1]
+    vmovupd [rdx + 2304], zmm18                               ; dx[9][0]
+    vmovupd [rdx + 2368], zmm19                               ; dx[9][1]
+    vmovupd [rdx + 2560], zmm20                               ; dx[10][0]
+    vmovupd [rdx + 2624], zmm21                               ; dx[10][1]
     add rax, 1408                                             ; dy: next 11 samples
     add rdx, 2816                                             ; dx: next 11 samples
     sub r8, 1
@@ -312,26 +312,26 @@ dense_dx_n32f32_k10_f64_avx512:
     sub rbx, 1
     jnz .k_n_o_2
     ; store
-    vmovupd [rdx], zmm0
-    vmovupd [rdx + 64], zmm1
-    vmovupd [rdx + 256], zmm2
-    vmovupd [rdx + 320], zmm3
-    vmovupd [rdx + 512], zmm4
-    vmovupd [rdx + 576], zmm5
-    vmovupd [rdx + 768], zmm6
-    vmovupd [rdx + 832], zmm7
-    vmovupd [rdx + 1024], zmm8
-    vmovupd [rdx + 1088], zmm9
-    vmovupd [rdx + 1280], zmm10
-    vmovupd [rdx + 1344], zmm11
-    vmovupd [rdx + 1536], zmm12
-    vmovupd [rdx + 1600], zmm13
-    vmovupd [rdx + 1792], zmm14
-    vmovupd [rdx + 1856], zmm15
-    vmovupd [rdx + 2048], zmm16
-    vmovupd [rdx + 2112], zmm17
-    vmovupd [rdx + 2304], zmm18
-    vmovupd [rdx + 2368], zmm19
+    vmovupd [rdx], zmm0                                       ; dx[0][0]
+    vmovupd [rdx + 64], zmm1                                  ; dx[0][1]
+    vmovupd [rdx + 256], zmm2                                 ; dx[1][0]
+    vmovupd [rdx + 320], zmm3                                 ; dx[1][1]
+    vmovupd [rdx + 512], zmm4                                 ; dx[2][0]
+    vmovupd [rdx + 576], zmm5                                 ; dx[2][1]
+    vmovupd [rdx + 768], zmm6                                 ; dx[3][0]
+    vmovupd [rdx + 832], zmm7                                 ; dx[3][1]
+    vmovupd [rdx + 1024], zmm8                                ; dx[4][0]
+    vmovupd [rdx + 1088], zmm9                                ; dx[4][1]
+    vmovupd [rdx + 1280], zmm10                               ; dx[5][0]
+    vmovupd [rdx + 1344], zmm11                               ; dx[5][1]
+    vmovupd [rdx + 1536], zmm12                               ; dx[6][0]
+    vmovupd [rdx + 1600], zmm13                               ; dx[6][1]
+    vmovupd [rdx + 1792], zmm14                               ; dx[7][0]
+    vmovupd [rdx + 1856], zmm15                               ; dx[7][1]
+    vmovupd [rdx + 2048], zmm16                               ; dx[8][0]
+    vmovupd [rdx + 2112], zmm17                               ; dx[8][1]
+    vmovupd [rdx + 2304], zmm18                               ; dx[9][0]
+    vmovupd [rdx + 2368], zmm19                               ; dx[9][1]
     add rax, 1280                                             ; dy: next 10 samples
     add rdx, 2560                                             ; dx: next 10 samples
     add rsi, 128                                              ; w: next 2 vectors of dx
@@ -477,30 +477,30 @@ dense_dx_n32f32_k10_f64_avx512:
     sub rbx, 1
     jnz .k1_n_o
     ; store
-    vmovupd [rdx], zmm0
-    vmovupd [rdx + 256], zmm1
-    vmovupd [rdx + 512], zmm2
-    vmovupd [rdx + 768], zmm3
-    vmovupd [rdx + 1024], zmm4
-    vmovupd [rdx + 1280], zmm5
-    vmovupd [rdx + 1536], zmm6
-    vmovupd [rdx + 1792], zmm7
-    vmovupd [rdx + 2048], zmm8
-    vmovupd [rdx + 2304], zmm9
-    vmovupd [rdx + 2560], zmm10
-    vmovupd [rdx + 2816], zmm11
-    vmovupd [rdx + 3072], zmm12
-    vmovupd [rdx + 3328], zmm13
-    vmovupd [rdx + 3584], zmm14
-    vmovupd [rdx + 3840], zmm15
-    vmovupd [rdx + 4096], zmm16
-    vmovupd [rdx + 4352], zmm17
-    vmovupd [rdx + 4608], zmm18
-    vmovupd [rdx + 4864], zmm19
-    vmovupd [rdx + 5120], zmm20
-    vmovupd [rdx + 5376], zmm21
-    vmovupd [rdx + 5632], zmm22
-    vmovupd [rdx + 5888], zmm23
+    vmovupd [rdx], zmm0                                       ; dx[0][0]
+    vmovupd [rdx + 256], zmm1                                 ; dx[1][0]
+    vmovupd [rdx + 512], zmm2                                 ; dx[2][0]
+    vmovupd [rdx + 768], zmm3                                 ; dx[3][0]
+    vmovupd [rdx + 1024], zmm4                                ; dx[4][0]
+    vmovupd [rdx + 1280], zmm5                                ; dx[5][0]
+    vmovupd [rdx + 1536], zmm6                                ; dx[6][0]
+    vmovupd [rdx + 1792], zmm7                                ; dx[7][0]
+    vmovupd [rdx + 2048], zmm8                                ; dx[8][0]
+    vmovupd [rdx + 2304], zmm9                                ; dx[9][0]
+    vmovupd [rdx + 2560], zmm10                               ; dx[10][0]
+    vmovupd [rdx + 2816], zmm11                               ; dx[11][0]
+    vmovupd [rdx + 3072], zmm12                               ; dx[12][0]
+    vmovupd [rdx + 3328], zmm13                               ; dx[13][0]
+    vmovupd [rdx + 3584], zmm14                               ; dx[14][0]
+    vmovupd [rdx + 3840], zmm15                               ; dx[15][0]
+    vmovupd [rdx + 4096], zmm16                               ; dx[16][0]
+    vmovupd [rdx + 4352], zmm17                               ; dx[17][0]
+    vmovupd [rdx + 4608], zmm18                               ; dx[18][0]
+    vmovupd [rdx + 4864], zmm19                               ; dx[19][0]
+    vmovupd [rdx + 5120], zmm20                               ; dx[20][0]
+    vmovupd [rdx + 5376], zmm21                               ; dx[21][0]
+    vmovupd [rdx + 5632], zmm22                               ; dx[22][0]
+    vmovupd [rdx + 5888], zmm23                               ; dx[23][0]
     add rax, 3072                                             ; dy: next 24 samples
     add rdx, 6144                                             ; dx: next 24 samples
     ; acc[n][k] = 0 for 8 samples x 1 vector of inputs
@@ -556,14 +556,14 @@ dense_dx_n32f32_k10_f64_avx512:
     sub rbx, 1
     jnz .k1_n_o_2
     ; store
-    vmovupd [rdx], zmm0
-    vmovupd [rdx + 256], zmm1
-    vmovupd [rdx + 512], zmm2
-    vmovupd [rdx + 768], zmm3
-    vmovupd [rdx + 1024], zmm4
-    vmovupd [rdx + 1280], zmm5
-    vmovupd [rdx + 1536], zmm6
-    vmovupd [rdx + 1792], zmm7
+    vmovupd [rdx], zmm0                                       ; dx[0][0]
+    vmovupd [rdx + 256], zmm1                                 ; dx[1][0]
+    vmovupd [rdx + 512], zmm2                                 ; dx[2][0]
+    vmovupd [rdx + 768], zmm3                                 ; dx[3][0]
+    vmovupd [rdx + 1024], zmm4                                ; dx[4][0]
+    vmovupd [rdx + 1280], zmm5                                ; dx[5][0]
+    vmovupd [rdx + 1536], zmm6                                ; dx[6][0]
+    vmovupd [rdx + 1792], zmm7                                ; dx[7][0]
     add rax, 1024                                             ; dy: next 8 samples
     add rdx, 2048                                             ; dx: next 8 samples
     add rsi, 64                                               ; w: next vector of dx
