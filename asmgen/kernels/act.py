@@ -19,7 +19,7 @@ from asmgen.kernels.activations import code_of
 from asmgen.kernels.runs import Segment, segments
 from asmgen.plan.layout import Activations
 from asmgen.plan.specs import ActBackward, ActForward, Activation, dtype_tag
-from asmgen.tile.words import counted
+from asmgen.tile.words import advance, counted
 
 
 def emit_forward(spec: ActForward, isa: Isa) -> Listing:
@@ -62,11 +62,11 @@ class _Kernel:
             with asm.loop("n", "samples in the slice", left):
                 at = walk[0].first
                 for segment in walk:
-                    self._move([to - now for to, now in zip(segment.first, at, strict=True)])
+                    self._move([to - now for to, now in zip(segment.first, at, strict=True)], "next segment")
                     self._segment(segment, operate)
                     at = segment.end()
                 ends = [first + layout.sample_bytes for first, layout in zip(walk[0].first, self.layouts, strict=True)]
-                self._move([to - now for to, now in zip(ends, at, strict=True)])
+                self._move([to - now for to, now in zip(ends, at, strict=True)], "next sample")
         return asm.finish(self._facts())
 
     def _operation(self) -> Callable[[int, Any], None]:
@@ -85,10 +85,9 @@ class _Kernel:
         x86.SUB(left, begin)
         asm.gp.free(offset, begin)
 
-    def _move(self, steps: list[int]) -> None:
+    def _move(self, steps: list[int], where: str) -> None:
         for pointer, step in zip(self.pointers, steps, strict=True):
-            if step:
-                x86.ADD(pointer, step)
+            self.asm.move(pointer, step, f"{self.asm.name_of(pointer)}: {where}")
 
     def _segment(self, segment: Segment, operate: Callable[[int, Any], None]) -> None:
         asm, width = self.asm, self.asm.isa.vector_bytes
@@ -104,12 +103,13 @@ class _Kernel:
                     with asm.loop("w", groups):
                         for u in range(unroll):
                             operate(u * width, masks[u % len(masks)])
-                        self._move([unroll * width] * len(self.pointers))
+                        self._move([unroll * width] * len(self.pointers), advance(unroll, "vector"))
                 for u in range(rest):
                     operate(u * width, masks[u % len(masks)])
-                self._move([step - groups * unroll * width for step in segment.row_steps])
+                self._move([step - groups * unroll * width for step in segment.row_steps], "next row")
             self._move(
-                [step - segment.rows * row for step, row in zip(segment.block_steps, segment.row_steps, strict=True)]
+                [step - segment.rows * row for step, row in zip(segment.block_steps, segment.row_steps, strict=True)],
+                "next block of channels",
             )
 
     def _places(self, at: int) -> list[Any]:

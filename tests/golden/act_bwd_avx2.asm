@@ -47,9 +47,9 @@ act_bwd_n1f4_relu_f32_avx2:
     vcmpltps ymm3, ymm1, [rsi]
     vandps ymm0, ymm2, ymm3
     vmovups [rdx], ymm0
-    add rdi, 32
-    add rsi, 32
-    add rdx, 32
+    add rdi, 32                                               ; dy: next row
+    add rsi, 32                                               ; y: next row
+    add rdx, 32                                               ; dx: next row
     sub r9, 1
     jnz .n
 .n_end:

@@ -47,9 +47,9 @@ act_bwd_n1f4_relu_f32_avx512:
     vcmpltps k1, zmm1, [rsi]
     vmovaps zmm0{k1}{z}, zmm2
     vmovups [rdx], zmm0
-    add rdi, 64
-    add rsi, 64
-    add rdx, 64
+    add rdi, 64                                               ; dy: next row
+    add rsi, 64                                               ; y: next row
+    add rdx, 64                                               ; dx: next row
     sub r9, 1
     jnz .n
 .n_end:

@@ -49,9 +49,9 @@ act_bwd_n1f4_relu_f32_sse41:
     movaps xmm0, xmm2
     andps xmm0, xmm3
     movups [rdx], xmm0
-    add rdi, 16
-    add rsi, 16
-    add rdx, 16
+    add rdi, 16                                               ; dy: next row
+    add rsi, 16                                               ; y: next row
+    add rdx, 16                                               ; dx: next row
     sub r9, 1
     jnz .n
 .n_end:

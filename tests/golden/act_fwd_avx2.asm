@@ -39,8 +39,8 @@ act_fwd_n1f4_relu_f32_avx2:
 .n:
     vmaxps ymm0, ymm1, [rdi]
     vmovups [rsi], ymm0
-    add rdi, 32
-    add rsi, 32
+    add rdi, 32                                               ; x: next row
+    add rsi, 32                                               ; y: next row
     sub r9, 1
     jnz .n
 .n_end:

@@ -39,8 +39,8 @@ act_fwd_n1f4_relu_f32_avx512:
 .n:
     vmaxps zmm0, zmm1, [rdi]
     vmovups [rsi], zmm0
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; x: next row
+    add rsi, 64                                               ; y: next row
     sub r9, 1
     jnz .n
 .n_end:

@@ -40,8 +40,8 @@ act_fwd_n1f4_relu_f32_sse41:
     movaps xmm0, xmm1
     maxps xmm0, [rdi]
     movups [rsi], xmm0
-    add rdi, 16
-    add rsi, 16
+    add rdi, 16                                               ; x: next row
+    add rsi, 16                                               ; y: next row
     sub r9, 1
     jnz .n
 .n_end:

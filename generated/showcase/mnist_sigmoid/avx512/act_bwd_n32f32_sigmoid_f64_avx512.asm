@@ -64,9 +64,9 @@ act_bwd_n32f32_sigmoid_f64_avx512:
     vmulpd zmm0, zmm0, zmm2
     vmulpd zmm0, zmm0, [rdi + 192]
     vmovupd [rdx + 192], zmm0
-    add rdi, 256
-    add rsi, 256
-    add rdx, 256
+    add rdi, 256                                              ; dy: next 4 vectors
+    add rsi, 256                                              ; y: next 4 vectors
+    add rdx, 256                                              ; dx: next 4 vectors
     sub r9, 1
     jnz .n
 .n_end:

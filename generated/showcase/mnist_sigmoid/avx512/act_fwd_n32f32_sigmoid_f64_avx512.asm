@@ -99,8 +99,8 @@ act_fwd_n32f32_sigmoid_f64_avx512:
     vsubpd zmm1, zmm1, zmm0                                   ; 1 - y
     vblendmpd zmm0{k1}, zmm1, zmm0                            ; x < 0 ? y : 1 - y
     vmovupd [rsi], zmm0
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; x: next vector
+    add rsi, 64                                               ; y: next vector
     sub rax, 1
     jnz .n_c_h_w
     sub r9, 1
