@@ -3,7 +3,8 @@
 ;   dx = y > 0 ? dy : 0, element by element
 ;   16 flop; reads 64 B, writes 32 B
 ;   0.167 flop/B: 0 cycles of arithmetic at peak, 2 of memory traffic; predicted 2
-; void act_bwd_n1f4_relu_f32_avx2(const float *dy, const float *y, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_bwd_n1f4_relu_f32_avx2(const float *dy, const float *y, float *dx, const void *unused_rcx, size_t begin,
+; size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f32 [1][8]  in   padding zero
 ;   rsi  y   f32 [1][8]  in   padding zero
 ;   rdx  dx  f32 [1][8]  out  may be dy; halo not written

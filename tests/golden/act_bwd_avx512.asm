@@ -3,7 +3,8 @@
 ;   dx = y > 0 ? dy : 0, element by element
 ;   32 flop; reads 128 B, writes 64 B
 ;   0.167 flop/B: 0 cycles of arithmetic at peak, 4 of memory traffic; predicted 4
-; void act_bwd_n1f4_relu_f32_avx512(const float *dy, const float *y, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_bwd_n1f4_relu_f32_avx512(const float *dy, const float *y, float *dx, const void *unused_rcx, size_t begin,
+; size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f32 [1][16]  in   padding zero
 ;   rsi  y   f32 [1][16]  in   padding zero
 ;   rdx  dx  f32 [1][16]  out  may be dy; halo not written

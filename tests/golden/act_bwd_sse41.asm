@@ -3,7 +3,8 @@
 ;   dx = y > 0 ? dy : 0, element by element
 ;   8 flop; reads 32 B, writes 16 B
 ;   0.167 flop/B: 1 cycles of arithmetic at peak, 2 of memory traffic; predicted 2
-; void act_bwd_n1f4_relu_f32_sse41(const float *dy, const float *y, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_bwd_n1f4_relu_f32_sse41(const float *dy, const float *y, float *dx, const void *unused_rcx, size_t begin,
+; size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f32 [1][4]  in   padding zero
 ;   rsi  y   f32 [1][4]  in   padding zero
 ;   rdx  dx  f32 [1][4]  out  may be dy; halo not written

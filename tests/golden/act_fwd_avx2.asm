@@ -3,7 +3,8 @@
 ;   y = max(0, x), element by element
 ;   8 flop; reads 32 B, writes 32 B
 ;   0.125 flop/B: 0 cycles of arithmetic at peak, 1 of memory traffic; predicted 1
-; void act_fwd_n1f4_relu_f32_avx2(const float *x, float *y, const void *unused_rdx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_fwd_n1f4_relu_f32_avx2(const float *x, float *y, const void *unused_rdx, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f32 [1][8]  in   padding zero
 ;   rsi  y  f32 [1][8]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1

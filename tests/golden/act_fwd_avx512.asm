@@ -3,7 +3,8 @@
 ;   y = max(0, x), element by element
 ;   16 flop; reads 64 B, writes 64 B
 ;   0.125 flop/B: 0 cycles of arithmetic at peak, 3 of memory traffic; predicted 3
-; void act_fwd_n1f4_relu_f32_avx512(const float *x, float *y, const void *unused_rdx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void act_fwd_n1f4_relu_f32_avx512(const float *x, float *y, const void *unused_rdx, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f32 [1][16]  in   padding zero
 ;   rsi  y  f32 [1][16]  out  may be x; halo not written
 ;   r8   begin   r9 end: slice of samples, 0..1

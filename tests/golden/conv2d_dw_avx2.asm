@@ -4,7 +4,8 @@
 ;   db[8][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]
 ;   32 flop; reads 128 B, writes 64 B
 ;   0.167 flop/B: 1 cycles of arithmetic at peak, 4 of memory traffic; predicted 10
-; void conv1_dw_n1c1h1w2_k8_bias_f32_avx2(const float *x, const float *dz, float *dw, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_dw_n1c1h1w2_k8_bias_f32_avx2(const float *x, const float *dz, float *dw, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x   f32 [1][1][1][2][8]         in   halo and pad lanes are 0
 ;   rsi  dz  f32 [1][1][1][2][8]         in   pad lanes are zero
 ;   rdx  dw  f32 [1][1][1][1][8] + bias  out

@@ -4,7 +4,8 @@
 ;   db[16][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]
 ;   64 flop; reads 256 B, writes 128 B
 ;   0.167 flop/B: 1 cycles of arithmetic at peak, 8 of memory traffic; predicted 16
-; void conv1_dw_n1c1h1w2_k16_bias_f32_avx512(const float *x, const float *dz, float *dw, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_dw_n1c1h1w2_k16_bias_f32_avx512(const float *x, const float *dz, float *dw, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x   f32 [1][1][1][2][16]         in   halo and pad lanes are 0
 ;   rsi  dz  f32 [1][1][1][2][16]         in   pad lanes are zero
 ;   rdx  dw  f32 [1][1][1][1][16] + bias  out

@@ -3,7 +3,8 @@
 ;   dx[n,c,h,w] = sum_oc,i,j dz[n,oc,(h+0-i),(w+0-j)] * w[oc,c,i,j]    i < 1, j < 1, oc < 2
 ;   16 flop; reads 384 B, writes 256 B
 ;   0.025 flop/B: 0 cycles of arithmetic at peak, 13 of memory traffic; predicted 72
-; void conv1_dx_n1c1h2w2_k2_z_f32_avx512(const float *dz, const float *w_dx, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_dx_n1c1h2w2_k2_z_f32_avx512(const float *dz, const float *w_dx, float *dx, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dz    f32 [1][1][2][2][16]  in   halo is 0
 ;   rsi  w_dx  f32 [1][2][1][1][16]  in   by conv2d_pack_dx
 ;   rdx  dx    f32 [1][1][2][2][16]  out  overwritten but for the halo

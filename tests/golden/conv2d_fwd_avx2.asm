@@ -4,7 +4,8 @@
 ;   y[n,oc] = max over 2 x 2 of max(0, z)
 ;   64 flop; reads 192 B, writes 40 B
 ;   0.276 flop/B: 2 cycles of arithmetic at peak, 5 of memory traffic; predicted 36
-; void conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2(const float *x, const float *w, float *y, uint8_t *codes, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_fwd_n1c1h2w2_k8_bias_relu_maxpool2_f32_avx2(const float *x, const float *w, float *y, uint8_t *codes,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][1][2][2][8]         in   halo and pad lanes are 0
 ;   rsi  w      f32 [1][1][1][1][8] + bias  in   lanes are output channels
 ;   rdx  y      f32 [1][1][1][1][8]         out  overwritten but for the halo

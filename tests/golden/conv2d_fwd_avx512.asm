@@ -4,7 +4,8 @@
 ;   y[n,oc] = max over 2 x 2 of max(0, z)
 ;   128 flop; reads 384 B, writes 80 B
 ;   0.276 flop/B: 2 cycles of arithmetic at peak, 10 of memory traffic; predicted 36
-; void conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512(const float *x, const float *w, float *y, uint8_t *codes, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_fwd_n1c1h2w2_k16_bias_relu_maxpool2_f32_avx512(const float *x, const float *w, float *y, uint8_t *codes,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][1][2][2][16]         in   halo and pad lanes are 0
 ;   rsi  w      f32 [1][1][1][1][16] + bias  in   lanes are output channels
 ;   rdx  y      f32 [1][1][1][1][16]         out  overwritten but for the halo

@@ -5,7 +5,8 @@
 ;   x[n,c,h,w] = u8 pixels[n][c,h,w] * scale[c] + shift[c] inside the image, 0 outside
 ;   4 flop; reads 73 B, writes 32 B
 ;   0.0381 flop/B: 0 cycles of arithmetic at peak, 2 of memory traffic; predicted 34
-; void conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx2(const uint64_t *pixels, const float *w, float *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_fwd_n1c1h1w1u8_k2_bias_relu_f32_avx2(const uint64_t *pixels, const float *w, float *y, const void
+; *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  pixels  u64 [1]                     in   addresses of u8 [1][1][1]
 ;   rsi  w       f32 [1][1][1][1][8] + bias  in   lanes are output channels
 ;   rdx  y       f32 [1][1][1][1][8]         out  overwritten but for the halo

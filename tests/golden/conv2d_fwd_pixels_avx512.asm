@@ -5,7 +5,8 @@
 ;   x[n,c,h,w] = u8 pixels[n][c,h,w] * scale[c] + shift[c] inside the image, 0 outside
 ;   4 flop; reads 138 B, writes 128 B
 ;   0.015 flop/B: 0 cycles of arithmetic at peak, 6 of memory traffic; predicted 60
-; void conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx512(const uint64_t *pixels, const float *w, float *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_fwd_n1c1h2w1u8_k1_bias_relu_f32_avx512(const uint64_t *pixels, const float *w, float *y, const void
+; *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  pixels  u64 [1]                      in   addresses of u8 [1][2][1]
 ;   rsi  w       f32 [1][1][1][1][16] + bias  in   lanes are output channels
 ;   rdx  y       f32 [1][1][2][1][16]         out  overwritten but for the halo

@@ -4,7 +4,8 @@
 ;   y[n,oc] = max over 2 x 2 of max(0, z)
 ;   32 flop; reads 96 B, writes 20 B
 ;   0.276 flop/B: 3 cycles of arithmetic at peak, 4 of memory traffic; predicted 36
-; void conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41(const float *x, const float *w, float *y, uint8_t *codes, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_fwd_n1c1h2w2_k4_bias_relu_maxpool2_f32_sse41(const float *x, const float *w, float *y, uint8_t *codes,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][1][2][2][4]         in   halo and pad lanes are 0
 ;   rsi  w      f32 [1][1][1][1][4] + bias  in   lanes are output channels
 ;   rdx  y      f32 [1][1][1][1][4]         out  overwritten but for the halo

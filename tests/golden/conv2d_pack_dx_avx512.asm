@@ -3,7 +3,8 @@
 ;   target[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]
 ;   0 flop; reads 64 B, writes 1 024 B
 ;   0 flop/B: 0 cycles of arithmetic at peak, 23 of memory traffic; predicted 23
-; void conv1x1_pack_dx_k16c1_f32_avx512(const float *w, float *target, const void *unused_rdx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1x1_pack_dx_k16c1_f32_avx512(const float *w, float *target, const void *unused_rdx, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  w       f32 [1][1][1][1][16]   in   lanes are output channels
 ;   rsi  target  f32 [1][16][1][1][16]  out  lanes are input channels; pad lanes 0
 ;   r8   begin   r9 end: slice of blocks of 16 input channels, 0..1

@@ -3,7 +3,8 @@
 ;   dz[n,c,h*2+r,w*2+s] = (code[n,c,h,w] == r*2+s) * dy[n,c,h,w] * (y > 0 ? 1 : 0.0)
 ;   32 flop; reads 72 B, writes 128 B
 ;   0.16 flop/B: 1 cycles of arithmetic at peak, 4 of memory traffic; predicted 4
-; void unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2(const float *dy, const float *y, const uint8_t *codes, float *dz, size_t begin, size_t end);   SysV AMD64, leaf
+; void unpool_n1c8h1w1_zp1_relu_maxpool2_f32_avx2(const float *dy, const float *y, const uint8_t *codes, float *dz,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dy     f32 [1][1][1][1][8]               in
 ;   rsi  y      f32 [1][1][1][1][8]               in
 ;   rdx  codes  u8 [1][1][1][1][8]                in

@@ -3,7 +3,8 @@
 ;   dx[n,k] = sum_o dy[n,o] * w[o,k]    n < 1, k < 4, o < 1
 ;   8 flop; reads 64 B, writes 32 B
 ;   0.0833 flop/B: 0 cycles of arithmetic at peak, 2 of memory traffic; predicted 4
-; void dense_dx_n1f4_k1_f32_avx2(const float *dy, const float *w, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dx_n1f4_k1_f32_avx2(const float *dy, const float *w, float *dx, const void *unused_rcx, size_t begin,
+; size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f32 [1][8]         in   64-byte aligned
 ;   rsi  w   f32 [4][8] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  dx  f32 [1][8]         out  64-byte aligned; overwritten

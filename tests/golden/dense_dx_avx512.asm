@@ -3,7 +3,8 @@
 ;   dx[n,k] = sum_o dy[n,o] * w[o,k]    n < 1, k < 4, o < 1
 ;   8 flop; reads 128 B, writes 64 B
 ;   0.0417 flop/B: 0 cycles of arithmetic at peak, 4 of memory traffic; predicted 5
-; void dense_dx_n1f4_k1_f32_avx512(const float *dy, const float *w, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dx_n1f4_k1_f32_avx512(const float *dy, const float *w, float *dx, const void *unused_rcx, size_t begin,
+; size_t end);   SysV AMD64, leaf
 ;   rdi  dy  f32 [1][16]         in   64-byte aligned
 ;   rsi  w   f32 [4][16] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  dx  f32 [1][16]         out  64-byte aligned; overwritten

@@ -3,7 +3,8 @@
 ;   y[n,o] = max(0, b[o] + sum_k x[n,k] * w[o,k])    n < 1, o < 1, k < 4
 ;   8 flop; reads 192 B, writes 32 B
 ;   0.0357 flop/B: 0 cycles of arithmetic at peak, 5 of memory traffic; predicted 7
-; void dense_fwd_n1f4_k1_bias_relu_f32_avx2(const float *x, const float *w, float *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_fwd_n1f4_k1_bias_relu_f32_avx2(const float *x, const float *w, float *y, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f32 [1][8]         in   64-byte aligned
 ;   rsi  w  f32 [4][8] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f32 [1][8]         out  64-byte aligned; overwritten

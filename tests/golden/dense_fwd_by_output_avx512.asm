@@ -3,7 +3,8 @@
 ;   y[n,o] = max(0, b[o] + sum_k x[n,k] * w[o,k])    n < 1, o < 1, k < 4
 ;   8 flop; reads 384 B, writes 64 B
 ;   0.0179 flop/B: 0 cycles of arithmetic at peak, 9 of memory traffic; predicted 18
-; void dense_fwd_by_output_n1f4_k1_bias_relu_f32_avx512(const float *x, const float *w, float *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_fwd_by_output_n1f4_k1_bias_relu_f32_avx512(const float *x, const float *w, float *y, const void
+; *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f32 [1][16]            in   64-byte aligned
 ;   rsi  w  f32 [1][4][16] + bias  in   64-byte aligned; lanes are outputs
 ;   rdx  y  f32 [1][16]            out  64-byte aligned; overwritten, pad lanes 0

@@ -3,7 +3,8 @@
 ;   y[n,o] = max(0, b[o] + sum_k x[n,k] * w[o,k])    n < 1, o < 8, k < 4
 ;   64 flop; reads 320 B, writes 32 B
 ;   0.182 flop/B: 2 cycles of arithmetic at peak, 7 of memory traffic; predicted 34
-; void dense_fwd_turned_n1f4_k8_bias_relu_f32_avx2(const float *x, const float *w, float *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_fwd_turned_n1f4_k8_bias_relu_f32_avx2(const float *x, const float *w, float *y, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f32 [1][8]         in   64-byte aligned
 ;   rsi  w  f32 [8][8] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f32 [1][8]         out  64-byte aligned; overwritten, pad lanes 0

@@ -3,7 +3,8 @@
 ;   y[n,o] = max(0, b[o] + sum_k x[n,k] * w[o,k])    n < 1, o < 4, k < 4
 ;   32 flop; reads 96 B, writes 16 B
 ;   0.286 flop/B: 3 cycles of arithmetic at peak, 4 of memory traffic; predicted 22
-; void dense_fwd_turned_n1f4_k4_bias_relu_f32_sse41(const float *x, const float *w, float *y, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_fwd_turned_n1f4_k4_bias_relu_f32_sse41(const float *x, const float *w, float *y, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x  f32 [1][4]         in   64-byte aligned
 ;   rsi  w  f32 [4][4] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f32 [1][4]         out  64-byte aligned; overwritten, pad lanes 0

@@ -4,7 +4,8 @@
 ;   w -= lr * g
 ;   8 flop of the product; reads 192 B, writes 128 B
 ;   0.025 flop/B: 0 cycles of arithmetic at peak, 7 of memory traffic; predicted 7
-; void dense_dw_sgd_n1f4_k1_f32_avx2(const float *x, const float *dy, float *w, const float *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dw_sgd_n1f4_k1_f32_avx2(const float *x, const float *dy, float *w, const float *hyper, size_t begin, size_t
+; end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][8]         in      64-byte aligned
 ;   rsi  dy     f32 [1][8]         in      64-byte aligned
 ;   rdx  w      f32 [4][8] + bias  in/out  64-byte aligned; lanes are inputs

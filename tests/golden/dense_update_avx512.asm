@@ -4,7 +4,8 @@
 ;   w -= lr * g
 ;   8 flop of the product; reads 384 B, writes 256 B
 ;   0.0125 flop/B: 0 cycles of arithmetic at peak, 13 of memory traffic; predicted 13
-; void dense_dw_sgd_n1f4_k1_f32_avx512(const float *x, const float *dy, float *w, const float *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dw_sgd_n1f4_k1_f32_avx512(const float *x, const float *dy, float *w, const float *hyper, size_t begin,
+; size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][16]         in      64-byte aligned
 ;   rsi  dy     f32 [1][16]         in      64-byte aligned
 ;   rdx  w      f32 [4][16] + bias  in/out  64-byte aligned; lanes are inputs

@@ -4,7 +4,8 @@
 ;   w -= lr * g
 ;   8 flop of the product; reads 96 B, writes 64 B
 ;   0.05 flop/B: 1 cycles of arithmetic at peak, 5 of memory traffic; predicted 5
-; void dense_dw_sgd_by_output_n1f4_k1_f32_sse41(const float *x, const float *dy, float *w, const float *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void dense_dw_sgd_by_output_n1f4_k1_f32_sse41(const float *x, const float *dy, float *w, const float *hyper, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][4]            in      64-byte aligned
 ;   rsi  dy     f32 [1][4]            in      64-byte aligned
 ;   rdx  w      f32 [1][4][4] + bias  in/out  64-byte aligned; lanes are outputs

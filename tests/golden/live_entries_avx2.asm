@@ -3,7 +3,8 @@
 ;   bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0 and codes[n,oc,h,w] == p, p < 4; gradients = dy
 ;   0 flop; reads 40 B, writes 128 B
 ;   0 flop/B: 0 cycles of arithmetic at peak, 4 of memory traffic; predicted 4
-; void conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2(const float *dy, const uint8_t *codes, float *list, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void conv1_live_entries_n1c1h2w2_k1_maxpool2_f32_avx2(const float *dy, const uint8_t *codes, float *list, const void
+; *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dy     f32 [1][1][1][1][8]                        in
 ;   rsi  codes  u8 [1][1][1][1][8]                         in
 ;   rdx  list   f32 [1][1][1][1][8] + u64 [1][1][1][1][4]  out

@@ -3,7 +3,8 @@
 ;   dst[n,c,h,w] = images[indices[n],c,h,w] * scale[c] + shift[c]
 ;   12 flop; reads 14 B, writes 24 B
 ;   0.316 flop/B: 0 cycles of arithmetic at peak, 1 of memory traffic; predicted 1
-; void load_input_n2c1h1w3_rows_f32_avx2(const uint8_t *images, const uint32_t *indices, float *dst, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void load_input_n2c1h1w3_rows_f32_avx2(const uint8_t *images, const uint32_t *indices, float *dst, const void
+; *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  images   u8 [count][1][1][3]  in   any alignment
 ;   rsi  indices  u32 [2]              in   below count
 ;   rdx  dst      f32 [2][8]           out  halo not written, padding zero

@@ -4,7 +4,8 @@
 ;   dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs
 ;   10 flop; reads 68 B, writes 72 B
 ;   0.0714 flop/B: 0 cycles of arithmetic at peak, 3 of memory traffic; predicted 3
-; void mse_n1f1_f32_avx512(const float *z, const uint32_t *labels, float *dz, void *block, size_t begin, size_t end);   SysV AMD64, leaf
+; void mse_n1f1_f32_avx512(const float *z, const uint32_t *labels, float *dz, void *block, size_t begin, size_t end);
+; SysV AMD64, leaf
 ;   rdi  z       f32 [1][16]                                                 in      rows 64-byte aligned, padding zero
 ;   rsi  labels  u32 [1]                                                     in      read where n < present
 ;   rdx  dz      f32 [1][16]                                                 out     overwritten, padding zero

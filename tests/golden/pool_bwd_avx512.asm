@@ -3,7 +3,8 @@
 ;   dx[n,c,h*2+r,w*2+s] = (code[n,c,h,w] == r*2+s) * dy[n,c,h,w]
 ;   64 flop; reads 80 B, writes 256 B
 ;   0.19 flop/B: 1 cycles of arithmetic at peak, 7 of memory traffic; predicted 7
-; void pool_bwd_n1c16h2w2_maxpool2_f32_avx512(const float *dy, const uint8_t *codes, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void pool_bwd_n1c16h2w2_maxpool2_f32_avx512(const float *dy, const uint8_t *codes, float *dx, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dy     f32 [1][1][1][1][16]  in
 ;   rsi  codes  u8 [1][1][1][1][16]   in
 ;   rdx  dx     f32 [1][1][2][2][16]  out

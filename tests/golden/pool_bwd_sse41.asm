@@ -3,7 +3,8 @@
 ;   dx[n,c,h*2+r,w*2+s] = (code[n,c,h,w] == r*2+s) * dy[n,c,h,w]
 ;   16 flop; reads 20 B, writes 64 B
 ;   0.19 flop/B: 1 cycles of arithmetic at peak, 3 of memory traffic; predicted 4
-; void pool_bwd_n1c4h2w2_maxpool2_f32_sse41(const float *dy, const uint8_t *codes, float *dx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void pool_bwd_n1c4h2w2_maxpool2_f32_sse41(const float *dy, const uint8_t *codes, float *dx, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  dy     f32 [1][1][1][1][4]  in
 ;   rsi  codes  u8 [1][1][1][1][4]   in
 ;   rdx  dx     f32 [1][1][2][2][4]  out

@@ -4,7 +4,8 @@
 ;   code[n,c,h,w] = r*2+s of the first maximum in row-major order
 ;   32 flop; reads 128 B, writes 40 B
 ;   0.19 flop/B: 1 cycles of arithmetic at peak, 4 of memory traffic; predicted 4
-; void pool_fwd_n1c8h2w2_maxpool2_f32_avx2(const float *x, float *y, uint8_t *codes, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void pool_fwd_n1c8h2w2_maxpool2_f32_avx2(const float *x, float *y, uint8_t *codes, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][1][2][2][8]  in
 ;   rsi  y      f32 [1][1][1][1][8]  out
 ;   rdx  codes  u8 [1][1][1][1][8]   out

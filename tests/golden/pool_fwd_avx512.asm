@@ -4,7 +4,8 @@
 ;   code[n,c,h,w] = r*2+s of the first maximum in row-major order
 ;   64 flop; reads 256 B, writes 80 B
 ;   0.19 flop/B: 1 cycles of arithmetic at peak, 7 of memory traffic; predicted 7
-; void pool_fwd_n1c16h2w2_maxpool2_f32_avx512(const float *x, float *y, uint8_t *codes, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void pool_fwd_n1c16h2w2_maxpool2_f32_avx512(const float *x, float *y, uint8_t *codes, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  x      f32 [1][1][2][2][16]  in
 ;   rsi  y      f32 [1][1][1][1][16]  out
 ;   rdx  codes  u8 [1][1][1][1][16]   out

@@ -3,7 +3,8 @@
 ;   dw[i] = parts[0][i] + parts[1][i] + ... + parts[2][i], in this order
 ;   16 flop; reads 96 B, writes 32 B
 ;   0.125 flop/B: 0 cycles of arithmetic at peak, 3 of memory traffic; predicted 3
-; void sum_parts_g3v1_f32_avx2(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void sum_parts_g3v1_f32_avx2(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  parts  f32 [3][1][8], 64 B apart  in
 ;   rsi  dw     f32 [1][8]                 out  overwritten
 ;   r8   begin   r9 end: slice of vectors, 0..1

@@ -3,7 +3,8 @@
 ;   w -= lr * g
 ;   32 flop; reads 128 B, writes 64 B
 ;   0.167 flop/B: 1 cycles of arithmetic at peak, 4 of memory traffic; predicted 4
-; void update_sgd_v2_f32_avx2(float *params, const float *grads, const void *unused_rdx, const float *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void update_sgd_v2_f32_avx2(float *params, const float *grads, const void *unused_rdx, const float *hyper, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  params  f32 [2][8]  in/out  64-byte aligned
 ;   rsi  grads   f32 [2][8]  in      64-byte aligned
 ;   rcx  hyper   f32 [3]     in      lr, step, inv_sqrt

@@ -3,7 +3,8 @@
 ;   w -= lr * g
 ;   64 flop; reads 256 B, writes 128 B
 ;   0.167 flop/B: 1 cycles of arithmetic at peak, 8 of memory traffic; predicted 8
-; void update_sgd_v2_f32_avx512(float *params, const float *grads, const void *unused_rdx, const float *hyper, size_t begin, size_t end);   SysV AMD64, leaf
+; void update_sgd_v2_f32_avx512(float *params, const float *grads, const void *unused_rdx, const float *hyper, size_t
+; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  params  f32 [2][16]  in/out  64-byte aligned
 ;   rsi  grads   f32 [2][16]  in      64-byte aligned
 ;   rcx  hyper   f32 [3]      in      lr, step, inv_sqrt

@@ -38,9 +38,9 @@ static void *at(const char *path, size_t size)
 
 
 def prototype(text: str) -> str:
-    """The declaration that a generated file's header holds."""
-    (found,) = re.findall(r"^; (void .*\);)   SysV AMD64", text, re.MULTILINE)
-    return str(found)
+    """The declaration that a generated file's header holds, of one line or several."""
+    (found,) = re.findall(r"^; (void [^;]*(?:\n; +[^;]*)?\);)\s(?:; )? *SysV AMD64", text, re.MULTILINE)
+    return " ".join(str(found).replace("\n;", "\n").split())
 
 
 def parameters(declaration: str) -> list[str]:
