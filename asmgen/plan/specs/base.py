@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal
 
-from asmgen.plan.layout import Activations, Image, Rows
+from asmgen.plan.layout import NO_HALO, Activations, Image, Rows
 from asmgen.plan.specs.activations import Activation
 
 SliceKind = Literal["samples", "outputs"]
@@ -57,7 +59,8 @@ class KernelSpec:
         return "outputs"
 
     def stem(self) -> str:
-        """The symbol without the ISA: op, shapes, fusion, dtype (`f32` / `f64`)."""
+        """The symbol without the ISA: op, shapes, fusion, dtype (`f32` / `f64`). Of specs that `check` lets pass and
+        whose lanes are one ISA's, different ones have different stems."""
         raise NotImplementedError
 
     def symbol(self, isa_name: str) -> str:
@@ -68,7 +71,14 @@ class KernelSpec:
         raise NotImplementedError
 
     def check(self) -> None:
-        """Raise ValueError when an assumption of the emitters does not hold."""
+        """Raise ValueError when an assumption of the emitters does not hold. Here: all parts have one dtype, batch and
+        block of lanes (the network's input aside, which may be planar)."""
+        for name in ("dtype", "n", "block"):
+            found = sorted(set(_values(self, name)))
+            require(len(found) <= 1, self, f"{name} differs: {', '.join(map(str, found))}")
+        require(1 not in _values(self, "block"), self, "channels must be in lanes")
+        for source in _values(self, "source"):
+            require(source is None or (source.block > 1 and not source.halo), self, "rows of a planar image or a halo")
 
 
 def dtype_tag(dtype: str) -> str:
@@ -82,6 +92,39 @@ def require(condition: bool, spec: KernelSpec, message: str) -> None:
         raise ValueError(f"{type(spec).__name__}: {message} ({values})")
 
 
+def _values(what: Any, name: str) -> Iterator[Any]:
+    """The fields of this name in a spec and in what it is made of, but for the block of a planar input."""
+    for field in fields(what):
+        value = getattr(what, field.name)
+        if name == "block" and isinstance(value, Image) and value.block == 1 and field.name in ("x", "dst"):
+            continue
+        if field.name == name:
+            yield value
+        if is_dataclass(value):
+            yield from _values(value, name)
+
+
+def require_images(spec: KernelSpec, shape: tuple[int, int, int], **images: Image) -> None:
+    """Raise ValueError unless the images are of (c, h, w) and have their channels in lanes."""
+    for name, image in images.items():
+        require((image.c, image.h, image.w) == shape, spec, f"{name} is not of {'x'.join(map(str, shape))}")
+        require(image.block > 1, spec, f"{name} must have its channels in lanes")
+
+
+def require_same(spec: KernelSpec, **layouts: Activations) -> None:
+    """Raise ValueError unless the layouts are the same but for halos, with channels in lanes."""
+    first, *others = (replace(t, halo=NO_HALO) if isinstance(t, Image) else t for t in layouts.values())
+    require(first.block > 1, spec, "channels must be in lanes")
+    require(all(other == first for other in others), spec, f"{', '.join(layouts)} are not of one shape")
+
+
+def require_rows(spec: KernelSpec, features: int, **rows: Rows) -> None:
+    """Raise ValueError unless the rows have so many features of their own."""
+    for name, row in rows.items():
+        require(row.features == features, spec, f"{name} does not have {features} features")
+        require(row.source is None, spec, f"{name} is the view of an image")
+
+
 def activation_tag(act: Activation) -> str:
     """`_relu`, `_leaky0p01`, ... or nothing."""
     return act.traits.tag.format(alpha=number_tag(act.alpha))
@@ -89,7 +132,15 @@ def activation_tag(act: Activation) -> str:
 
 def number_tag(value: float) -> str:
     """`0p01`, `1em05`, `m2p0`: all digits that tell the value from others."""
-    return repr(value).replace(".", "p").replace("-", "m").replace("+", "")
+    return repr(float(value) + 0.0).replace(".", "p").replace("-", "m").replace("+", "")
+
+
+def affine_tag(scale: tuple[float, ...], shift: tuple[float, ...]) -> str:
+    """`_affine` and a digest of the numbers; nothing where pixels become u8 / 255."""
+    if set(scale) == {1 / 255} and not any(shift):
+        return ""
+    numbers = ",".join(number_tag(value) for value in (*scale, *shift))
+    return f"_affine{hashlib.sha256(numbers.encode()).hexdigest()[:8]}"
 
 
 def halo_tag(image: Image) -> str:

@@ -11,11 +11,13 @@ from asmgen.plan.specs.base import (
     Pool,
     SliceKind,
     activation_tag,
+    affine_tag,
     dtype_tag,
     halo_tag,
     image_tag,
     pool_tag,
     require,
+    require_images,
 )
 from asmgen.plan.specs.parts import groups_tag
 
@@ -92,8 +94,29 @@ class Conv:
             "" if (self.sh, self.sw) == (1, 1) else f"s{self.sh}" if self.sh == self.sw else f"s{self.sh}x{self.sw}"
         )
         pad = f"t{self.pt}l{self.pl}" if (self.pt, self.pl) != (self.x.halo.top, self.x.halo.left) else ""
-        block = "u8" if self.pixels else "planar" if self.x.block == 1 and w.block != 1 else ""
-        return f"conv{kernel}{stride}{pad}", f"n{self.x.n}{image_tag(self.x)}{block}_k{w.oc}"
+        block = "u8" if self.pixels else "planar" if self.x.block == 1 else ""
+        affine = affine_tag(self.pixels.scale, self.pixels.shift) if self.pixels else ""
+        x, at = self.x, self.x.halo
+        whole = (x.h + at.top + at.bottom - w.kh) // self.sh + 1, (x.w + at.left + at.right - w.kw) // self.sw + 1
+        rows = "" if (self.oh, self.ow) == whole else f"o{self.oh}x{self.ow}"
+        return f"conv{kernel}{stride}{pad}", f"n{x.n}{image_tag(x)}{block}{affine}_k{w.oc}{rows}"
+
+    def bias_tag(self) -> str:
+        """`_nobias`, or nothing: of kernels that do not read the bias and belong to a convolution that may have one."""
+        return "" if self.bias else "_nobias"
+
+    def check(self, spec: KernelSpec) -> None:
+        """Raise ValueError where its parts do not fit each other. spec: which it is part of."""
+        require(self.weights.c == self.x.c, spec, "x does not have the weights' channels")
+        least = min(self.sh, self.sw, self.oh, self.ow, self.weights.kh, self.weights.kw)
+        require(least > 0, spec, "strides, taps and outputs are at least 1")
+        if self.pixels:
+            fits = len(self.pixels.scale) == len(self.pixels.shift) == self.x.c
+            require(fits, spec, "pixels need a scale and a shift for each channel")
+
+    def z_shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of z."""
+        return self.weights.oc, self.oh, self.ow
 
 
 @dataclass(frozen=True)
@@ -121,13 +144,16 @@ class Conv2dForward(KernelSpec):
         op, shape = self.conv.tag()
         out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
         bias = "_bias" if self.conv.bias else ""
-        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}"
+        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}{codes_tag(self.codes, self.act, self.pool)}"
         return f"{op}_fwd_{shape}{out}{fused}_{dtype_tag(self.y.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        super().check()
+        self.conv.check(self)
+        require_images(self, (self.conv.weights.oc, self.y.h, self.y.w), y=self.y)
         require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
         require(self.act.traits.is_fusible, self, "activation cannot be fused")
         is_max = self.pool is not None and self.pool.kind == "max"
@@ -187,6 +213,11 @@ class Conv2dUnpool(KernelSpec):
         return self.dz.n * self.dz.c * self.dz.h * self.dz.w
 
     def check(self) -> None:
+        super().check()
+        ph, pw = (self.pool.ph, self.pool.pw) if self.pool else (1, 1)
+        require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool")
+        require_images(self, (self.dz.c, self.dz.h // ph, self.dz.w // pw), y=self.y, dy=self.dy)
+        require_images(self, (self.y.c, self.y.h * ph, self.y.w * pw), dz=self.dz)
         require(self.act.traits.is_gate, self, "the slope is not told by the sign of y")
 
 
@@ -211,10 +242,15 @@ class Conv2dBackwardInput(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         halos = f"_z{halo_tag(self.dz)}" + (f"_d{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{op}_dx_{shape}{halos}_{dtype_tag(self.dx.dtype)}"
+        return f"{op}_dx_{shape}{halos}{self.conv.bias_tag()}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
+
+    def check(self) -> None:
+        super().check()
+        check_input_gradient(self, self.conv, self.dx)
+        require_images(self, self.conv.z_shape(), dz=self.dz)
 
 
 @dataclass(frozen=True)
@@ -250,6 +286,9 @@ class Conv2dBackwardWeights(KernelSpec):
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        super().check()
+        self.conv.check(self)
+        require_images(self, self.conv.z_shape(), dz=self.dz)
         require(self.dz.n % self.groups == 0, self, "the groups must be equal")
 
 
@@ -268,3 +307,16 @@ class Conv2dPackInputGradient(KernelSpec):
 
     def flops(self) -> int:
         return 0
+
+
+def codes_tag(codes: bool, act: Activation, pool: Pool | None) -> str:
+    """`_codes`, `_nocodes`, or nothing where a plan has them as the pool's gradient needs them."""
+    needed = pool is not None and (pool.kind == "max" or bool(act))
+    return "" if codes == needed else "_codes" if codes else "_nocodes"
+
+
+def check_input_gradient(spec: KernelSpec, conv: Conv, dx: Image) -> None:
+    """Raise ValueError unless dx is the gradient of the convolution's input."""
+    conv.check(spec)
+    require(conv.pixels is None, spec, "pixels have no gradient")
+    require_images(spec, (conv.x.c, conv.x.h, conv.x.w), dx=dx)

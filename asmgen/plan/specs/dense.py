@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput, Rows
 from asmgen.plan.specs.activations import Activation
-from asmgen.plan.specs.base import KernelSpec, activation_tag, activations_tag, dtype_tag, require
+from asmgen.plan.specs.base import KernelSpec, activation_tag, activations_tag, dtype_tag, require, require_rows
 from asmgen.plan.specs.ends import Update
 
 MOST_TURNED_BYTES = 128 * 1024  # of a vector of outputs on a kernel's frame
@@ -35,6 +35,8 @@ class DenseForward(KernelSpec):
         return 2 * self.x.n * self.x.features * self.weights.out
 
     def check(self) -> None:
+        super().check()
+        _check_product(self, self.x, self.weights, self.y)
         require(self.act.traits.is_fusible, self, "activation cannot be fused")
 
 
@@ -74,6 +76,8 @@ class DenseForwardByOutput(KernelSpec):
         return 2 * self.x.n * self.x.features * self.weights.out
 
     def check(self) -> None:
+        super().check()
+        _check_product(self, self.x, self.weights, self.y)
         require(self.act.traits.is_fusible, self, "activation cannot be fused")
         if isinstance(self.weights, DenseWeights):
             require(self.weights.n_rows % self.y.block == 0, self, "a vector of outputs has rows for some only")
@@ -98,6 +102,10 @@ class DenseBackwardInput(KernelSpec):
 
     def flops(self) -> int:
         return 2 * self.dx.n * self.dx.features * self.weights.out
+
+    def check(self) -> None:
+        super().check()
+        _check_product(self, self.dx, self.weights, self.dy)
 
 
 @dataclass(frozen=True)
@@ -131,13 +139,22 @@ class DenseUpdate(KernelSpec):
         bias = "_bias" if self.bias else ""
         shape = f"{activations_tag(self.x)}_k{self.weights.out}"
         lanes = "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
-        return f"dense_dw_{self.update.kind}{lanes}_{shape}{bias}_{dtype_tag(self.x.dtype)}"
+        step, apart = self.update.constants_tag(), "".join(f"_s{distance}" for distance in self._distances())
+        return f"dense_dw_{self.update.kind}{lanes}_{shape}{bias}{step}{apart}_{dtype_tag(self.x.dtype)}"
+
+    def _distances(self) -> tuple[int, ...]:
+        """state_bytes, but for those that follow from the first: states lie at one distance from each other."""
+        even = tuple((1 + at) * self.state_bytes[0] for at in range(len(self.state_bytes)))
+        return self.state_bytes[:1] if even == self.state_bytes else self.state_bytes
 
     def flops(self) -> int:
         """Of the product, as all products count; the step adds a few for each weight."""
         return 2 * self.x.n * self.x.features * self.weights.out
 
     def check(self) -> None:
+        super().check()
+        self.update.check()
+        _check_product(self, self.x, self.weights, self.dy)
         require(len(self.state_bytes) == self.update.n_states, self, "one distance for each state")
         require(self.weights.n_rows % DENSE_ROW_GROUP == 0, self, "rows of weights are not groups of 4")
         block_bytes = self.update.n_vectors * self.update.block * self.weights.element_bytes
@@ -147,3 +164,9 @@ class DenseUpdate(KernelSpec):
         require(apart, self, "states overlap the weights or each other")
         even = all(distance == at * distances[1] for at, distance in enumerate(distances) if at)
         require(even or not self.has_far_states, self, "states out of a displacement's reach lie at uneven distances")
+
+
+def _check_product(spec: KernelSpec, x: Rows, weights: DenseWeights | DenseWeightsByOutput, y: Rows) -> None:
+    """Raise ValueError unless x, or dx, and y, or dy, are the rows of the layer's input and output."""
+    require(weights.inputs == x, spec, "the weights' inputs are not those of the layer")
+    require_rows(spec, weights.out, y=y)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.plan.layout import LINE_BYTES, Activations, Image, Rows, round_up
-from asmgen.plan.specs.base import KernelSpec, SliceKind, activations_tag, dtype_tag, halo_tag
+from asmgen.plan.specs.base import (
+    KernelSpec,
+    SliceKind,
+    activations_tag,
+    affine_tag,
+    dtype_tag,
+    halo_tag,
+    number_tag,
+    require,
+    require_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +41,21 @@ class LoadInput(KernelSpec):
     def stem(self) -> str:
         kind = "image" if isinstance(self.dst, Image) else "rows"
         halo = halo_tag(self.dst) if isinstance(self.dst, Image) else ""
-        return f"load_input_n{self.dst.n}c{self.c}h{self.h}w{self.w}{halo}_{kind}_{dtype_tag(self.dst.dtype)}"
+        shape = f"n{self.dst.n}c{self.c}h{self.h}w{self.w}{halo}"
+        return f"load_input_{shape}_{kind}{affine_tag(self.scale, self.shift)}_{dtype_tag(self.dst.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.dst.n * self.c * self.h * self.w
+
+    def check(self) -> None:
+        super().check()
+        require(len(self.scale) == len(self.shift) == self.c, self, "needs a scale and a shift for each channel")
+        if isinstance(self.dst, Image):
+            shape = self.dst.c, self.dst.h, self.dst.w
+            require(shape == (self.c, self.h, self.w), self, "dst is not of the images' shape")
+            require(self.dst.block == 1, self, "dst must be planar")
+        else:
+            require_rows(self, self.c * self.h * self.w, dst=self.dst)
 
 
 @dataclass(frozen=True)
@@ -98,8 +119,44 @@ class Update(KernelSpec):
         return self.n_vectors
 
     def stem(self) -> str:
-        return f"update_{self.kind}_v{self.n_vectors}_{dtype_tag(self.dtype)}"
+        return f"update_{self.kind}_v{self.n_vectors}{self.constants_tag()}_{dtype_tag(self.dtype)}"
+
+    def constants_tag(self) -> str:
+        """`_mu0p5_b0p9_0p99_eps1em06_wd0p01`: the optimizer's constants that are not PyTorch's usual ones."""
+        betas = f"_b{number_tag(self.beta1)}_{number_tag(self.beta2)}"
+        usual = _CONSTANTS[self.kind]
+        tags = (
+            f"_mu{number_tag(self.momentum)}" if self.momentum != usual.momentum else "",
+            betas if (self.beta1, self.beta2) != (usual.beta1, usual.beta2) else "",
+            f"_eps{number_tag(self.eps)}" if self.eps != usual.eps else "",
+            f"_wd{number_tag(self.weight_decay)}" if self.weight_decay != usual.weight_decay else "",
+        )
+        return "".join(tags)
 
     def flops(self) -> int:
         per_element = {"sgd": 2, "momentum": 4, "nesterov": 6, "adam": 12, "adamw": 14}[self.kind]
         return per_element * self.n_vectors * self.block
+
+    def check(self) -> None:
+        super().check()
+        require(self.kind in _CONSTANTS, self, f"kind must be one of {', '.join(_CONSTANTS)}")
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """Of an optimizer, as PyTorch has them; 0: it does not read it (a weight decay: none unless it is asked for)."""
+
+    momentum: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    eps: float = 0.0
+    weight_decay: float = 0.0
+
+
+_CONSTANTS = {
+    "sgd": _Constants(),
+    "momentum": _Constants(momentum=0.9),
+    "nesterov": _Constants(momentum=0.9),
+    "adam": _Constants(beta1=0.9, beta2=0.999, eps=1e-8),
+    "adamw": _Constants(beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01),
+}

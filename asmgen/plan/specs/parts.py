@@ -43,15 +43,22 @@ class SumParts(KernelSpec):
     def element_bytes(self) -> int:
         return ELEMENT_BYTES[self.dtype]
 
+    @property
+    def summed_bytes(self) -> int:
+        """Of a part."""
+        return self.n_vectors * self.block * self.element_bytes
+
     def slice_units(self) -> int:
         return self.n_vectors
 
     def stem(self) -> str:
-        return f"sum_parts_g{self.groups}v{self.n_vectors}_{dtype_tag(self.dtype)}"
+        apart = "" if self.stride_bytes == round_up(self.summed_bytes, LINE_BYTES) else f"_s{self.stride_bytes}"
+        return f"sum_parts_g{self.groups}v{self.n_vectors}{apart}_{dtype_tag(self.dtype)}"
 
     def flops(self) -> int:
         return (self.groups - 1) * self.n_vectors * self.block
 
     def check(self) -> None:
+        super().check()
         require(self.groups > 1, self, "one part is the sum")
-        require(self.n_vectors * self.block * self.element_bytes <= self.stride_bytes, self, "parts overlap")
+        require(self.summed_bytes <= self.stride_bytes, self, "parts overlap")

@@ -18,6 +18,8 @@ from asmgen.plan.specs.base import (
     image_tag,
     pool_tag,
     require,
+    require_images,
+    require_same,
 )
 
 
@@ -37,12 +39,15 @@ class PoolForward(KernelSpec):
 
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if self.y.halo else ""
-        return f"pool_fwd_n{self.x.n}{image_tag(self.x)}{o}{pool_tag(self.pool)}_{dtype_tag(self.x.dtype)}"
+        windows = _windows_tag(self.pool, self.x, self.y)
+        return f"pool_fwd_n{self.x.n}{image_tag(self.x)}{o}{windows}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return self.y.n * self.y.c * self.y.h * self.y.w * self.pool.ph * self.pool.pw
 
     def check(self) -> None:
+        super().check()
+        _check_windows(self, self.pool, self.x, self.y)
         is_coded = self.pool.kind == "max"
         require(
             not is_coded or self.pool.n_positions <= MAX_CODES,
@@ -67,10 +72,28 @@ class PoolBackward(KernelSpec):
 
     def stem(self) -> str:
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        return f"pool_bwd_n{self.dx.n}{image_tag(self.dx)}{d}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+        windows = _windows_tag(self.pool, self.dx, self.dy)
+        return f"pool_bwd_n{self.dx.n}{image_tag(self.dx)}{d}{windows}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return self.dy.n * self.dy.c * self.dy.h * self.dy.w * self.pool.ph * self.pool.pw
+
+    def check(self) -> None:
+        super().check()
+        _check_windows(self, self.pool, self.dx, self.dy)
+
+
+def _windows_tag(pool: Pool, whole: Image, pooled: Image) -> str:
+    """`_maxpool2`; `_n3x4_maxpool2` with 3 x 4 windows, where they are not all that there are."""
+    is_whole = (pooled.h, pooled.w) == pool.windows(whole.h, whole.w)
+    return ("" if is_whole else f"_n{pooled.h}x{pooled.w}") + pool_tag(pool)
+
+
+def _check_windows(spec: KernelSpec, pool: Pool, whole: Image, pooled: Image) -> None:
+    rows, cols = pool.windows(whole.h, whole.w)
+    require(0 < pooled.h <= rows and 0 < pooled.w <= cols, spec, "the windows reach beyond the image")
+    require_images(spec, (whole.c, pooled.h, pooled.w), pooled=pooled)
+    require_images(spec, (pooled.c, whole.h, whole.w), whole=whole)
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,10 @@ class ActForward(KernelSpec):
 
     def flops(self) -> int:
         return self.x.size_bytes // self.x.element_bytes
+
+    def check(self) -> None:
+        super().check()
+        require_same(self, x=self.x, y=self.y)
 
 
 @dataclass(frozen=True)
@@ -124,3 +151,7 @@ class ActBackward(KernelSpec):
 
     def flops(self) -> int:
         return 2 * self.dy.size_bytes // self.dy.element_bytes
+
+    def check(self) -> None:
+        super().check()
+        require_same(self, dy=self.dy, saved=self.saved, dx=self.dx)

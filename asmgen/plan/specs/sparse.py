@@ -14,8 +14,18 @@ from dataclasses import dataclass, replace
 
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.live_list import LiveList
-from asmgen.plan.specs.base import MAX_CODES, KernelSpec, Pool, SliceKind, dtype_tag, halo_tag, pool_tag, require
-from asmgen.plan.specs.conv import Conv
+from asmgen.plan.specs.base import (
+    MAX_CODES,
+    KernelSpec,
+    Pool,
+    SliceKind,
+    dtype_tag,
+    halo_tag,
+    pool_tag,
+    require,
+    require_images,
+)
+from asmgen.plan.specs.conv import Conv, check_input_gradient
 from asmgen.plan.specs.parts import groups_tag
 
 
@@ -57,6 +67,7 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        super().check()
         require(self.dy.n % self.groups == 0, self, "the groups must be equal")
         _check_windows(self)
         require(self.conv.x.block == self.conv.weights.block, self, "x must have its channels in lanes")
@@ -98,6 +109,7 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        super().check()
         require(self.dy.n % self.groups == 0, self, "the groups must be equal")
         _check_windows(self)
 
@@ -125,13 +137,15 @@ class Conv2dBackwardInputPooled(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{op}_dx_pooled_{shape}{halos}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+        return f"{op}_dx_pooled_{shape}{halos}{self.conv.bias_tag()}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        super().check()
         _check_windows(self)
+        check_input_gradient(self, self.conv, self.dx)
         require(self.pool.is_tiling, self, "needs windows that tile")
 
 
@@ -183,13 +197,14 @@ class LiveEntries(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        codes = "_codes" if self.has_codes else ""
-        return f"{op}_live_entries_{shape}{d}{pool_tag(self.pool)}{codes}_{dtype_tag(self.dy.dtype)}"
+        entries = self.conv.bias_tag() + pool_tag(self.pool) + ("_codes" if self.has_codes else "")
+        return f"{op}_live_entries_{shape}{d}{entries}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         return 0
 
     def check(self) -> None:
+        super().check()
         _check_windows(self)
         _check_list(self)
 
@@ -222,17 +237,18 @@ class Conv2dBackwardInputSparse(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
-        codes = "_codes" if self.has_codes else ""
-        return f"{op}_dx_sparse_{shape}{halos}{pool_tag(self.pool)}{codes}_{dtype_tag(self.dx.dtype)}"
+        entries = self.conv.bias_tag() + pool_tag(self.pool) + ("_codes" if self.has_codes else "")
+        return f"{op}_dx_sparse_{shape}{halos}{entries}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         """Of the dense computation it replaces."""
         return 2 * self.conv.macs
 
     def check(self) -> None:
+        super().check()
         _check_windows(self)
         _check_list(self)
-        require(self.dx.block == self.conv.weights.block, self, "dx must have its channels in lanes")
+        check_input_gradient(self, self.conv, self.dx)
 
 
 def _live_list(spec: LiveEntries | Conv2dBackwardInputSparse) -> LiveList:
@@ -256,6 +272,8 @@ _Windowed = (
 def _check_windows(spec: _Windowed) -> None:
     """Raise ValueError unless the windows of dy are those of the convolution's output."""
     pool, conv, dy = spec.pool, spec.conv, spec.dy
+    conv.check(spec)
+    require_images(spec, (conv.weights.oc, dy.h, dy.w), dy=dy)
     require(pool is None or (pool.kind == "max" and pool.n_positions <= MAX_CODES), spec, "needs a max pool with codes")
     extent = pool.extent(dy.h, dy.w) if pool else (dy.h, dy.w)
     require(extent == (conv.oh, conv.ow), spec, "dy does not fit z and pool")

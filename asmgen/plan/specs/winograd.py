@@ -15,8 +15,9 @@ from asmgen.plan.specs.base import (
     halo_tag,
     pool_tag,
     require,
+    require_images,
 )
-from asmgen.plan.specs.conv import Conv
+from asmgen.plan.specs.conv import Conv, check_input_gradient, codes_tag
 from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedWeights
 
 
@@ -64,8 +65,9 @@ class WinogradWeights(KernelSpec):
 
     def stem(self) -> str:
         w = self.taps
-        mirrored = "_dx" if self.mirrored else ""
-        return f"conv3_wino{self.m}_weights{mirrored}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+        copied = "" if isinstance(self.weights, ConvWeightsByInput) else "_of_copy"
+        direction = f"_dx{copied}" if self.mirrored else ""
+        return f"conv3_wino{self.m}_weights{direction}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
 
     def flops(self) -> int:
         """A multiply and an add for every element of w and u that is not zero in G, row transform and column one."""
@@ -74,6 +76,7 @@ class WinogradWeights(KernelSpec):
         return 2 * nonzero * (TAPS + transform.side) * self.taps.oc * self.taps.c
 
     def check(self) -> None:
+        super().check()
         require(self.m in SIZES, self, f"m must be one of {SIZES}")
         require((self.weights.kh, self.weights.kw) == (TAPS, TAPS), self, "the kernel must be 3 x 3")
         by_input = isinstance(self.weights, ConvWeightsByInput)
@@ -118,7 +121,7 @@ class Conv2dForwardWinograd(KernelSpec):
         op, shape = self.conv.tag()
         out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
         bias = "_bias" if self.conv.bias else ""
-        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}"
+        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}{codes_tag(self.codes, self.act, self.pool)}"
         return f"{_tag(op, self.m)}_fwd_{shape}{out}{fused}_{dtype_tag(self.y.dtype)}"
 
     def flops(self) -> int:
@@ -130,7 +133,10 @@ class Conv2dForwardWinograd(KernelSpec):
         return _multiplies(self.conv, self.m, self.conv.oh, self.conv.ow)
 
     def check(self) -> None:
+        super().check()
         conv = self.conv
+        conv.check(self)
+        require_images(self, (conv.weights.oc, self.y.h, self.y.w), y=self.y)
         _check_conv(self, conv, self.m)
         require(self.pool is None or self.pool.is_tiling, self, "only a tiling pool can be fused")
         require(self.act.traits.is_fusible, self, "activation cannot be fused")
@@ -179,7 +185,7 @@ class Conv2dBackwardInputWinograd(KernelSpec):
     def stem(self) -> str:
         op, shape = self.conv.tag()
         halos = f"_z{halo_tag(self.dz)}" + (f"_d{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{_tag(op, self.m)}_dx_{shape}{halos}_{dtype_tag(self.dx.dtype)}"
+        return f"{_tag(op, self.m)}_dx_{shape}{halos}{self.conv.bias_tag()}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         """Of the direct computation it replaces."""
@@ -190,6 +196,9 @@ class Conv2dBackwardInputWinograd(KernelSpec):
         return _multiplies(self.conv, self.m, self.dx.h, self.dx.w)
 
     def check(self) -> None:
+        super().check()
+        check_input_gradient(self, self.conv, self.dx)
+        require_images(self, self.conv.z_shape(), dz=self.dz)
         _check_conv(self, self.conv, self.m)
         _check_correlation(self, self.correlation)
 
