@@ -3,7 +3,8 @@
 ;   dw[i] = parts[0][i] + parts[1][i] + ... + parts[2][i], in this order
 ;   32 flop; reads 192 B, writes 64 B
 ;   0.125 flop/B: 0 cycles of arithmetic at peak, 5 of memory traffic; predicted 5
-; void sum_parts_g3v1_s128_f32_avx512(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t begin, size_t end);   SysV AMD64, leaf
+; void sum_parts_g3v1_s128_f32_avx512(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx,
+; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  parts  f32 [3][1][16], 128 B apart  in
 ;   rsi  dw     f32 [1][16]                  out  overwritten
 ;   r8   begin   r9 end: slice of vectors, 0..1
@@ -37,13 +38,13 @@ sum_parts_g3v1_s128_f32_avx512:
     vmovups zmm0, [rax]
     mov r10, 2
 .vector_group:
-    add rax, 128
+    add rax, 128                                              ; next part
     vaddps zmm0, zmm0, [rax]
     sub r10, 1
     jnz .vector_group
     vmovups [rsi], zmm0
-    add rdi, 64
-    add rsi, 64
+    add rdi, 64                                               ; parts: next vector
+    add rsi, 64                                               ; dw: next vector
     sub r9, 1
     jnz .vector
 .vector_end:
