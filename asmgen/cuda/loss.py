@@ -33,8 +33,9 @@ _FORMULAS = {
 
 
 def emit(spec: Loss) -> CudaListing:
-    """The listing of one shape: z, labels, dz, loss block."""
+    """The listing of one shape: z, labels, dz (if any), loss block."""
     z, symbol = spec.z, spec.symbol("cuda")
+    arguments = ("a0", "a1", "a2", "a3") if spec.gradient else ("a0", "a1", "a3")
     check_size(z.size_bytes // z.element_bytes)
     warps = 1 if z.n <= _MAX_LONE_WARPS else _WARPS
     blocks = -(-z.n // warps)
@@ -42,7 +43,7 @@ def emit(spec: Loss) -> CudaListing:
         "loss",
         symbol,
         z.dtype,
-        (Launch(symbol, (blocks, 1, 1), 32 * warps, 0, ("a0", "a1", "a2", "a3")),),
+        (Launch(symbol, (blocks, 1, 1), 32 * warps, 0, arguments),),
         _facts(spec, blocks, warps),
         spec=spec,
         z=z,
@@ -57,24 +58,25 @@ def emit(spec: Loss) -> CudaListing:
 def _facts(spec: Loss, blocks: int, warps: int) -> Facts:
     z, ctype = spec.z, dtype_tag(spec.z.dtype)
     block = f"inv_count, present; {ctype} losses[{z.n}]; u32 preds[{z.n}]"
+    dz = Argument("a2", "dz", f"{ctype} {z}", "out", "overwritten, padding zero")
     return Facts(
-        title=f"{spec.kind}  {z.n} x {z.features}",
+        title=f"{spec.kind}{'' if spec.gradient else ', evaluation'}  {z.n} x {z.features}",
         source="asmgen/cuda/loss.py",
-        formula=_FORMULAS[spec.kind],
+        formula=tuple(line for line in _FORMULAS[spec.kind] if spec.gradient or not line.startswith("dz")),
         arguments=(
             Argument("a0", "z", f"{ctype} {z}", "in", "padding zero"),
             Argument("a1", "labels", f"u32 [{z.n}]", "in", "of samples n < present"),
-            Argument("a2", "dz", f"{ctype} {z}", "out", "overwritten, padding zero"),
+            *([dz] if spec.gradient else []),
             Argument("a3", "block", f"loss block: {block}", "in/out"),
         ),
         flops=spec.flops(),
         bytes_read=z.size_bytes + 4 * z.n,
-        bytes_written=z.size_bytes + (z.element_bytes + 4) * z.n,
+        bytes_written=(z.size_bytes if spec.gradient else 0) + (z.element_bytes + 4) * z.n,
         tile="a warp takes a sample, a lane every 32nd of its outputs",
         loops=(f"block ({blocks}x), warp ({warps}x, a sample)", f"  position ({-(-z.stride // 32)}x, in steps of 32)"),
         notes=(
             f"loss block: inv_count at {INV_COUNT_AT}, present (u32) at {PRESENT_AT}, losses at "
             f"{spec.losses_offset_bytes}, preds at {spec.preds_offset_bytes}",
-            "samples n >= present: dz = 0, loss 0, pred 0",
+            f"samples n >= present: {'dz = 0, ' if spec.gradient else ''}loss 0, pred 0",
         ),
     )

@@ -42,22 +42,23 @@ def _loss_case(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: i
             yield "loss block: bytes outside losses and preds were written"
 
     here = np.arange(n) < present
+    slopes = () if dz is None else (Expected("dz", 2, spec.z.unpack, dz, dz_bound * here[:, None]),)
     return Case(
         title,
         (
             Operand("z", spec.z.pack(z)),
             Operand("labels", labels, align=4),
-            Operand("dz", unwritten(spec.z), is_output=True),
+            Operand("dz", unwritten(spec.z), is_output=True) if spec.gradient else None,
             Operand("loss block", block, is_output=True),
         ),
         (
-            Expected("dz", 2, spec.z.unpack, dz, dz_bound * here[:, None]),
+            *slopes,
             Expected(
                 "losses", 3, lambda m: m[spec.losses_offset_bytes : losses_end].view(dtype), losses, loss_bound * here
             ),
             Expected("preds", 3, lambda m: m[preds_at:].view(np.uint32).astype(np.float64), preds, 0.0),
         ),
-        (padding_check("dz", 2, spec.z), rest_unchanged),
+        (padding_check("dz", 2, spec.z), rest_unchanged) if spec.gradient else (rest_unchanged,),
     )
 
 

@@ -15,5 +15,5 @@ _EMITTERS = {
 
 
 def emit(spec: Loss, isa: Isa) -> Listing:
-    """The listing of one loss: rdi z, rsi labels, rdx dz, rcx loss block; slice of samples."""
+    """The listing of one loss: rdi z, rsi labels, rdx dz (if any), rcx loss block; slice of samples."""
     return _EMITTERS[spec.kind](spec, isa)

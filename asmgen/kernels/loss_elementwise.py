@@ -18,12 +18,12 @@ from asmgen.plan.specs import Loss
 
 
 def emit_bce(spec: Loss, isa: Isa) -> Listing:
-    """The listing of one shape (arguments: z, labels, dz, loss block; slice: samples)."""
+    """The listing of one shape (arguments: z, labels, dz if any, loss block; slice: samples)."""
     return _BinaryCrossEntropy(spec, isa).emit()
 
 
 def emit_mse(spec: Loss, isa: Isa) -> Listing:
-    """The listing of one shape (arguments: z, labels, dz, loss block; slice: samples)."""
+    """The listing of one shape (arguments: z, labels, dz if any, loss block; slice: samples)."""
     return _MeanSquaredError(spec, isa).emit()
 
 
@@ -35,18 +35,22 @@ class _Elementwise(LossKernel):
     masks_padding = False  # whether `_element` wants -infinity, not 0, in padding
 
     def _element(self, z: Any, loss: Any, hot: Any) -> None:
-        """loss = the loss of every lane, z = its slope (without the factors of the mean)."""
+        """loss = the loss of every lane; with a gradient, z = its slope (without the factors of the mean)."""
         raise NotImplementedError
 
     def _prepare(self) -> None:
         scale = self.slope_scale / self.z.features
-        if scale != 1:
+        if scale != 1 and self.has_gradient:
             self.v.mul(self.inv_count, self.inv_count, self.asm.vector_constant("slope_scale", scale))
 
     def _sample(self) -> None:
         asm, v = self.asm, self.v
         several = self.z.features > 1
-        total, z, loss = asm.vec.alloc("sum of losses"), asm.vec.alloc("z, then dz"), asm.vec.alloc("loss")
+        total, z, loss = (
+            asm.vec.alloc("sum of losses"),
+            asm.vec.alloc("z, then dz" if self.has_gradient else "z"),
+            asm.vec.alloc("loss"),
+        )
         hot = v.mask_alloc("is label")
         if several:
             largest, first = self._row_maximum(), self._first_class()
@@ -63,8 +67,9 @@ class _Elementwise(LossKernel):
             self._is_label(hot, loss)
             self._element(z, loss, hot)
             v.add(total, total, loss)
-            v.mul(z, z, self.inv_count)
-            v.store(self._place(self.dz_row), z)
+            if self.has_gradient:
+                v.mul(z, z, self.inv_count)
+                v.store(self._place(self.dz_row), z)
         if several:
             self._predict_class(first)
             asm.vec.free(largest)
@@ -107,8 +112,9 @@ class _BinaryCrossEntropy(_Elementwise):
         self._flip(z, hot)
         self.v.mov(loss, z)
         math.softplus(self.asm, loss)
-        math.sigmoid(self.asm, z)
-        self._flip(z, hot)
+        if self.has_gradient:
+            math.sigmoid(self.asm, z)
+            self._flip(z, hot)
 
     def _flip(self, z: Any, hot: Any) -> None:
         """z = -z where the target is 1."""

@@ -44,6 +44,7 @@ class LossKernel:
         self.spec, self.z = spec, spec.z
         self.asm = Assembler(isa, spec.z.dtype, spec.symbol(isa.name))
         self.v = self.asm.v
+        self.has_gradient = spec.gradient
         self.classes = classes(spec.z)
         self.has_padding = -1 in self.classes
         self.n_vectors = spec.z.stride // self.asm.lanes
@@ -52,27 +53,31 @@ class LossKernel:
         """The listing: a loop over samples, each through the hooks below or, where absent, cleared."""
         asm, z = self.asm, self.z
         with asm:
-            self.z_row, self.labels, self.dz_row, self.block = (
-                asm.argument(i, name) for i, name in enumerate(("z row", "labels", "dz row", "loss block"))
-            )
+            self.z_row, self.labels = asm.argument(0, "z row"), asm.argument(1, "labels")
+            if self.has_gradient:
+                self.dz_row = asm.argument(2, "dz row")
+            self.block = asm.argument(3, "loss block")
             self.n, left = asm.argument(4, "n"), asm.argument(5, "samples left")
             asm.release_arguments()
             self.at = asm.gp.alloc("byte offset in the row")
             self.present = asm.gp.alloc("samples present")
             asm.comment("the slice's first sample")
             x86.IMUL(self.at, self.n, z.sample_bytes)
-            x86.ADD(self.z_row, self.at)
-            x86.ADD(self.dz_row, self.at)
+            for row, _ in self._rows():
+                x86.ADD(row, self.at)
             x86.SUB(left, self.n)
             x86.MOV(self.present.as_dword, [self.block + _PRESENT_AT])
             self._tables()
-            self.inv_count, self.label = asm.vec.alloc("1 / present"), asm.vec.alloc("label")
-            self.v.broadcast(self.inv_count, [self.block + _INV_COUNT_AT])
+            if self.has_gradient:
+                self.inv_count = asm.vec.alloc("1 / present")
+            self.label = asm.vec.alloc("label")
+            if self.has_gradient:
+                self.v.broadcast(self.inv_count, [self.block + _INV_COUNT_AT])
             self._prepare()
             with asm.loop("n", "samples in the slice", left):
                 self._sample_or_absent()
-                asm.move(self.z_row, z.sample_bytes, "z: next sample")
-                asm.move(self.dz_row, z.sample_bytes, "dz: next sample")
+                for row, name in self._rows():
+                    asm.move(row, z.sample_bytes, f"{name}: next sample")
                 asm.move(self.n, 1, "next sample")
         return asm.finish(self._facts())
 
@@ -86,6 +91,11 @@ class LossKernel:
         raise NotImplementedError
 
     # rows ----------------------------------------------------------------------------------------------------------
+
+    def _rows(self) -> list[tuple[Any, str]]:
+        """The pointers that move from row to row, and what they point at."""
+        z = (self.z_row, "z")
+        return [z, (self.dz_row, "dz")] if self.has_gradient else [z]
 
     def _tables(self) -> None:
         asm = self.asm
@@ -144,10 +154,11 @@ class LossKernel:
         self._sample()
         x86.JMP(done)
         asm.place(absent)
-        asm.comment("absent: dz = 0, loss = 0, prediction 0")
+        asm.comment(f"absent: {'dz = 0, ' if self.has_gradient else ''}loss = 0, prediction 0")
         self.v.zero(self.label)
-        with self._vectors("absent"):
-            self.v.store(self._place(self.dz_row), self.label)
+        if self.has_gradient:
+            with self._vectors("absent"):
+                self.v.store(self._place(self.dz_row), self.label)
         self._store_loss(self.label)
         x86.XOR(self.at.as_dword, self.at.as_dword)
         self._store_prediction()
@@ -212,30 +223,27 @@ class LossKernel:
 
     def _facts(self) -> Facts:
         spec, z, ctype = self.spec, self.z, dtype_tag(self.z.dtype)
+        block = f"{ctype} losses[{z.n}]; u32 preds[{z.n}]"
+        dz = Argument("rdx", "dz", ctype, str(z), "out", "overwritten, padding zero")
+        formula = self.formula if spec.gradient else tuple(line for line in self.formula if not line.startswith("dz"))
         return Facts(
-            title=f"{spec.kind}  {z.n} x {z.features}",
+            title=f"{spec.kind}{'' if spec.gradient else ', evaluation'}  {z.n} x {z.features}",
             source=f"asmgen/kernels/loss_{'softmax_ce' if spec.kind == 'softmax_ce' else 'elementwise'}.py",
-            formula=self.formula,
+            formula=formula,
             arguments=(
                 Argument("rdi", "z", ctype, str(z), "in", "rows 64-byte aligned, padding zero"),
                 Argument("rsi", "labels", "u32", f"[{z.n}]", "in", "read where n < present"),
-                Argument("rdx", "dz", ctype, str(z), "out", "overwritten, padding zero"),
-                Argument(
-                    "rcx",
-                    "block",
-                    "loss block",
-                    f"inv_count, present; {ctype} losses[{z.n}]; u32 preds[{z.n}]",
-                    "in/out",
-                ),
+                *([dz] if spec.gradient else []),
+                Argument("rcx", "block", "loss block", f"inv_count, present; {block}", "in/out"),
             ),
             slice_unit=f"samples, 0..{z.n}",
             flops=spec.flops(),
             bytes_read=z.size_bytes + 4 * z.n,
-            bytes_written=z.size_bytes + (z.element_bytes + 4) * z.n,
+            bytes_written=(z.size_bytes if spec.gradient else 0) + (z.element_bytes + 4) * z.n,
             tile=f"1 sample, {counted(self.n_vectors, 'vector')} of {self.asm.lanes}",
             notes=(
                 f"loss block: inv_count at {_INV_COUNT_AT}, present (u32) at {_PRESENT_AT}, losses at "
                 f"{spec.losses_offset_bytes}, preds at {spec.preds_offset_bytes}",
-                "samples n >= present: dz = 0, loss 0, pred 0",
+                f"samples n >= present: {'dz = 0, ' if spec.gradient else ''}loss 0, pred 0",
             ),
         )

@@ -1,10 +1,13 @@
 """Softmax and cross entropy: loss = log(sum_j e^(z_j - m)) - (z_label - m), dz = (softmax(z) - onehot) / present.
 
 m is the largest z, so no exponential overflows and the sum is at least 1. Three passes over a row: m; exponentials
-(left in dz), their sum and the class of m; dz. A NaN in z makes the sum, and so the loss, NaN.
+(left in dz), their sum and the class of m; dz. An evaluation keeps no exponentials and ends there. A NaN in z
+makes the sum, and so the loss, NaN.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
@@ -14,7 +17,7 @@ from asmgen.plan.specs import Loss
 
 
 def emit(spec: Loss, isa: Isa) -> Listing:
-    """The listing of one shape (arguments: z, labels, dz, loss block; slice: samples)."""
+    """The listing of one shape (arguments: z, labels, dz if any, loss block; slice: samples)."""
     return _SoftmaxCrossEntropy(spec, isa).emit()
 
 
@@ -25,6 +28,8 @@ class _SoftmaxCrossEntropy(LossKernel):
     )
 
     def _prepare(self) -> None:
+        if not self.has_gradient:
+            return
         self.one = self.asm.vec.alloc("one")
         self.v.load(self.one, self.asm.vector_constant("one", 1.0))
 
@@ -46,13 +51,25 @@ class _SoftmaxCrossEntropy(LossKernel):
             v.keep(spare, hot, e)
             v.add(chosen, chosen, spare)
             math.exp(asm, e)
-            v.store(self._place(self.dz_row), e)
+            if self.has_gradient:
+                v.store(self._place(self.dz_row), e)
             v.add(total, total, e)
         self._predict_class(first)
         self._reduce(v.add, total, "sum of the exponentials")
         self._reduce(v.add, chosen, "z - m of the label")
+        if self.has_gradient:
+            self._slopes(total, (largest, e, spare), hot)
+        asm.comment("loss = log(sum) - (z - m) of the label")
+        math.log(asm, total)
+        v.sub(total, total, chosen)
+        self._store_loss(total)
+        v.mask_free(hot)
+        asm.vec.free(largest, e, total, chosen, spare)
 
-        inv_total = largest
+    def _slopes(self, total: Any, free: tuple[Any, Any, Any], hot: Any) -> None:
+        """dz from the exponentials that stand there and their sum; `free` registers and hot are overwritten."""
+        asm, v = self.asm, self.v
+        inv_total, e, spare = free
         v.div(inv_total, self.one, total)
         asm.note("1 / sum")
         asm.comment("dz = (e^(z - m) / sum - onehot) * inv_count")
@@ -64,10 +81,3 @@ class _SoftmaxCrossEntropy(LossKernel):
             v.sub(e, e, spare)
             v.mul(e, e, self.inv_count)
             v.store(self._place(self.dz_row), e)
-
-        asm.comment("loss = log(sum) - (z - m) of the label")
-        math.log(asm, total)
-        v.sub(total, total, chosen)
-        self._store_loss(total)
-        v.mask_free(hot)
-        asm.vec.free(largest, e, total, chosen, spare)

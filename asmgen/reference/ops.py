@@ -214,8 +214,8 @@ def dense_update(
     return gradient, (w, b), tuple(zip(w_states, b_states, strict=True))
 
 
-def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array, Array, Array]:
-    """z [n, outputs], labels [n], samples present -> dz [n, outputs], losses [n], preds [n]."""
+def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array | None, Array, Array]:
+    """z [n, outputs], labels [n], samples present -> dz [n, outputs] (or None), losses [n], preds [n]."""
     outputs = z.shape[1]
     here = np.arange(z.shape[0]) < present
     target = labels[:, None].astype(np.float64) if outputs == 1 else np.eye(outputs)[np.where(here, labels, 0)]
@@ -232,7 +232,7 @@ def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array
         dz = 2 * (z - target) / outputs
     threshold = 0.5 if spec.kind == "mse" else 0.0
     preds = (z[:, 0] > threshold).astype(np.uint32) if outputs == 1 else z.argmax(1).astype(np.uint32)
-    return dz / present * here[:, None], losses * here, preds * here
+    return dz / present * here[:, None] if spec.gradient else None, losses * here, preds * here
 
 
 def update(spec: specs.Update, params: Array, grads: Array, states: Array, hyper: Array) -> tuple[Array, Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,8 @@ def test_losses(dtype: str) -> None:
     rows += [Rows(n, 10, lanes, dtype) for n in (1, 33, 1030)]
     for c, h, w in ((3, 1, 1), (17, 1, 3), (5, 2, 2)):
         rows.append(Rows(3, c * h * w, lanes, dtype, Image(3, c, h, w, lanes, dtype)))
-    check_cuda_kernels([Loss(kind, z) for kind in KINDS for z in rows if kind != "softmax_ce" or z.features > 1])
+    specs = [Loss(kind, z) for kind in KINDS for z in rows if kind != "softmax_ce" or z.features > 1]
+    check_cuda_kernels([*specs, *(replace(spec, gradient=False) for spec in specs)])
 
 
 def _run(specs: list[Loss], spec: Loss, z: Array, labels: list[int]) -> tuple[Array, Array, Array]:

@@ -86,6 +86,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "dense_update": specs.DenseUpdate(inputs, outputs, dense, False, step, ()),
         "dense_update_by_output": specs.DenseUpdate(inputs, outputs, by_output, False, step_by_output, ()),
         "mse": specs.Loss("mse", outputs),
+        "mse_eval": specs.Loss("mse", outputs, gradient=False),
         "update_sgd": specs.Update("sgd", F32, lanes, 2),
     }
 

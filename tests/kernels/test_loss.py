@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,7 @@ def test_numbers_of_outputs(isa: str, dtype: str, kind: str) -> None:
     for outputs in (1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 35, 256, 1000):
         if kind != "softmax_ce" or outputs > 1:
             check_kernel(_spec(kind, isa, dtype, outputs), isa)
+            check_kernel(replace(_spec(kind, isa, dtype, outputs), gradient=False), isa)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -36,7 +39,8 @@ def test_outputs_of_a_flattened_image(isa: str, dtype: str, kind: str, shape: tu
     """Outputs lie in the image's order, with padding behind every pixel's channels."""
     c, h, w = shape
     source = Image(3, c, h, w, ISAS[isa].lanes(dtype), dtype)
-    check_kernel(Loss(kind, Rows(3, c * h * w, source.block, dtype, source)), isa)
+    for gradient in (True, False):
+        check_kernel(Loss(kind, Rows(3, c * h * w, source.block, dtype, source), gradient), isa)
 
 
 @pytest.mark.parametrize("n", [1, 2, 33])
@@ -46,7 +50,7 @@ def test_batches(isa: str, n: int) -> None:
 
 
 def _run(spec: Loss, isa: str, z: np.ndarray, labels: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """dz, losses, preds of a full batch."""
+    """dz (z where there is none), losses, preds of a full batch."""
     n, dtype = spec.z.n, spec.z.dtype
     block = np.zeros(spec.preds_offset_bytes + 4 * n, np.uint8)
     block[: spec.z.element_bytes].view(dtype)[:] = 1 / n
@@ -71,6 +75,20 @@ def test_nan_reaches_the_loss(isa: str, dtype: str, kind: str, outputs: int) -> 
     assert np.isnan(losses[:outputs]).all()
     assert np.isfinite(losses[outputs])
     assert (preds < max(outputs, 2)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_evaluation_has_the_bits_of_a_training_step(isa: str, dtype: str, kind: str) -> None:
+    for outputs in (2, 10, 40) if kind == "softmax_ce" else (1, 10, 40):
+        spec = _spec(kind, isa, dtype, outputs, 33)
+        rng = np.random.default_rng(outputs)
+        z, labels = rng.normal(size=(33, outputs)) * 5, list(rng.integers(0, max(outputs, 2), 33))
+        dz, *trained = _run(spec, isa, z, labels)
+        rest, *evaluated = _run(replace(spec, gradient=False), isa, z, labels)
+        assert all(np.array_equal(a, b) for a, b in zip(trained, evaluated, strict=True))
+        assert np.array_equal(rest, z.astype(dtype))
+        assert not np.array_equal(dz, rest)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

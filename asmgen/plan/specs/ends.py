@@ -65,10 +65,13 @@ class Loss(KernelSpec):
     kind: "softmax_ce" -log softmax(z)[label], dz = (softmax - onehot) * inv_count; "bce" mean over outputs of
     max(z,0) - z*y + log1p(exp(-|z|)), dz = (sigmoid(z) - y) * inv_count / outputs; "mse" mean over outputs of
     (z - y)^2, dz = 2 (z - y) * inv_count / outputs. Rows of absent samples (n >= present): loss 0, dz 0, pred 0.
+    gradient: whether dz is written. Without, for evaluation, there is no third argument, and inv_count is not read;
+    losses and predictions are the same bits.
     """
 
     kind: str
     z: Rows
+    gradient: bool = True
 
     @property
     def losses_offset_bytes(self) -> int:
@@ -87,10 +90,11 @@ class Loss(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"{self.kind}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+        purpose = "" if self.gradient else "_eval"
+        return f"{self.kind}{purpose}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
 
     def flops(self) -> int:
-        return 10 * self.z.n * self.z.features
+        return (10 if self.gradient else 7) * self.z.n * self.z.features
 
 
 @dataclass(frozen=True)
