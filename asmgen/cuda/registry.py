@@ -19,6 +19,7 @@ from asmgen.cuda import (
     load_input,
     loss,
     pool,
+    probabilities,
     update,
 )
 from asmgen.cuda.listing import CudaListing
@@ -34,6 +35,7 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.PoolForward: pool.emit_forward,
     specs.PoolBackward: pool.emit_backward,
     specs.Loss: loss.emit,
+    specs.Probabilities: probabilities.emit,
     specs.Update: update.emit,
 }
 

@@ -212,5 +212,6 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dForwardWinograd: winograd_cases.forward,
     specs.Conv2dBackwardInputWinograd: winograd_cases.backward_input,
     specs.Loss: loss_cases.loss,
+    specs.Probabilities: loss_cases.probabilities,
     specs.Update: update_cases.update,
 }

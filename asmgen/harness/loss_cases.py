@@ -62,6 +62,26 @@ def _loss_case(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: i
     )
 
 
+def probabilities(spec: specs.Probabilities, draw: Draw) -> Iterable[Case]:
+    """Moderate and extreme logits. softmax: as in `_loss_bounds`, p = e / sum errs by its two terms' relative errors.
+    sigmoid: 8 ulp (exp 1 ulp, sum, quotient)."""
+    for scale in (1.0, 40.0):
+        z = draw.round(draw(spec.z.n, spec.z.features) * scale)
+        (p,) = ops.run(spec, z)
+        bound = 8 * (draw.eps * p + draw.tiny)
+        if spec.kind == "softmax":
+            shifted = z - z.max(1, keepdims=True)
+            total_error = draw.eps * (spec.z.features + 6 + (p * -shifted).sum(1, keepdims=True))
+            bound = p * (total_error + draw.eps * (6 - shifted)) + 8 * draw.tiny
+        yield Case(
+            f"logits x{scale:g}",
+            (Operand("z", spec.z.pack(z)), Operand("p", unwritten(spec.z), is_output=True)),
+            (Expected("p", 1, spec.z.unpack, p, bound),),
+            (padding_check("p", 1, spec.z),),
+            in_place=(0, 1),
+        )
+
+
 def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present: int) -> tuple[Array, Array]:
     """(dz, losses): exp and log are within a few ulp of their rounded arguments; an argument t that is itself rounded
     moves exp(t) by eps*|t| relatively; sums and means over the outputs add their length."""

@@ -1,26 +1,18 @@
-"""What the losses share: the loop over samples, absent samples, the classes of a row's elements, predictions.
+"""What the losses share: the loop over samples, absent samples, labels, predictions.
 
-A row of z is walked vector by vector. Which output stands in which lane comes from a table (`class`, -1 in padding), so
-that a row may be the flattened view of an image; where a row has padding, adding a second table (`padding`, 0 or
--infinity) keeps it out of maxima and sums. One output stands for class 1: its target is the label itself.
+One output stands for class 1 (asmgen/kernels/class_rows.py): its target is the label itself.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
-from asmgen.asm.lanes import reduce_lanes
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.plan.layout import Rows
+from asmgen.kernels.class_rows import ClassRows
 from asmgen.plan.specs import Loss, dtype_tag
 from asmgen.tile.words import counted
 
@@ -28,26 +20,14 @@ _INV_COUNT_AT, _PRESENT_AT = 0, 8  # in the loss block
 _NO_CLASS = float(1 << 24)
 
 
-def classes(z: Rows) -> list[int]:
-    """The output at every position of a row of z; -1 in padding. A single output is class 1."""
-    row = replace(z, n=1, source=replace(z.source, n=1) if z.source else None)
-    numbers = np.arange(z.features) + 1 if z.features > 1 else np.array([2])
-    return [int(number) - 1 for number in row.pack(numbers[None])]
-
-
-class LossKernel:
+class LossKernel(ClassRows):
     """One emission. A loss fills in `_prepare` (once a call), `_sample` (one present sample) and `formula`."""
 
     formula: tuple[str, ...] = ()
 
     def __init__(self, spec: Loss, isa: Isa) -> None:
-        self.spec, self.z = spec, spec.z
-        self.asm = Assembler(isa, spec.z.dtype, spec.symbol(isa.name))
-        self.v = self.asm.v
-        self.has_gradient = spec.gradient
-        self.classes = classes(spec.z)
-        self.has_padding = -1 in self.classes
-        self.n_vectors = spec.z.stride // self.asm.lanes
+        super().__init__(Assembler(isa, spec.z.dtype, spec.symbol(isa.name)), spec.z)
+        self.spec, self.has_gradient = spec, spec.gradient
 
     def emit(self) -> Listing:
         """The listing: a loop over samples, each through the hooks below or, where absent, cleared."""
@@ -67,7 +47,8 @@ class LossKernel:
                 x86.ADD(row, self.at)
             x86.SUB(left, self.n)
             x86.MOV(self.present.as_dword, [self.block + _PRESENT_AT])
-            self._tables()
+            self._take_class_table()
+            self._take_padding_table()
             if self.has_gradient:
                 self.inv_count = asm.vec.alloc("1 / present")
             self.label = asm.vec.alloc("label")
@@ -97,51 +78,10 @@ class LossKernel:
         z = (self.z_row, "z")
         return [z, (self.dz_row, "dz")] if self.has_gradient else [z]
 
-    def _tables(self) -> None:
-        asm = self.asm
-        self._class_table = asm.vector_constant("class", [float(c) for c in self.classes], "class of every position")
-        if self.has_padding:
-            padding = [-math.inf if c < 0 else 0.0 for c in self.classes]
-            self._padding_table = asm.vector_constant("padding", padding, "-infinity where no output is")
-        if self.n_vectors > 1:
-            class_row = asm.gp.alloc("class table")
-            x86.LEA(class_row, self._class_table)
-            self._class_table = [class_row + self.at * 1]
-            if self.has_padding:
-                padding_row = asm.gp.alloc("padding table")
-                x86.LEA(padding_row, self._padding_table)
-                self._padding_table = [padding_row + self.at * 1]
-
-    @contextmanager
-    def _vectors(self, name: str) -> Iterator[None]:
-        """Repeat the body for every vector of a row."""
-        if self.n_vectors == 1:
-            yield
-            return
-        x86.XOR(self.at.as_dword, self.at.as_dword)
-        with self.asm.loop(name, self.n_vectors):
-            yield
-            self.asm.move(self.at, self.asm.isa.vector_bytes, "next vector of the row")
-
-    def _place(self, row: Any) -> Any:
-        """The vector of `row` (z_row or dz_row) that the body of `_vectors` works on."""
-        return [row] if self.n_vectors == 1 else [row + self.at * 1]
-
-    def _load_z(self, dst: Any, *, masked: bool) -> None:
-        """dst = a vector of z; masked: -infinity in padding."""
-        self.v.load(dst, self._place(self.z_row))
-        if masked and self.has_padding:
-            self.v.add(dst, dst, self._padding_table)
-
     def _is_label(self, mask: Any, spare: Any) -> None:
         """mask = the lane of the sample's label; spare = the lanes' classes."""
         self.v.load(spare, self._class_table)
         self.v.equal(mask, spare, self.label)
-
-    def _reduce(self, operation: Any, register: Any, name: str) -> None:
-        spare = self.asm.vec.alloc("spare")
-        reduce_lanes(self.asm, operation, register, spare, name)
-        self.asm.vec.free(spare)
 
     # samples -------------------------------------------------------------------------------------------------------
 
@@ -174,19 +114,6 @@ class LossKernel:
         x86.MOV([self.block + self.n * 4 + self.spec.preds_offset_bytes], self.at.as_dword)
 
     # predictions of several outputs --------------------------------------------------------------------------------
-
-    def _row_maximum(self) -> Any:
-        """A register with the largest z of the row in every lane."""
-        asm, v = self.asm, self.v
-        asm.comment("the largest z")
-        largest, z = asm.vec.alloc("largest z"), asm.vec.alloc("z")
-        v.load(largest, asm.vector_constant("minus_infinity", -math.inf))
-        with self._vectors("max"):
-            self._load_z(z, masked=True)
-            v.max(largest, largest, z)
-        self._reduce(v.max, largest, "largest z")
-        asm.vec.free(z)
-        return largest
 
     def _first_class(self) -> Any:
         """A register for `_note_class`, with no class in it."""

@@ -26,6 +26,7 @@ from asmgen.kernels import (
     load_input,
     loss,
     pool,
+    probabilities,
     sum_parts,
     update,
     winograd,
@@ -62,6 +63,7 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.Conv2dForwardWinograd: winograd.emit_forward,
     specs.Conv2dBackwardInputWinograd: winograd.emit_backward_input,
     specs.Loss: loss.emit,
+    specs.Probabilities: probabilities.emit,
     specs.Update: update.emit,
 }
 

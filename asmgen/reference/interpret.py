@@ -136,6 +136,8 @@ class Interpreter:
                 return [*values[first]]
             case specs.Conv2dBackwardInputSparse():
                 return [*values[first], values[second][0]]
+            case specs.Probabilities():
+                return [_rows(values[first])]
             case specs.Loss():
                 return [_rows(values[first]), values["labels"], self.present]
         return [values[name] for name in entry.inputs]

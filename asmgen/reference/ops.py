@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from asmgen.ops.sigmoid import sigmoid
+from asmgen.ops.softmax import softmax
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import Pool
@@ -235,6 +236,14 @@ def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array
     return dz / present * here[:, None] if spec.gradient else None, losses * here, preds * here
 
 
+_PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
+
+
+def probabilities(spec: specs.Probabilities, z: Array) -> tuple[Array]:
+    """z [n, outputs] -> p [n, outputs]."""
+    return (_PROBABILITIES[spec.kind](z),)
+
+
 def update(spec: specs.Update, params: Array, grads: Array, states: Array, hyper: Array) -> tuple[Array, Array]:
     """params [k], grads [k], states [n_states, k], hyper [3] (architecture.md) -> new params, new states."""
     lr, step, inv_sqrt_bc2 = hyper
@@ -279,5 +288,6 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.Conv2dForwardWinograd: conv2d_forward,
     specs.Conv2dBackwardInputWinograd: conv2d_dx,
     specs.Loss: loss,
+    specs.Probabilities: probabilities,
     specs.Update: update,
 }

@@ -14,7 +14,7 @@ from asmgen.harness.cuda_check import check_cuda_kernels
 from asmgen.harness.cuda_library import load_library
 from asmgen.harness.cuda_run import CudaKernel, Variant
 from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
-from asmgen.plan.specs import LoadInput, Loss
+from asmgen.plan.specs import LoadInput, Loss, Probabilities
 
 DTYPES = ["float32", "float64"]
 KINDS = ("softmax_ce", "bce", "mse")
@@ -53,6 +53,14 @@ def test_losses(dtype: str) -> None:
         rows.append(Rows(3, c * h * w, lanes, dtype, Image(3, c, h, w, lanes, dtype)))
     specs = [Loss(kind, z) for kind in KINDS for z in rows if kind != "softmax_ce" or z.features > 1]
     check_cuda_kernels([*specs, *(replace(spec, gradient=False) for spec in specs)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_probabilities(dtype: str) -> None:
+    lanes = CUDA.lanes(dtype)
+    rows = [Rows(5, outputs, lanes, dtype) for outputs in (1, 10, 17, 35, 256)] + [Rows(1030, 10, lanes, dtype)]
+    rows += [Rows(3, c * h * w, lanes, dtype, Image(3, c, h, w, lanes, dtype)) for c, h, w in ((3, 1, 1), (17, 1, 3))]
+    check_cuda_kernels([Probabilities(kind, z) for kind in ("softmax", "sigmoid") for z in rows])
 
 
 def _run(specs: list[Loss], spec: Loss, z: Array, labels: list[int]) -> tuple[Array, Array, Array]:

@@ -12,6 +12,7 @@ import pytest
 from asmgen.cuda import registry
 from asmgen.cuda.target import CUDA
 from asmgen.plan import specs
+from asmgen.plan.layout import Rows
 from tests.kernels.test_golden import F32, GOLDEN, MAX_LINES, tiny
 
 FOLDER = GOLDEN / "cuda"
@@ -26,8 +27,12 @@ OPS = registry.OPS - TOO_LONG
 
 
 def specs_by_name() -> dict[str, specs.KernelSpec]:
-    """The CPU's tiny specs of the ops that CUDA has; its dense weights lie by input."""
+    """The CPU's tiny specs of the ops that CUDA has, and one that only a CPU's text is too long for.
+
+    CUDA's dense weights lie by input.
+    """
     found = {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
+    found["softmax_fwd"] = specs.Probabilities("softmax", Rows(1, 4, CUDA.lanes(F32), F32))
     return {name: spec for name, spec in found.items() if name != "dense_update_by_output"}
 
 

@@ -125,6 +125,8 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
             found.append(specs.Conv2dForwardWinograd(conv, spec.y, spec.act, pool, spec.codes, m))
             found.append(specs.WinogradWeights(conv.weights, m, mirrored=False))
             found.append(specs.WinogradWeights(conv.weights.by_input(), m, mirrored=True))
+    elif isinstance(spec, specs.Loss):
+        found = [specs.Probabilities(kind, spec.z) for kind in ("softmax", "sigmoid")]
     elif isinstance(spec, specs.Conv2dBackwardInput):
         found = [specs.Conv2dBackwardInputWinograd(spec.conv, spec.dz, spec.dx, m) for m in SIZES]
     elif isinstance(spec, specs.DenseForward):

@@ -31,6 +31,7 @@ TOO_LONG = {
     specs.WinogradWeights,
     specs.Conv2dForwardWinograd,
     specs.Conv2dBackwardInputWinograd,
+    specs.Probabilities,
 }
 
 RELU, MAX2 = Activation("relu"), Pool("max", 2, 2, 2, 2)

@@ -27,7 +27,20 @@ Path = tuple[str, ...]
 
 _WORDS = {
     "dtype": ("float32", "float64"),
-    "kind": ("sgd", "momentum", "nesterov", "adam", "adamw", "softmax_ce", "bce", "mse", "max", "avg", *TRAITS),
+    "kind": (
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adam",
+        "adamw",
+        "softmax_ce",
+        "bce",
+        "mse",
+        "softmax",
+        "max",
+        "avg",
+        *TRAITS,
+    ),
 }
 _POOLS = (Pool("max", 2, 2, 2, 2), Pool("avg", 2, 2, 2, 2), Pool("max", 3, 3, 2, 2), Pool("max", 2, 3, 2, 3))
 N_CHANGES = 1000  # of a class's specs

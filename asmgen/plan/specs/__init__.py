@@ -30,7 +30,7 @@ from asmgen.plan.specs.dense import (
     DenseForwardByOutput,
     DenseUpdate,
 )
-from asmgen.plan.specs.ends import LoadInput, Loss, Update
+from asmgen.plan.specs.ends import LoadInput, Loss, Probabilities, Update
 from asmgen.plan.specs.parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
 from asmgen.plan.specs.sparse import (
@@ -76,6 +76,7 @@ __all__ = [
     "Pool",
     "PoolBackward",
     "PoolForward",
+    "Probabilities",
     "SumParts",
     "Traits",
     "Update",

@@ -98,6 +98,34 @@ class Loss(KernelSpec):
 
 
 @dataclass(frozen=True)
+class Probabilities(KernelSpec):
+    """p from z, of the same layout; p may be z. The network's answer, for inference.
+
+    kind: "softmax" p[n,k] = e^(z[n,k] - m) / sum_j e^(z[n,j] - m) with m = max_j z[n,j]; "sigmoid" 1 / (1 + e^-z).
+    Padding of p's rows is written with zeros.
+    """
+
+    kind: str
+    z: Rows
+
+    def slice_units(self) -> int:
+        return self.z.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
+    def stem(self) -> str:
+        return f"{self.kind}_fwd_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+
+    def flops(self) -> int:
+        return 7 * self.z.n * self.z.features
+
+    def check(self) -> None:
+        super().check()
+        require(self.kind in ("softmax", "sigmoid"), self, "kind must be softmax or sigmoid")
+
+
+@dataclass(frozen=True)
 class Update(KernelSpec):
     """One optimizer step over `n_vectors` vectors of parameters. States lie one after the other, each n_vectors long.
 
