@@ -5,7 +5,7 @@
 %include "model.inc"
 %include "score.inc"
 
-extern opt_log, training, evaluation, epoch, epoch_nanoseconds, learning_rate, machine_log_columns, machine_log
+extern opt_log, training, evaluation, epoch, epoch_nanoseconds, evaluation_nanoseconds, learning_rate, machine_log_columns, machine_log
 extern signal_number, print_used
 
 global log_open, log_epoch, log_failed
@@ -47,7 +47,7 @@ log_open:
     mov     esi, F_SETFL
     xor     edx, edx                    ; writes wait again
     SYSCALL SYS_fcntl
-    FORMAT  "epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s"
+    FORMAT  "epoch,loss,train_acc,val_acc,lr,seconds,samples_per_s,evaluated_per_s"
     call    machine_log_columns
     FORMAT  `\n`
     call    log_flush
@@ -82,6 +82,10 @@ log_epoch:
     cvtsi2sd xmm0, qword [training + score.seen]
     mulsd   xmm0, [to_seconds]
     cvtsi2sd xmm1, qword [epoch_nanoseconds]
+    call    quotient
+    cvtsi2sd xmm0, qword [evaluation + score.seen]
+    mulsd   xmm0, [to_seconds]
+    cvtsi2sd xmm1, qword [evaluation_nanoseconds]
     divsd   xmm0, xmm1
     movq    rax, xmm0
     FORMAT  "%g", rax

@@ -8,7 +8,7 @@
 
 extern opt_quiet, opt_epochs, opt_eval, opt_save, signal_number, clock_now, process_exit, evaluate, evaluation
 extern test_split, train_count, validation_split, validation_begin, validation_end
-extern machine_describe, training, epoch, steps, epoch_steps, epoch_nanoseconds, tested, class_names, class_width
+extern machine_describe, training, epoch, steps, epoch_steps, epoch_nanoseconds, evaluation_nanoseconds, tested, class_names, class_width
 
 global report_open, report_summary, report_epoch, report_progress_start, report_progress, progress_clear, test_report
 global interrupted_report
@@ -124,7 +124,11 @@ report_epoch:
     mov     rax, [training + score.seen]
     mov     rcx, [epoch_nanoseconds]
     call    rate
-    SAY     `  %u samples/s\n`, rax
+    FORMAT  "  %u samples/s", rax
+    mov     rax, [evaluation + score.seen]
+    mov     rcx, [evaluation_nanoseconds]
+    call    rate
+    SAY     `  evaluation %u samples/s\n`, rax
 .return:
     pop     rbx
     ret

@@ -11,7 +11,7 @@ extern opt_epochs, opt_batch_limit, signal_number
 extern test_split, train_count, validation_split, validation_begin, validation_end
 extern order_open, optimizer_open, optimizer_decay, epoch_run, evaluate, report_epoch, log_epoch
 
-global train, training, epoch, steps, epoch_steps, epoch_nanoseconds, tested
+global train, training, epoch, steps, epoch_steps, epoch_nanoseconds, evaluation_nanoseconds, tested
 
 section .bss
 training:           resb score_size     ; of the epoch so far
@@ -19,6 +19,7 @@ epoch:              resq 1              ; from 0
 steps:              resq 1              ; done in this epoch
 epoch_steps:        resq 1              ; in every epoch
 epoch_nanoseconds:  resq 1              ; that training took, without the evaluation
+evaluation_nanoseconds: resq 1          ; that the last evaluation took
 tested:             resq 1              ; 1: `evaluation` is that of the whole test set with the final parameters
 
 section .text

@@ -82,7 +82,7 @@ def show(
     tuning = tune.read(model, model_path, isa) if isa else UNTUNED
     plan = plan_for(model, isa or CUDA, tuning)
     if show_plan:
-        click.echo(f"{plan}\n\n{schedule(plan.entries, plan.spans)}\n\n{plan.memory()}")
+        click.echo(f"{plan}\n\n{schedule(plan.all_entries, plan.spans)}\n\n{plan.memory()}")
         return
     memory = f"arena {plan.arena_bytes:,} B; parameters, activations and gradients included"
     if isa:

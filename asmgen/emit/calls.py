@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from asmgen.asm.isa import Isa
 from asmgen.emit.trainer_model import Call
-from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.plan import EVALUATE, Entry, Plan
 from asmgen.plan.schedule import PHASES, Stage, schedule
 from asmgen.tile.chain import samples_at_a_time
 
@@ -15,11 +15,11 @@ FEW_UNITS = 16  # an uneven share of fewer is worth dealing elsewhere
 
 
 def step_calls(plan: Plan, isa: Isa) -> dict[str, tuple[Call, ...]]:
-    """The calls of every phase, in execution order."""
-    stages = schedule(plan.entries, plan.spans)
+    """The calls of every phase of a training step, and of an evaluation, in execution order."""
+    stages = schedule(plan.all_entries, plan.spans)
     return {
         phase: tuple(call for stage in stages.phase(phase) for call in _stage_calls(plan, stage, isa))
-        for phase in PHASES
+        for phase in (*PHASES, EVALUATE)
     }
 
 

@@ -35,6 +35,7 @@ _STEPS = (
         ("backward", "update", "derive"),
     ),
     ("step_derive_list", "parameters -> what derives from them", ("derive",)),
+    ("step_evaluate", "images -> losses, predictions; leaves nothing for gradients", ("evaluate",)),
 )
 
 
@@ -214,7 +215,7 @@ def c_name(tensor: str) -> str:
 
 
 def _kernel(plan: Plan, listing: CudaListing) -> dict[str, Any]:
-    uses = [entry for entry in plan.entries if entry.spec.symbol(CUDA.name) == listing.symbol]
+    uses = [entry for entry in plan.all_entries if entry.spec.symbol(CUDA.name) == listing.symbol]
     return {
         "symbol": listing.symbol,
         "layers": [entry.layer for entry in uses] or [parameters.weight.label for parameters in plan.parameters],

@@ -15,7 +15,7 @@ from asmgen.model.trace import classes_of, outputs_of
 from asmgen.ops.base import Parameter
 from asmgen.ops.optimizers import Adam
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, DenseWeightsByOutput
-from asmgen.plan.plan import LayerParameters, Plan, Weights
+from asmgen.plan.plan import EVALUATE, LayerParameters, Plan, Weights
 
 INIT_FOLDER = "init"
 
@@ -31,6 +31,7 @@ def trainer_model(model: Model, plan: Plan, isa: Isa, listings: Mapping[str, Lis
         forward=calls["forward"],
         backward=calls["backward"],
         update=calls["update"],
+        evaluate=calls[EVALUATE],
     )
 
 
@@ -66,6 +67,7 @@ def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
         forward=(),
         backward=(),
         update=(),
+        evaluate=(),
     )
 
 

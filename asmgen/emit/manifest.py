@@ -39,7 +39,7 @@ def manifest_text(value: dict[str, Any]) -> str:
 
 
 def _kernel(plan: Plan, isa: Isa, listing: Listing) -> dict[str, Any]:
-    uses = [entry for entry in plan.entries if entry.spec.symbol(isa.name) == listing.symbol]
+    uses = [entry for entry in plan.all_entries if entry.spec.symbol(isa.name) == listing.symbol]
     mnemonics = Counter(line.split()[0] for line in listing.lines if line.startswith("    ") and line[4] != ";")
     return {
         "symbol": listing.symbol,

@@ -85,7 +85,7 @@ def check(model: TrainerModel) -> None:
     for name, offset in model.offsets.items():
         need(re.fullmatch(r"[A-Za-z_][\w.]*", name) is not None, f"arena tensor {name!r} is not a name NASM accepts")
         need(0 <= offset < model.arena_bytes, f"arena tensor {name!r} at byte {offset} of {model.arena_bytes}")
-    for call in (*model.forward, *model.backward, *model.update, *model.derive):
+    for call in (*model.forward, *model.backward, *model.update, *model.derive, *model.evaluate):
         need(len(call.args) <= 4, f"{call.symbol} has {len(call.args)} arguments, at most 4 go in registers")
         need(call.units > 0, f"{call.symbol} has {call.units} units to slice")
         need(0 <= call.at_a_time <= call.units, f"{call.symbol}: a chain of {call.at_a_time} of {call.units} units")
@@ -117,6 +117,7 @@ def _steps(model: TrainerModel) -> list[tuple[str, str, list[str]]]:
         ("model_backward", "losses -> gradients of convolutions, parameters of dense layers", model.backward),
         ("model_update", "gradients -> parameters of convolutions", model.update),
         ("model_derive", "parameters -> what is derived from them", model.derive),
+        ("model_evaluate", "images -> losses, predictions; leaves nothing for gradients", model.evaluate),
     )
     calls = [call for _, _, step in lists for call in step]
     macro_width = len("KERNEL_REVERSED" if any(call.reversed_shares for call in calls) else "KERNEL")

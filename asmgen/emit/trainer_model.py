@@ -101,3 +101,4 @@ class TrainerModel:
     forward: tuple[Call, ...]  # load_input .. loss (loss and predictions; dz too)
     backward: tuple[Call, ...]  # gradients; dense layers: the optimizer, too
     update: tuple[Call, ...]  # optimizer of the convolutions, then derive runs
+    evaluate: tuple[Call, ...]  # images to losses and predictions, nothing else

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from asmgen.graph.graph import Graph
 from asmgen.graph.regions import StepRegion
 from asmgen.model.network import Model
 from asmgen.plan.arena import place, spans_apart
 from asmgen.plan.choice import choose_convs
 from asmgen.plan.draft import Draft
-from asmgen.plan.graphs import training_graph
+from asmgen.plan.graphs import evaluation_graph, inference_graph, training_graph
 from asmgen.plan.lay_out import lay_out
 from asmgen.plan.lower import lower
 from asmgen.plan.lower.conv_gradient import sum_parts
 from asmgen.plan.lower.ends import io_tensors
 from asmgen.plan.lower.parameters import parameter_blocks
-from asmgen.plan.plan import Plan
+from asmgen.plan.plan import EVALUATE, INFER, TRAIN, Entry, Plan, Program, program_of
 from asmgen.plan.policy import Policy
 from asmgen.plan.schedule import schedule
 
@@ -41,17 +44,23 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     blocks = parameter_blocks(draft)
     for node in steps:
         lower(draft, node)
+    entries = [*draft.entries]
+    for name, other in ((EVALUATE, evaluation_graph(model)), (INFER, inference_graph(model))):
+        entries += _forward_program(draft, name, other)
     tensors = tuple(draft.tensors.values())
     apart = spans_apart(tensors, blocks)
     is_small = max(end for _, end in apart.values()) <= SMALL_STEP_BYTES
-    stages = schedule(draft.entries, apart, reorder=is_small)
+    stages = schedule(entries, apart, reorder=is_small)
     offsets, arena_bytes = place(tensors, blocks, stages.stages)
     plan = Plan(
         model_name=model.name,
         lanes=lanes,
         dtype=draft.dtype,
         batch=draft.batch,
-        entries=stages.entries,
+        programs=tuple(
+            Program(name, tuple(entry for entry in stages.entries if program_of(entry.phase) == name))
+            for name in (TRAIN, EVALUATE, INFER)
+        ),
         tensors=tensors,
         offsets=offsets,
         arena_bytes=arena_bytes,
@@ -62,3 +71,16 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     )
     plan.check()
     return plan
+
+
+def _forward_program(training: Draft, name: str, graph: Graph) -> list[Entry]:
+    """The entries of a program that only runs forward, over the parameters of the training step."""
+    model = training.model
+    layouts = lay_out(graph, model.batch_size, training.lanes, model.dtype)
+    draft = training.beside(name, graph, layouts)
+    draft.convs = choose_convs(graph, layouts, training.policy)
+    for label, trained in training.convs.items():
+        draft.convs[label] = replace(draft.convs[label], weights=trained.weights, gradients=trained.gradients)
+    for node in graph.nodes:
+        lower(draft, node)
+    return draft.entries

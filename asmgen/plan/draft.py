@@ -10,16 +10,17 @@ from asmgen.ops.base import Shape
 from asmgen.plan.choice import ConvChoice
 from asmgen.plan.lay_out import Layouts
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
-from asmgen.plan.plan import Entry, LayerParameters, Layout, Tensor, next_value
-from asmgen.plan.policy import Policy
+from asmgen.plan.plan import TRAIN, Entry, LayerParameters, Layout, Tensor, next_value
+from asmgen.plan.policy import DenseLanes, Policy
 from asmgen.plan.specs import ConvWeightGradient, KernelSpec
 
 
 class Draft:
-    """Collects tensors and entries; one a plan."""
+    """Collects tensors and entries; one a program, the others beside the one that trains."""
 
     def __init__(self, model: Model, graph: Graph, layouts: Layouts, lanes: int, policy: Policy) -> None:
         self.model = model
+        self.program = TRAIN
         self.graph = graph
         self.layouts = layouts
         self.lanes = lanes
@@ -28,6 +29,8 @@ class Draft:
         self.batch = model.batch_size
         self.tensors: dict[str, Tensor] = {}
         self.entries: list[Entry] = []
+        #: What a tensor of this program is called among those of all programs.
+        self.names: dict[str, str] = {}
         self.parameters: dict[str, LayerParameters] = {}
         self.convs: dict[str, ConvChoice] = {}
         self.partial: dict[str, ConvWeightGradient] = {}
@@ -35,28 +38,45 @@ class Draft:
         self.results: dict[str, str] = {}
         #: The tensors that a tensor consists of.
         self.parts: dict[str, tuple[str, ...]] = {}
+        #: How the weights of a dense layer lie, by label.
+        self.dense_lanes: dict[str, DenseLanes] = {}
         #: What becomes the content of a tensor for the next step.
         self.updates: dict[str, str] = {}
+
+    def beside(self, program: str, graph: Graph, layouts: Layouts) -> Draft:
+        """The draft of another program over the same parameters. What it derives from them, all programs share."""
+        other = Draft(self.model, graph, layouts, self.lanes, self.policy)
+        other.program = program
+        other.tensors, other.parameters, other.updates = self.tensors, self.parameters, self.updates
+        other.dense_lanes = self.dense_lanes
+        return other
 
     # tensors -------------------------------------------------------------------------------------------------------
 
     def add(self, name: str, layout: Layout, owned: bool = False) -> str:
-        """A tensor of the arena, by name. What keeps zeros that no kernel writes owns its memory."""
+        """A tensor of the arena: its name. What keeps zeros that no kernel writes owns its memory."""
         keeps_zeros = (isinstance(layout, Image) and (bool(layout.halo) or layout.block == 1)) or (
             isinstance(layout, Rows) and layout.source is None
         )
-        self.tensors[name] = Tensor(name, layout.size_bytes, layout, owned or keeps_zeros)
-        return name
+        return self._add(Tensor(name, layout.size_bytes, layout, owned or keeps_zeros))
 
     def raw(self, name: str, size_bytes: int, owned: bool = False) -> str:
-        """A tensor without a layout."""
-        self.tensors[name] = Tensor(name, size_bytes, None, owned)
+        """A tensor without a layout: its name."""
+        return self._add(Tensor(name, size_bytes, None, owned))
+
+    def _add(self, tensor: Tensor) -> str:
+        """What owns its memory serves all programs; what does not lives in one, and has its name."""
+        name = tensor.name
+        if self.program != TRAIN and self.tensors.get(name) != replace(tensor, owned=True):
+            name = f"{self.program}.{name}"
+        self.names[tensor.name] = name
+        self.tensors[name] = replace(tensor, name=name)
         return name
 
     def value(self, name: str) -> str:
         """The tensor of a value of the graph, made where there is none yet."""
         home = self.layouts.home(name)
-        return home if home in self.tensors else self.add(home, self.layouts.of(home))
+        return self.names[home] if home in self.names else self.add(home, self.layouts.of(home))
 
     def over(self, name: str, old: str) -> str:
         """A new value in the memory of an old one, which is gone then."""
@@ -106,4 +126,5 @@ class Draft:
     ) -> None:
         """Append an entry. Arguments that are not outputs are inputs; also_reads: what no argument of its own names."""
         read = (arg for arg in (*args, *also_reads) if arg and arg != "images" and arg not in outputs)
+        phase = self.program if self.program != TRAIN and phase == "forward" else phase
         self.entries.append(Entry(phase, spec, args, label, text, tuple(dict.fromkeys(read)), outputs))

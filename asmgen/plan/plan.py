@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from asmgen.errors import ReachError, UnsupportedError
 from asmgen.ops.base import Parameter
@@ -57,6 +57,18 @@ class Entry:
     outputs: tuple[str, ...]
 
 
+#: The programs of a plan: a training step, a forward pass up to the losses, a forward pass up to probabilities.
+TRAIN, EVALUATE, INFER = "train", "evaluate", "infer"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a plan can run over its arena: entries in execution order."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+
 @dataclass(frozen=True)
 class LayerParameters:
     """The parameter block of one layer: tensor `conv1.w` with this layout, and its canonical parameters.
@@ -81,7 +93,9 @@ class LayerParameters:
 
 @dataclass(frozen=True)
 class Plan:
-    """A model for one vector width: entries in execution order, tensors with their arena offsets in bytes.
+    """A model for one vector width: its programs, and all their tensors with their arena offsets in bytes.
+
+    All programs work on one set of parameters; what lives in one program shares memory with what lives in another.
 
     parts: the tensors that a tensor consists of, such as the parameters of all convolutions. updates: what becomes the
     content of which tensor for the next step: {"conv1.w": "conv1.w.next"}. where: `file:line` of each layer, by its
@@ -92,7 +106,7 @@ class Plan:
     lanes: int
     dtype: str
     batch: int
-    entries: tuple[Entry, ...]
+    programs: tuple[Program, ...]
     tensors: tuple[Tensor, ...]
     offsets: dict[str, int]
     arena_bytes: int
@@ -100,6 +114,28 @@ class Plan:
     parts: Mapping[str, tuple[str, ...]]
     updates: Mapping[str, str]
     where: Mapping[str, str]
+
+    def program(self, name: str) -> Program:
+        """Raises KeyError for a program that the plan does not have."""
+        for program in self.programs:
+            if program.name == name:
+                return program
+        raise KeyError(name)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Those of a training step."""
+        return self.program(TRAIN).entries
+
+    @property
+    def all_entries(self) -> tuple[Entry, ...]:
+        """Those of all programs."""
+        return tuple(entry for program in self.programs for entry in program.entries)
+
+    def with_entries(self, entries: Sequence[Entry]) -> Plan:
+        """The plan with another training step."""
+        others = (program for program in self.programs if program.name != TRAIN)
+        return replace(self, programs=(Program(TRAIN, tuple(entries)), *others))
 
     def tensor(self, name: str) -> Tensor:
         return next(tensor for tensor in self.tensors if tensor.name == name)
@@ -114,12 +150,12 @@ class Plan:
         return {t.name: (self.offsets[t.name], self.offsets[t.name] + t.size_bytes) for t in self.tensors}
 
     def specs(self) -> list[KernelSpec]:
-        """The distinct specs, in order of first use."""
-        return list(dict.fromkeys(entry.spec for entry in self.entries))
+        """The distinct specs of all programs, in order of first use."""
+        return list(dict.fromkeys(entry.spec for entry in self.all_entries))
 
     def out_of_reach(self, spec: KernelSpec, why: ReachError) -> UnsupportedError:
         """What to say where a target has no kernel for a spec, since its tensors are too large for one."""
-        entry = next(entry for entry in self.entries if entry.spec == spec)
+        entry = next(entry for entry in self.all_entries if entry.spec == spec)
         sizes = {name: self.tensor(name).size_bytes for name in (*entry.inputs, *entry.outputs)}
         largest = max(sizes, key=lambda name: sizes[name])
         return UnsupportedError(
@@ -129,7 +165,7 @@ class Plan:
         )
 
     def phase(self, name: str) -> list[Entry]:
-        return [entry for entry in self.entries if entry.phase == name]
+        return [entry for entry in self.all_entries if entry.phase == name]
 
     def optimizer(self) -> Update:
         """The optimizer's step, over whichever parameters come first."""
@@ -146,19 +182,20 @@ class Plan:
             offset = self.offsets[tensor.name]
             if offset % LINE_BYTES or offset + tensor.size_bytes > self.arena_bytes:
                 raise ValueError(f"tensor {tensor.name} at {offset} does not fit the arena of {self.arena_bytes} bytes")
-        for entry in self.entries:
+        for entry in self.all_entries:
             entry.spec.check()
             if isinstance(entry.spec, DenseUpdate):
                 at, *states = (self.offsets[name] for name in entry.outputs)
                 if tuple(state - at for state in states) != entry.spec.state_bytes:
                     raise ValueError(f"{entry.text}: states of {entry.args[2]} do not lie {entry.spec.state_bytes}")
-        self._check_contents()
+        for program in self.programs:
+            self._check_contents(program)
 
-    def _check_contents(self) -> None:
+    def _check_contents(self, program: Program) -> None:
         """Runs the entries on what the memory holds: the value of each tensor, or what took its place."""
         memory = Memory(self)
         made: set[str] = set()
-        for entry in self.entries:
+        for entry in program.entries:
             for name in entry.inputs:
                 memory.read(name, entry.text)
             for name in entry.outputs:
@@ -166,16 +203,16 @@ class Plan:
                     raise ValueError(f"{entry.text}: {name} is made twice")
                 made.add(name)
                 memory.write(name)
-        for name in self.updates.values():
-            memory.read(name, "the next step")
+        for old, new in self.updates.items():
+            memory.read(new if program.name == TRAIN else old, "the next step")
 
     def __str__(self) -> str:
         lines = [
             f"{self.model_name}: {self.dtype}, V = {self.lanes}, batch {self.batch}, arena {self.arena_bytes:,} bytes"
         ]
         phase = ""
-        width = max(len(entry.text) for entry in self.entries)
-        for entry in self.entries:
+        width = max(len(entry.text) for entry in self.all_entries)
+        for entry in self.all_entries:
             lead = f"{entry.phase:<9}" if entry.phase != phase else " " * 9
             phase = entry.phase
             sources = ", ".join(entry.inputs) or "images"
@@ -203,10 +240,9 @@ class Memory:
         self._spans = plan.spans
         self._parts = plan.parts
         self._wholes = {part: whole for whole, parts in plan.parts.items() for part in parts}
-        made = {name for entry in plan.entries for name in entry.outputs}
-        made |= {part for name in made for part in plan.parts.get(name, ())}
-        # What no entry makes is there before the first one: parameters, states, what the trainer hands over.
-        self._lost = dict.fromkeys(made - set(GIVEN), "nothing has made it")
+        # There before the first entry: parameters, states, what is derived from them, what the trainer hands over.
+        kept = {*GIVEN, *plan.updates}
+        self._lost = dict.fromkeys(self._spans.keys() - kept - plan.parts.keys(), "nothing has made it")
 
     def read(self, name: str, reader: str) -> None:
         """Raise ValueError unless the memory of a tensor holds its value."""
@@ -225,6 +261,11 @@ class Memory:
                 self._lost[other] = f"{name} lies there"
         for made in (name, *self._parts.get(name, ())):
             self._lost.pop(made, None)
+
+
+def program_of(phase: str) -> str:
+    """The program that a phase belongs to."""
+    return phase if phase in (EVALUATE, INFER) else TRAIN
 
 
 def next_value(name: str) -> str:

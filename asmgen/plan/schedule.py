@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from asmgen.plan.plan import Entry
+from asmgen.plan.plan import EVALUATE, INFER, Entry
 
-PHASES = ("forward", "backward", "update", "derive")  # in execution order
+PHASES = ("forward", "backward", "update", "derive")  # of a training step, in execution order
 
 #: tensor -> [begin, end) of its bytes in the arena
 Spans = Mapping[str, tuple[int, int]]
@@ -71,7 +71,7 @@ def schedule(entries: Sequence[Entry], spans: Spans, *, reorder: bool = False) -
     weights share one: the fewest barriers. Otherwise it does not overtake a stage: what is written is read soon after.
     """
     found: list[Stage] = []
-    for phase in PHASES:
+    for phase in (*PHASES, EVALUATE, INFER):
         mine = [entry for entry in entries if entry.phase == phase]
         numbers = _stage_numbers(mine, spans, reorder)
         for number in range(max(numbers, default=-1) + 1):

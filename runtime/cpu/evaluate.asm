@@ -6,7 +6,7 @@
 %include "split.inc"
 %include "score.inc"
 
-extern batch_fill, batch_score, score_clear, step_forward, signal_number
+extern batch_fill, batch_score, score_clear, step_evaluate, signal_number, clock_now, evaluation_nanoseconds
 
 global evaluate, evaluation
 
@@ -26,6 +26,9 @@ evaluate:
     mov     r12, rdx
     lea     rdi, [evaluation]
     call    score_clear
+    call    clock_now
+    neg     rax
+    mov     [evaluation_nanoseconds], rax
 .batch:
     cmp     rbp, r12
     jae     .done
@@ -41,7 +44,7 @@ evaluate:
     mov     rcx, r13
     call    batch_fill
     mov     rdi, rbx
-    call    step_forward
+    call    step_evaluate
     lea     rdi, [evaluation]
     mov     rsi, r13
     call    batch_score
@@ -49,6 +52,8 @@ evaluate:
     add     rbp, r13
     jmp     .batch
 .done:
+    call    clock_now
+    add     [evaluation_nanoseconds], rax
     pop     r13
     pop     r12
     pop     rbp

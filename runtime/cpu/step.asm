@@ -6,7 +6,7 @@
 
 extern threads_run, thread_barrier, prefetch_images
 
-global step_forward, step_learn, step_derive, parameters_fetch
+global step_forward, step_learn, step_derive, step_evaluate, parameters_fetch
 
 L2_BYTES            equ 2 << 20         ; a step that moves more leaves nothing of the next one's images in L2
 
@@ -15,6 +15,7 @@ align 8
 forward_lists:      dq model_forward, 0
 learn_lists:        dq prefetch_images, model_backward, model_update, model_derive, 0
 learn_lists_large:  dq model_backward, model_update, model_derive, prefetch_images, 0   ; it may run behind the last barrier
+evaluate_lists:     dq model_evaluate, 0
 derive_lists:       dq model_derive, thread_barrier, 0      ; the list may be empty, and a job needs a barrier
 
 section .text
@@ -23,6 +24,12 @@ section .text
 step_forward:
     mov     rsi, [rdi + split.images]
     lea     rdi, [forward_lists]
+    jmp     threads_run
+
+; step_evaluate: rdi -> split. The same, of parameters that stay as they are: nothing is left for gradients.
+step_evaluate:
+    mov     rsi, [rdi + split.images]
+    lea     rdi, [evaluate_lists]
     jmp     threads_run
 
 ; step_learn: rdi -> split. Losses become gradients, gradients become new parameters, and those what is derived from them.

@@ -6,7 +6,7 @@
 %include "split.inc"
 %include "score.inc"
 
-extern score_clear, phase_begin, phase_wait
+extern score_clear, phase_begin, phase_wait, clock_now, evaluation_nanoseconds
 
 global evaluate, evaluation
 
@@ -27,6 +27,9 @@ evaluate:
     mov     r12, rdx
     lea     rdi, [evaluation]
     call    score_clear
+    call    clock_now
+    neg     rax
+    mov     [evaluation_nanoseconds], rax
     mov     rax, r12
     sub     rax, rbp
     add     rax, [model_batch]
@@ -52,6 +55,8 @@ evaluate:
     mov     r14, rax
     jne     .wait                       ; as many as before: a signal came
 .done:
+    call    clock_now
+    add     [evaluation_nanoseconds], rax
     pop     r14
     pop     r13
     pop     r12

@@ -9,6 +9,7 @@
 // The lists of trainer.cu.
 void step_forward();
 void step_learn();
+void step_evaluate();
 
 struct Feed;
 
@@ -114,8 +115,12 @@ inline void launch_step(bool learns)
     using namespace runtime;
     LAUNCH(step_begin, GRID(1, 1, 1), feed_threads, 0, steps.feed, at(0), model_indices, model_labels, model_loss, model_losses,
            model_hyper, model_batch, model_element_bytes * 3 / 4, result_words());
-    step_forward();
-    if (learns) step_learn();
+    if (learns) {
+        step_forward();
+        step_learn();
+    } else {
+        step_evaluate();
+    }
 }
 
 inline void launch_keep()

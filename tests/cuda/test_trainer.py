@@ -49,7 +49,7 @@ def rows(path: Path) -> list[dict[str, float]]:
             {
                 key: float(value)
                 for key, value in row.items()
-                if key not in ("seconds", "samples_per_s", "device_seconds")
+                if key not in ("seconds", "samples_per_s", "evaluated_per_s", "device_seconds")
             }
             for row in csv.DictReader(file)
         ]
@@ -57,7 +57,7 @@ def rows(path: Path) -> list[dict[str, float]]:
 
 def timeless(report: str) -> str:
     """A report without speeds, and without what names the machine."""
-    first, *rest = re.sub(r"  \d+ samples/s", "", report).splitlines()
+    first, *rest = re.sub(r"  (evaluation )?\d+ samples/s", "", report).splitlines()
     return "\n".join([first.split("  sse41")[0].split("  cuda")[0], *rest])
 
 

@@ -65,7 +65,7 @@ def test_an_algorithm_changes_the_plan() -> None:
     ops = {}
     for choice in ("direct", "winograd F(2x2)", "winograd F(4x4)"):
         plan = plan_for(CATDOG, AVX512, Tuning("f", "", {key: Choice(choice, 1.1)}))
-        (kernel,) = (spec for spec in plan.specs() if algorithm_of(spec) == key)
+        (kernel,) = (entry.spec for entry in plan.entries if algorithm_of(entry.spec) == key)
         ops[choice] = getattr(kernel, "m", None)
     assert ops == {"direct": None, "winograd F(2x2)": 2, "winograd F(4x4)": 4}
     with pytest.raises(UsageError, match=r"f: conv3_fwd_\S+: 'F\(6x6\)' is none of winograd F\(4x4\), .*direct; run"):

@@ -81,6 +81,11 @@ class Linear:
         weight_dims = (PackedDim(self.outputs, 1, 4, 0), PackedDim(self.inputs, 4, 4 * self.outputs, 1))
         bias_dims = (PackedDim(self.outputs, 1, 1, 0),)
         bias_at = offsets["w"] + weights * self.element
+        forward = (
+            Call("load_input", ("images", "indices", "x"), self.batch, "u8 -> x"),
+            Call("dense_fwd", ("x", "w_copy", "y"), self.batch, "dense"),
+            Call("squared_loss", ("y", "labels", "dz", "loss"), self.batch, "squared loss"),
+        )
         return TrainerModel(
             name="linear",
             isa=self.isa,
@@ -108,11 +113,8 @@ class Linear:
                 ParamTensor("1.bias", (self.outputs,), bias_at, bias_dims, self.bias_init),
             ),
             derive=(Call("copy_rows", ("w", "w_copy"), weights + self.outputs, "copy of w"),),
-            forward=(
-                Call("load_input", ("images", "indices", "x"), self.batch, "u8 -> x"),
-                Call("dense_fwd", ("x", "w_copy", "y"), self.batch, "dense"),
-                Call("squared_loss", ("y", "labels", "dz", "loss"), self.batch, "squared loss"),
-            ),
+            forward=forward,
+            evaluate=forward,
             backward=(Call("dense_dw", ("x", "dz", "dw"), self.outputs, "dw"),),
             update=(Call("update_sgd", ("w", "dw", None, "hyper"), weights + self.outputs, "w -= lr dw"),),
         )

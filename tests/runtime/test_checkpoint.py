@@ -304,7 +304,7 @@ def test_closed_output_takes_no_files_place(trainer: Path, data: Path, tmp_path:
     log = tmp_path / "log"
     said = run(trainer, "--data", data, "--log", log, stdout=None, preexec_fn=lambda: os.close(1))
     assert (said.returncode, said.stderr) == (1, "trainer: cannot write the report: the descriptor is closed\n")
-    assert [line.count(",") for line in log.read_text().splitlines()] == [6] * 4
+    assert [line.count(",") for line in log.read_text().splitlines()] == [7] * 4
 
 
 def test_report_that_cannot_be_written(trainer: Path, data: Path, tmp_path: Path) -> None:

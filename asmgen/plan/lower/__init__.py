@@ -17,12 +17,13 @@ from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient, Pool
+from asmgen.ops.probabilities import Probabilities
 from asmgen.plan.draft import Draft
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
 from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
-from asmgen.plan.lower.ends import load_input, loss
+from asmgen.plan.lower.ends import load_input, loss, probabilities
 from asmgen.plan.lower.pool import pool, pool_gradient
 from asmgen.plan.lower.step import step
 from asmgen.plan.lower.view import flatten, unflatten
@@ -41,6 +42,7 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     Flatten: flatten,
     Unflatten: unflatten,
     LossAndGradient: loss,
+    Probabilities: probabilities,
     StepRegion: step,
 }
 

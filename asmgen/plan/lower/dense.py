@@ -27,7 +27,8 @@ def dense_forward(draft: Draft, node: Node) -> None:
     y = draft.value(region.nodes[-1].outputs[0])
     target = draft.as_rows(y)
     plain = specs.DenseForward(source, by_input, target, layer.bias, act)
-    lanes = draft.policy.dense_lanes(plain, _has_dx(draft, label))
+    lanes = draft.dense_lanes.get(label) or draft.policy.dense_lanes(plain, _has_dx(draft, label))
+    draft.dense_lanes[label] = lanes
     layout = by_input.by_output() if lanes == "outputs" else by_input
     block = add_parameters(draft, region.dense, layout, stores_gradient=False)
     spec: KernelSpec = plain

@@ -13,7 +13,10 @@ def forward_weights(draft: Draft, label: str) -> str:
     block = draft.parameters[label]
     if not isinstance(block.layout, ConvWeightsByInput):
         return block.name
-    name = draft.add(f"{label}.w_fwd", block.layout.by_output(), owned=True)
+    name, layout = f"{label}.w_fwd", block.layout.by_output()
+    if name in draft.tensors:
+        return name
+    draft.add(name, layout, owned=True)
     _derive(draft, specs.Conv2dPackForward(block.layout), block.name, name, label, "conv2d_pack_fwd")
     return name
 
@@ -31,7 +34,10 @@ def winograd_weights(draft: Draft, label: str, w: str, m: int, *, mirrored: bool
     """The tensor of transformed weights, derived from `w`."""
     layout = draft.convs[label].conv.weights
     transform = specs.WinogradWeights(layout.input_gradient() if mirrored else layout, m, mirrored)
-    name = draft.add(f"{label}.u_dx" if mirrored else f"{label}.u", transform.u, owned=True)
+    name = f"{label}.u_dx" if mirrored else f"{label}.u"
+    if name in draft.tensors and draft.tensors[name].layout == transform.u:
+        return name
+    name = draft.add(name, transform.u, owned=True)
     _derive(draft, transform, w, name, label, f"winograd{m}_weights")
     return name
 

@@ -7,6 +7,7 @@ from asmgen.graph.graph import Node
 from asmgen.graph.regions import LossAndGradient
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.losses import Loss, LossGradient
+from asmgen.ops.probabilities import Probabilities
 from asmgen.plan import specs
 from asmgen.plan.draft import Draft
 from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, Image, round_up
@@ -40,13 +41,26 @@ def load_input(draft: Draft, node: Node) -> None:
     draft.entry("forward", spec, ("images", "indices", x), (x,), "input", "load_input")
 
 
+def probabilities(draft: Draft, node: Node) -> None:
+    """Probabilities of the classes, a kernel of its own."""
+    op = node.op
+    assert isinstance(op, Probabilities)
+    z, p = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    spec = specs.Probabilities(op.of.kind, draft.as_rows(z))
+    draft.entry("forward", spec, (z, p), (p,), node.label, op.of.kind)
+
+
 def loss(draft: Draft, node: Node) -> None:
-    """Losses and predictions, and the gradient of the logits."""
+    """Losses and predictions, and the gradient of the logits where one is wanted."""
     region = node.op
     assert isinstance(region, LossAndGradient)
     op = region.loss.op
     assert isinstance(op, Loss)
     z = draft.value(region.loss.inputs[0])
+    if not region.has_gradient:
+        spec = specs.Loss(op.symbol, draft.as_rows(z), gradient=False)
+        draft.entry("forward", spec, (z, "labels", None, "loss"), ("loss",), "loss", spec.kind)
+        return
     spec = specs.Loss(op.symbol, draft.as_rows(z))
     gradient = region.the(LossGradient)
     dz = draft.add(draft.layouts.home(gradient.outputs[0]), draft.layout(z))

@@ -18,6 +18,8 @@ _DENSE_GAP_BYTES = 21 * LINE_BYTES
 
 def add_parameters(draft: Draft, node: Node, layout: Weights, *, stores_gradient: bool) -> LayerParameters:
     """The parameter block of a layer, with its gradient, or with the optimizer's states."""
+    if node.label in draft.parameters:
+        return draft.parameters[node.label]
     known = {parameter.name: parameter for parameter in draft.graph.parameters}
     weight, *bias = (known[name] for name in node.inputs if name in known)
     block = LayerParameters(node.label, layout, weight, bias[0] if bias else None, stores_gradient)

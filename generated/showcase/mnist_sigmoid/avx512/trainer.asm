@@ -6,23 +6,24 @@
 %include "cpu.inc"
 
 ; Arena: name, offset in bytes.
-a.dense1.w      equ 0
-a.dense1.w.next equ 0
-a.dense_w       equ 0
-a.dense2.w      equ 200960
-a.dense2.w.next equ 200960
-a.indices       equ 205504
-a.pixels        equ 205632
-a.labels        equ 205888
-a.loss          equ 206016
-a.hyper         equ 206464
-a.input         equ 206528
-a.dense1        equ 407232
-a.sigmoid1      equ 415424
-a.dense2        equ 423616
-a.d_dense2      equ 427712
-a.d_sigmoid1    equ 431808
-a.d_dense1      equ 440000
+a.dense1.w            equ 0
+a.dense1.w.next       equ 0
+a.dense_w             equ 0
+a.dense2.w            equ 200960
+a.dense2.w.next       equ 200960
+a.indices             equ 205504
+a.pixels              equ 205632
+a.labels              equ 205888
+a.loss                equ 206016
+a.hyper               equ 206464
+a.input               equ 206528
+a.dense1              equ 407232
+a.sigmoid1            equ 415424
+a.dense2              equ 423616
+a.d_dense2            equ 427712
+a.d_sigmoid1          equ 431808
+a.d_dense1            equ 440000
+a.infer.probabilities equ 448192
 
 ; A call:  KERNEL symbol, rdi, rsi, rdx, rcx, units of the slice        ("-": not used)
 ; Every thread runs its share of the units; behind a BARRIER all shares are done (runtime/kernel.inc).
@@ -57,6 +58,19 @@ END_STEP
 STEP model_derive    ; parameters -> what is derived from them
 END_STEP
 
+STEP model_evaluate    ; images -> losses, predictions; leaves nothing for gradients
+    KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, input, -, 32          ; input: load_input
+    BARRIER
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense+bias
+    BARRIER
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: sigmoid
+    BARRIER
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense+bias
+    BARRIER
+    KERNEL softmax_ce_eval_n32f10_f64_avx512,        dense2, labels, -, loss, 32            ; loss: softmax_ce
+    BARRIER
+END_STEP
+
 section .rodata
     TEXT_FACT model_name,       "mnist_sigmoid"
     TEXT_FACT model_isa,        "avx512"
@@ -76,7 +90,7 @@ section .rodata
     FACT model_validation_source, VALIDATION_NONE
     FACT model_validation_begin,  0
     FACT model_validation_end,    0
-    FACT model_arena_bytes,       448192
+    FACT model_arena_bytes,       452288
     FACT model_indices,           a.indices
     FACT model_pixels,            a.pixels
     FACT model_labels,            a.labels
