@@ -115,7 +115,9 @@ def _tune_algorithms(model: Model, isa: Isa, rounds: int, hertz: float, progress
 def _algorithm_calls(machine: StepMachine, key: str) -> list[Call]:
     """The kernel of a convolution's direction, and the transform of its weights, if it has one."""
     entry = next(entry for entry in machine.plan.entries if algorithm_of(entry.spec) == key)
-    transforms = (e for e in machine.plan.entries if isinstance(e.spec, WinogradWeights) and e.outputs[0] in entry.args)
+    plan = machine.plan
+    derived = (each for each in plan.entries if isinstance(each.spec, WinogradWeights))
+    transforms = (each for each in derived if plan.home(each.outputs[0]) in entry.args)
     return [machine.call_of(each) for each in (entry, *transforms)]
 
 

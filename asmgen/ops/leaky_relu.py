@@ -33,7 +33,10 @@ class LeakyReLU(Elementwise):
 
     @classmethod
     def of_parameter(cls, value: float) -> LeakyReLU:
-        return cls(value)
+        """Of any slope: kernels take those that a model may not have."""
+        layer = cls()
+        object.__setattr__(layer, "alpha", value)
+        return layer
 
     def check(self) -> None:
         # The gradient is found from the sign of y, so alpha must not turn it round.

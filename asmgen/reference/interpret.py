@@ -77,6 +77,12 @@ class Interpreter:
 
     def execute(self, entry: Entry) -> None:
         """Execute one entry: read its inputs from `values`, store its outputs there."""
+        self._execute(entry)
+        if entry.phase == "derive":  # what the first step reads
+            for name in entry.outputs:
+                self.values.setdefault(self.plan.home(name), self.values[name])
+
+    def _execute(self, entry: Entry) -> None:
         if isinstance(entry.spec, specs.Update):
             self._update(entry.spec)
             return

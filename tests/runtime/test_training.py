@@ -71,7 +71,8 @@ def test_output_lines(build: Build, tmp_path: Path) -> None:
     assert said[0] == first
     for number, line in enumerate(said[1:11], 1):
         assert re.fullmatch(
-            rf"epoch {number:2}/10  loss \d\.\d{{4}}  train \d+\.\d\d%  val \d+\.\d\d%  \d+ samples/s  evaluation \d+ samples/s",
+            rf"epoch {number:2}/10  loss \d\.\d{{4}}  train \d+\.\d\d%  val \d+\.\d\d%  \d+ samples/s  "
+            r"evaluation \d+ samples/s",
             line,
         ), line
     assert [line.split("  ")[0] for line in said[11:14]] == ["class 0", "class 1", "class 2"]
@@ -176,7 +177,8 @@ def test_tensors_far_into_the_arena(gap_bytes: int, build: Build, trainer: Path,
         saved, log = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.csv"
         said = run(each, "--data", data, "--save", saved, "--log", log, "--threads", 2)
         assert (said.returncode, said.stderr) == (0, "")
-        rows = [{**row, "seconds": "", "samples_per_s": "", "evaluated_per_s": ""} for row in csv.DictReader(log.read_text().splitlines())]
+        times = {"seconds": "", "samples_per_s": "", "evaluated_per_s": ""}
+        rows = [{**row, **times} for row in csv.DictReader(log.read_text().splitlines())]
         loaded = run(each, "--data", data, "--load", saved, "--eval")
         assert (loaded.returncode, last_line(loaded.stdout)) == (0, last_line(said.stdout))
         runs.append((saved.read_bytes(), rows, last_line(said.stdout)))
