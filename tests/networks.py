@@ -76,6 +76,9 @@ NETWORKS = {
         2,
     ),
     "big_windows": ([Conv2D(4, 3), ReLU(), AvgPool2D(3), Conv2D(2, 1), MaxPool2D(2), Flatten()], 2),
+    "maxpool_first": ([MaxPool2D(2), Conv2D(5, 3, padding="same"), ReLU(), Flatten()], 3),
+    "avgpool_first": ([AvgPool2D(3, 2), Flatten(), Dense(5), Tanh()], 2),
+    "sigmoid_first": ([Sigmoid(), Conv2D(4, 3, padding=1), ReLU(), MaxPool2D(2), Flatten()], 3),
 }
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
 

@@ -147,8 +147,8 @@ class Vec:
     # conversions ---------------------------------------------------------------------------------------------------
 
     def from_u8(self, dst: Any, mem: Any) -> None:
-        """Lane i of dst = the unsigned byte i at mem, converted; reads as many bytes as dst (a full register, or the
-        ymm or xmm view of one) has lanes."""
+        """Lane i of dst = the unsigned byte i at mem (or of an xmm register), converted; reads as many bytes as dst (a
+        full register, or the ymm or xmm view of one) has lanes."""
         if self._suffix == "PS":
             self._op("PMOVZXBD")(dst, mem)
             self._op("CVTDQ2PS")(dst, dst)
@@ -166,6 +166,10 @@ class Vec:
         self._op("PXOR")(*([dst] * (3 if self._isa.has_vex else 2)))
         self._op("PINSRB")(*([dst] * (2 if self._isa.has_vex else 1)), mem, 0)
         self._op(f"CVTDQ2{self._suffix}")(dst, dst)
+
+    def insert_u8(self, dst: Any, mem: Any, at: int) -> None:
+        """Byte `at` (0..15) of dst (an xmm view) = the byte at mem; its other bytes stay."""
+        self._op("PINSRB")(*([dst] * (2 if self._isa.has_vex else 1)), mem, at)
 
     def broadcast_u32(self, dst: Any, mem: Any) -> None:
         """dst = the u32 at mem (below 2^31), as a number of the dtype, in every lane."""

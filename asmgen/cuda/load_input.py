@@ -1,6 +1,7 @@
 """Input: dst[n] = images[indices[n]] * scale[c] + shift[c], u8 pixels of the device's copy of the data set to floats.
 
-A thread converts the pixels of one 16-byte store where they are contiguous and aligned on both sides, else one pixel.
+A thread converts the pixels of one 16-byte store where they are contiguous and aligned on both sides, else one pixel;
+into blocks of channels, 16 bytes of channels of a pixel.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from asmgen.cuda.listing import Argument, CudaListing, Facts
 from asmgen.cuda.render import listing, literal
-from asmgen.cuda.spread import spread, vec_lanes
+from asmgen.cuda.spread import Pixels, spread, vec_lanes
 from asmgen.cuda.strides import Strides, check_size
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import LoadInput, dtype_tag
@@ -44,6 +45,8 @@ def is_uniform(spec: LoadInput) -> bool:
 
 def emit(spec: LoadInput) -> CudaListing:
     """The listing of one shape: images, indices, dst (overwritten but for its halo)."""
+    if isinstance(spec.dst, Image) and spec.dst.block != 1:
+        return _emit_blocks(spec, spec.dst)
     dst, symbol, walk = spec.dst, spec.symbol("cuda"), choose_walk(spec)
     check_size(dst.size_bytes // dst.element_bytes)
     grid = spread(dst.n * walk.sample_items)
@@ -52,7 +55,7 @@ def emit(spec: LoadInput) -> CudaListing:
         symbol,
         dst.dtype,
         (grid.launch(symbol, ("a0", "a1", "a2")),),
-        _facts(spec, walk, grid.loops),
+        _facts(spec, f"a thread converts {walk.lanes} pixel{'s' * (walk.lanes > 1)} at a time", grid.loops),
         spec=spec,
         walk=walk,
         grid=grid,
@@ -64,7 +67,27 @@ def emit(spec: LoadInput) -> CudaListing:
     )
 
 
-def _facts(spec: LoadInput, walk: Walk, loops: tuple[str, ...]) -> Facts:
+def _emit_blocks(spec: LoadInput, dst: Image) -> CudaListing:
+    symbol, walk = spec.symbol("cuda"), Pixels.of(dst)
+    grid = spread(walk.items)
+    return listing(
+        "load_input_blocks",
+        symbol,
+        dst.dtype,
+        (grid.launch(symbol, ("a0", "a1", "a2")),),
+        _facts(spec, "a thread converts 16 bytes of a pixel at a time", grid.loops),
+        spec=spec,
+        dst=dst,
+        walk=walk,
+        grid=grid,
+        strides=Strides.of(dst),
+        is_uniform=is_uniform(spec),
+        scale=[literal(value, dst.dtype) for value in spec.scale],
+        shift=[literal(value, dst.dtype) for value in spec.shift],
+    )
+
+
+def _facts(spec: LoadInput, tile: str, loops: tuple[str, ...]) -> Facts:
     dst, n_pixels = spec.dst, spec.c * spec.h * spec.w
     return Facts(
         title=f"load_input  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
@@ -78,6 +101,6 @@ def _facts(spec: LoadInput, walk: Walk, loops: tuple[str, ...]) -> Facts:
         flops=spec.flops(),
         bytes_read=dst.n * (n_pixels + 4),
         bytes_written=dst.n * n_pixels * dst.element_bytes,
-        tile=f"a thread converts {walk.lanes} pixel{'s' * (walk.lanes > 1)} at a time",
+        tile=tile,
         loops=loops,
     )

@@ -1,6 +1,7 @@
 """Input: dst[n] = images[indices[n]] * scale[c] + shift[c], u8 pixels to floats.
 
-The pixels of an image are cut into runs that lie contiguously on both sides: a row, a plane, or the whole image.
+The pixels of an image are cut into runs that lie contiguously on both sides: a row, a plane, or the whole image. Blocks
+of channels: asmgen/kernels/load_input_blocks.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels import load_input_blocks
 from asmgen.kernels.pixel_runs import PixelRuns
 from asmgen.plan.layout import Image, round_up
 from asmgen.plan.specs import LoadInput, dtype_tag
@@ -48,6 +50,8 @@ def runs(spec: LoadInput) -> Runs:
 
 def emit(spec: LoadInput, isa: Isa) -> Listing:
     """The listing of one shape: rdi images, rsi indices, rdx dst (overwritten but for its halo); slice of samples."""
+    if isinstance(spec.dst, Image) and spec.dst.block != 1:
+        return load_input_blocks.emit(spec, spec.dst, isa)
     return _Kernel(spec, isa).emit()
 
 

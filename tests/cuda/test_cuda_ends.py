@@ -45,6 +45,18 @@ def test_load_input(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_load_input_in_blocks(dtype: str) -> None:
+    lanes = CUDA.lanes(dtype)
+    for per_channel in (False, True):
+        specs = []
+        for c in (1, 3, lanes, 2 * lanes + 3):
+            spec = _input((c, 3, 5), dtype, halo=Halo(1, 2, 3, 1) if c % 2 else NO_HALO, per_channel=per_channel)
+            assert isinstance(spec.dst, Image)
+            specs.append(replace(spec, dst=replace(spec.dst, block=lanes)))
+        check_cuda_kernels(specs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_losses(dtype: str) -> None:
     lanes = CUDA.lanes(dtype)
     rows = [Rows(5, outputs, lanes, dtype) for outputs in (1, 2, 10, 16, 17, 35, 256)]

@@ -94,6 +94,10 @@ NETWORKS = (
         ],
         loss=_LOSS, optimizer=_OPTIMIZER,
     ),
+    Model(
+        name="sigmoid_first", input=(3, 9, 8), batch_size=2, data=_DATA,
+        layers=[Sigmoid(), AvgPool2D(3, 2), Conv2D(5, 3), Flatten(), Dense(2)], loss=_LOSS, optimizer=_OPTIMIZER,
+    ),
 )  # fmt: skip
 
 

@@ -61,6 +61,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     return {
         "sum_parts": specs.SumParts.of(weights, 3, bias=False),
         "load_input": specs.LoadInput(1, 1, 3, Rows(2, 3, lanes, F32), (1 / 255,), (0.0,)),
+        "load_input_blocks": specs.LoadInput(2, 1, 3, Image(2, 2, 1, 3, lanes, F32), (1 / 255,) * 2, (0.0, 1.0)),
         "conv2d_fwd": specs.Conv2dForward(conv, y, RELU, MAX2, codes=True),
         "conv2d_fwd_pixels": specs.Conv2dForward(
             conv_of_pixels, Image(1, 1, 2, 1, lanes, F32), RELU, None, codes=False

@@ -1,6 +1,8 @@
-"""load_input: pixels of gathered images, scaled, in planes with a halo or in rows."""
+"""load_input: pixels of gathered images, scaled, in planes with a halo, in rows, or in blocks of channels."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +52,26 @@ def test_rows_and_images_without_a_halo(isa: str, dtype: str, shape: tuple[int, 
     check_kernel(_spec(shape, dtype, rows=True, per_channel=per_channel, lanes=lanes), isa)
     check_kernel(_spec(shape, dtype, per_channel=per_channel, n=1), isa)
     check_kernel(_spec(shape, dtype, halo=Halo(1, 1, 0, 0), per_channel=per_channel), isa)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_blocks_of_channels(isa: str, dtype: str, per_channel: bool) -> None:
+    """Pad lanes stay zero whatever the shift is; halos are not written."""
+    lanes = ISAS[isa].lanes(dtype)
+    for number, c in enumerate(sorted({1, 3, lanes - 1, lanes, lanes + 1, 2 * lanes + 3})):
+        for h, w in ((1, 1), (3, 5)):
+            planar = _spec((c, h, w), dtype, halo=(NO_HALO, Halo(1, 2, 3, 1))[number % 2], per_channel=per_channel)
+            assert isinstance(planar.dst, Image)
+            spec = replace(planar, dst=replace(planar.dst, block=lanes))
+            check_kernel(spec, isa)
+            assert spec.stem() != planar.stem()
+
+
+def test_blocks_of_other_sizes_are_refused() -> None:
+    spec = LoadInput(3, 2, 2, Image(1, 3, 2, 2, 8, "float32"), (1.0,) * 3, (0.0,) * 3)
+    with pytest.raises(ValueError, match="blocks must be of 4 channels, or of 1"):
+        load_input.emit(spec, ISAS["sse41"])
 
 
 def test_shapes_of_the_models(isa: str) -> None:

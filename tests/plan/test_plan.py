@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 from networks import NETWORKS, make
 
-from asmgen import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from asmgen.errors import UnsupportedError
+from asmgen import Conv2D, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.model.load import load_model
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
@@ -177,6 +176,19 @@ def test_a_stored_gradient_behind_overlapping_windows():
     assert texts == ["drelu", "d(maxpool3s2)", "conv2d_dx", "conv2d_dw"]
 
 
-def test_a_pool_on_the_raw_input_is_refused_with_its_line():
-    with pytest.raises(UnsupportedError, match=r"test_plan\.py:\d+: pool1: works on the raw input"):
-        build_plan(make([MaxPool2D(2), Flatten(), Dense(3)], 2), 8)
+@pytest.mark.parametrize(
+    ("first", "texts"),
+    [
+        ([MaxPool2D(2)], ["maxpool2"]),
+        ([Sigmoid()], ["sigmoid"]),
+        ([ReLU(), MaxPool2D(2), Tanh()], ["relu", "maxpool2", "tanh"]),
+    ],
+)
+def test_a_pool_or_an_activation_on_the_input_reads_blocks_of_channels(first, texts):
+    """No gradient reaches them."""
+    plan = build_plan(make([*first, Conv2D(3, 3), Flatten()], 2), 8)
+    load, *rest = plan.phase("forward")
+    assert isinstance(load.spec, specs.LoadInput)
+    assert load.spec.dst.block == 8
+    assert [entry.text for entry in rest][: len(texts)] == texts
+    assert not any(isinstance(s, specs.PoolBackward | specs.ActBackward | specs.Conv2dUnpool) for s in plan.specs())

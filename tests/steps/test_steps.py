@@ -56,6 +56,14 @@ def test_every_fusion(network, dtype, isa):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("first", [[Flatten(), ReLU()], [ReLU(), MaxPool2D(2), Flatten()]], ids=["rows", "images"])
+def test_relu_first(first, dtype, isa):
+    """On pixels of which none is scaled to zero, where rounding would decide."""
+    model = make([*first, Dense(5), Tanh()], 2, dtype=dtype)
+    compare(dataclasses.replace(model, data=dataclasses.replace(model.data, mean=(0.4025, 0.5025))), isa)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("network", ["conv_relu_maxpool", "windows_3_by_2", "gaps_and_rests", "windows_6x7"])
 def test_stored_gradients_behind_max_pools(network, dtype, isa):
     layers, outputs = NETWORKS[network]

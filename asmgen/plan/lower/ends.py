@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asmgen.errors import UnsupportedError
 from asmgen.graph.graph import Node
 from asmgen.graph.regions import LossAndGradient
 from asmgen.ops.load_input import LoadInput
@@ -10,7 +9,7 @@ from asmgen.ops.losses import Loss, LossGradient
 from asmgen.ops.probabilities import Probabilities
 from asmgen.plan import specs
 from asmgen.plan.draft import Draft
-from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, Image, round_up
+from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, round_up
 
 
 def io_tensors(draft: Draft) -> None:
@@ -29,15 +28,9 @@ def load_input(draft: Draft, node: Node) -> None:
     assert isinstance(op, LoadInput)
     if any(choice.conv.pixels for choice in draft.convs.values()):
         return
-    readers = draft.graph.consumers(node.outputs[0])
     x = draft.layouts.home(node.outputs[0])
     c, h, w = draft.model.input
-    layout = draft.layout(draft.value(x))
-    if isinstance(layout, Image) and layout.block > 1:
-        first = readers[0]
-        message = f"{first.label}: works on the raw input, which has no kernel; put a Conv2D or Dense before it"
-        raise UnsupportedError(first.where, message)
-    spec = specs.LoadInput(c, h, w, draft.layout(x), op.scale, op.shift)
+    spec = specs.LoadInput(c, h, w, draft.layout(draft.value(x)), op.scale, op.shift)
     draft.entry("forward", spec, ("images", "indices", x), (x,), "input", "load_input")
 
 

@@ -12,9 +12,9 @@ from asmgen.plan.specs import Activation, Pool
 
 
 def pool(draft: Draft, node: Node) -> None:
-    """y, and the codes of a max pool where something reads them."""
+    """y, and the codes of a max pool: its kernel writes them, whether or not a gradient reads them."""
     x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
-    codes = codes_tensor(draft, node, y)
+    codes = _raw_codes(draft, node.outputs[1], y) if len(node.outputs) > 1 else None
     what = pool_spec(node)
     assert what is not None
     spec = specs.PoolForward(draft.images(x), draft.images(y), what)
@@ -41,8 +41,10 @@ def pool_of_gradient(node: Node) -> Pool:
 def codes_tensor(draft: Draft, node: Node | None, y: str) -> str | None:
     """The tensor of a pool's codes, in the order of y; None where nothing reads them."""
     codes = codes_value(draft.graph, node)
-    if codes is None:
-        return None
+    return None if codes is None else _raw_codes(draft, codes, y)
+
+
+def _raw_codes(draft: Draft, codes: str, y: str) -> str:
     layout = draft.images(y)
     return draft.raw(codes, layout.n * layout.n_c_blocks * layout.h * layout.w * layout.block)
 

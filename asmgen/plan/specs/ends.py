@@ -22,7 +22,8 @@ from asmgen.plan.specs.base import (
 class LoadInput(KernelSpec):
     """dst[n] = u8 image[indices[n]] * scale[c] + shift[c]; images are planar `c h w` u8, one after the other.
 
-    dst is an Image with block 1 (its halo is not written) or Rows without source (features in c, h, w order).
+    dst is an Image with block 1 or V (its halo is not written, pad lanes are zero), or Rows without source (features in
+    c, h, w order).
     """
 
     c: int
@@ -39,7 +40,7 @@ class LoadInput(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        kind = "image" if isinstance(self.dst, Image) else "rows"
+        kind = "rows" if isinstance(self.dst, Rows) else "image" if self.dst.block == 1 else "blocks"
         halo = halo_tag(self.dst) if isinstance(self.dst, Image) else ""
         shape = f"n{self.dst.n}c{self.c}h{self.h}w{self.w}{halo}"
         return f"load_input_{shape}_{kind}{affine_tag(self.scale, self.shift)}_{dtype_tag(self.dst.dtype)}"
@@ -53,7 +54,6 @@ class LoadInput(KernelSpec):
         if isinstance(self.dst, Image):
             shape = self.dst.c, self.dst.h, self.dst.w
             require(shape == (self.c, self.h, self.w), self, "dst is not of the images' shape")
-            require(self.dst.block == 1, self, "dst must be planar")
         else:
             require_rows(self, self.c * self.h * self.w, dst=self.dst)
 
