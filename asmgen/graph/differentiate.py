@@ -46,14 +46,16 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
             grads = (_total(node.outputs[0], contributions, nodes, values, node),)
         rules = _Rules(node, grads, tuple(name in reached for name in node.inputs), values)
         results = node.op.gradient(rules)
+        made_here = {name for made in rules.nodes for name in made.outputs}
         names: dict[str, str] = {}
         for name, result in zip(node.inputs, results, strict=True):
             if result is None or name not in reached:
                 continue
             mine = contributions.setdefault(name, [])
             whole = gradient_name(name)
-            names[result] = whole if n_wanted[name] == 1 else f"{whole}.{len(mine)}"
-            mine.append(names[result])
+            if result in made_here:
+                names[result] = whole if n_wanted[name] == 1 else f"{whole}.{len(mine)}"
+            mine.append(names.get(result, result))  # a gradient that passes unchanged keeps its name
         for made in rules.nodes:
             renamed = replace(
                 made,
@@ -119,8 +121,10 @@ def _total(
 ) -> str:
     """The gradient of a value: its contribution, or their sum."""
     parts = contributions[value]
+    if len(parts) == 1:
+        return parts[0]
     whole = gradient_name(value)
-    if parts == [whole] or whole in values:
+    if whole in values:
         return whole
     values[whole] = replace(values[parts[0]], name=whole)
     nodes.append(Node(Accumulate(), tuple(parts), (whole,), node.label, node.where))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asmgen.graph.graph import Graph
+from asmgen.graph.graph import Graph, Node
 from asmgen.model.network import Model
 from asmgen.ops.base import Shape
+from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.plan.choice import ConvChoice
 from asmgen.plan.lay_out import Layouts
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
@@ -80,8 +81,18 @@ class Draft:
 
     def over(self, name: str, old: str) -> str:
         """A new value in the memory of an old one, which is gone then."""
-        self.tensors[name] = replace(self.tensors[old], name=name, home=self.tensors[old].home or old)
-        return name
+        own = name if self.program == TRAIN else f"{self.program}.{name}"
+        self.names[name] = own
+        self.tensors[own] = replace(self.tensors[old], name=own, home=self.tensors[old].home or old)
+        return own
+
+    def is_last_use(self, value: str, node: Node) -> bool:
+        """Whether nothing behind a node reads a value, under its own name or as a view."""
+        home = self.layouts.home(value)
+        ends = {*self.graph.results, *self.graph.updates.values()}
+        behind = self.graph.nodes[self.graph.nodes.index(node) + 1 :]
+        read = ends.union(*(other.inputs for other in behind if not isinstance(other.op, Flatten | Unflatten)))
+        return all(self.layouts.home(name) != home for name in read)
 
     def next(self, name: str) -> str:
         """The value that takes the tensor's place for the next step."""

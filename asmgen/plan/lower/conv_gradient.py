@@ -10,7 +10,7 @@ from asmgen.plan.draft import Draft
 from asmgen.plan.layout import NO_HALO
 from asmgen.plan.lower.conv import input_tensor
 from asmgen.plan.lower.derived import input_gradient_weights, winograd_weights
-from asmgen.plan.lower.elementwise import gradient_in_place
+from asmgen.plan.lower.elementwise import fused_gradient
 from asmgen.plan.lower.text import gradient_text
 from asmgen.plan.specs import Activation, KernelSpec
 
@@ -19,9 +19,7 @@ def conv_gradient(draft: Draft, node: Node) -> None:
     """dw, and dx where one is wanted."""
     region = node.op
     assert isinstance(region, ConvGradient)
-    {"sparse": _sparse, "pooled": _pooled, "stored": _stored}[draft.convs[node.label].gradients](
-        draft, node.label, region
-    )
+    {"sparse": _sparse, "pooled": _pooled, "stored": _stored}[draft.convs[node.label].gradients](draft, node, region)
 
 
 def sum_parts(draft: Draft) -> None:
@@ -37,7 +35,7 @@ def _dy(draft: Draft, region: ConvGradient) -> str:
     inside = {name for node in region.nodes for name in node.outputs}
     first = next(node for node in region.nodes if node.inputs[0] not in inside or node is region.dw)
     value = first.inputs[1] if first is region.dw else first.inputs[0]
-    return draft.layouts.home(value)
+    return draft.value(value)
 
 
 def _codes(draft: Draft, region: ConvGradient) -> str | None:
@@ -46,17 +44,17 @@ def _codes(draft: Draft, region: ConvGradient) -> str | None:
     return pool.inputs[1] if pool is not None and len(pool.inputs) > 1 else None
 
 
-def _after_activation(draft: Draft, label: str, region: ConvGradient) -> str:
+def _after_activation(draft: Draft, node: Node, region: ConvGradient) -> str:
     """The gradient behind the activation's, which works on the pooled values."""
-    return gradient_in_place(draft, region.act, label) if region.act is not None else _dy(draft, region)
+    return fused_gradient(draft, region.act, node) if region.act is not None else _dy(draft, region)
 
 
-def _sparse(draft: Draft, label: str, region: ConvGradient) -> None:
+def _sparse(draft: Draft, node: Node, region: ConvGradient) -> None:
     """Behind a max pool: from the live entries of dy, without a gradient of the convolution's output."""
-    choice = draft.convs[label]
+    label, choice = node.label, draft.convs[node.label]
     conv, pool = choice.conv, choice.pool
     assert pool is not None
-    dy, codes = _after_activation(draft, label, region), _codes(draft, region)
+    dy, codes = _after_activation(draft, node, region), _codes(draft, region)
     images, groups = draft.images(dy), draft.policy.groups(conv)
     entries, has_codes = f"{label}.live", False
     if region.dx is not None:
@@ -78,12 +76,12 @@ def _sparse(draft: Draft, label: str, region: ConvGradient) -> None:
         draft.entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
 
 
-def _pooled(draft: Draft, label: str, region: ConvGradient) -> None:
+def _pooled(draft: Draft, node: Node, region: ConvGradient) -> None:
     """Behind a max pool: from dy and its codes, without a gradient of the convolution's output."""
-    choice = draft.convs[label]
+    label, choice = node.label, draft.convs[node.label]
     conv, pool = choice.conv, choice.pool
     assert pool is not None
-    dy, codes = _after_activation(draft, label, region), _codes(draft, region)
+    dy, codes = _after_activation(draft, node, region), _codes(draft, region)
     if region.dx is not None:
         w = input_gradient_weights(draft, label)
         dx = draft.value(region.dx.outputs[0])
@@ -94,11 +92,11 @@ def _pooled(draft: Draft, label: str, region: ConvGradient) -> None:
     _weight_gradient(draft, label, dw, (x, dy, codes), "conv2d_dw_pooled")
 
 
-def _stored(draft: Draft, label: str, region: ConvGradient) -> None:
+def _stored(draft: Draft, node: Node, region: ConvGradient) -> None:
     """From the gradient of the output of the convolution itself, made from dy, y and the codes."""
-    choice = draft.convs[label]
+    label, choice = node.label, draft.convs[node.label]
     conv = choice.conv
-    dz = _dz(draft, label, region, choice)
+    dz = _dz(draft, node, region, choice)
     if region.dx is not None:
         w, op = input_gradient_weights(draft, label), "conv2d_dx"
         dx = draft.value(region.dx.outputs[0])
@@ -114,16 +112,16 @@ def _stored(draft: Draft, label: str, region: ConvGradient) -> None:
     _weight_gradient(draft, label, dw, (x, dz), "conv2d_dw")
 
 
-def _dz(draft: Draft, label: str, region: ConvGradient, choice: ConvChoice) -> str:
+def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> str:
     """The tensor of dz, with the halo that dx wants: dy itself where nothing is fused and no halo is wanted."""
-    conv, act, pool = choice.conv, choice.act, choice.pool
+    label, conv, act, pool = node.label, choice.conv, choice.act, choice.pool
     halo = conv.dz_halo() if region.dx is not None else NO_HALO
     dy, codes = _dy(draft, region), _codes(draft, region)
     if not (act or pool or halo):
         return dy
     dz = draft.add(f"d_{label}.z", draft.image((conv.weights.oc, conv.oh, conv.ow), halo))
     if pool and not pool.is_tiling:
-        dy = _after_activation(draft, label, region)
+        dy = _after_activation(draft, node, region)
         spread = specs.PoolBackward(draft.images(dy), draft.images(dz), pool)
         text = gradient_text(Activation(), pool)
         draft.entry("backward", spread, (dy, codes, dz), (dz,), label, text)

@@ -9,7 +9,7 @@ from asmgen.plan import specs
 from asmgen.plan.choice import activation
 from asmgen.plan.draft import Draft
 from asmgen.plan.layout import DenseWeights, DenseWeightsByOutput
-from asmgen.plan.lower.elementwise import gradient_in_place
+from asmgen.plan.lower.elementwise import fused_gradient
 from asmgen.plan.lower.parameters import add_parameters, dense_state_bytes, optimizer_step, state_tensors
 from asmgen.plan.lower.text import fused_text
 from asmgen.plan.specs import KernelSpec
@@ -47,13 +47,13 @@ def dense_gradient(draft: Draft, node: Node) -> None:
     block = draft.parameters[label]
     weights = block.layout
     assert isinstance(weights, DenseWeights | DenseWeightsByOutput)
-    dy = gradient_in_place(draft, region.act, label) if region.act else draft.layouts.home(region.dw.inputs[1])
+    dy = fused_gradient(draft, region.act, node) if region.act else draft.value(region.dw.inputs[1])
     if region.dx is not None:
         assert isinstance(weights, DenseWeights)
         dx = draft.value(region.dx.outputs[0])
         spec = specs.DenseBackwardInput(draft.as_rows(dy), weights, draft.as_rows(dx))
         draft.entry("backward", spec, (dy, block.name, dx), (dx,), label, "dense_dx")
-    x = draft.layouts.home(region.dw.inputs[0])
+    x = draft.value(region.dw.inputs[0])
     step = optimizer_step(draft, weights.size_bytes)
     distances = dense_state_bytes(draft, step.n_states)
     update = specs.DenseUpdate(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias, step, distances)

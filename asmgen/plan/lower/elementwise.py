@@ -28,10 +28,16 @@ def elementwise_gradient(draft: Draft, node: Node) -> None:
     draft.entry("backward", spec, (dy, saved, dx), (dx,), node.label, f"d{act.kind}")
 
 
-def gradient_in_place(draft: Draft, node: Node, label: str) -> str:
-    """The gradient in the memory of dy, which nothing else reads: its tensor."""
-    dy, saved = (draft.layouts.home(name) for name in node.inputs)
-    dx = draft.over(draft.layouts.home(node.outputs[0]), dy)
+def fused_gradient(draft: Draft, node: Node, region: Node) -> str:
+    """The gradient of an activation that is fused with what computes its input: its tensor.
+
+    In the memory of dy, unless something behind the region reads that.
+    """
+    label = region.label
+    dy, saved = (draft.value(name) for name in node.inputs)
+    dz = draft.layouts.home(node.outputs[0])
+    is_last = draft.is_last_use(node.inputs[0], region)
+    dx = draft.over(dz, dy) if is_last else draft.add(dz, draft.layout(dy))
     act = gradient_activation(node)
     spec = specs.ActBackward(draft.layout(dy), draft.layout(saved), draft.layout(dx), act)
     draft.entry("backward", spec, (dy, saved, dx), (dx,), label, f"d{act.kind}")

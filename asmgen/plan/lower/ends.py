@@ -28,9 +28,9 @@ def load_input(draft: Draft, node: Node) -> None:
     assert isinstance(op, LoadInput)
     if any(choice.conv.pixels for choice in draft.convs.values()):
         return
-    x = draft.layouts.home(node.outputs[0])
+    x = draft.value(node.outputs[0])
     c, h, w = draft.model.input
-    spec = specs.LoadInput(c, h, w, draft.layout(draft.value(x)), op.scale, op.shift)
+    spec = specs.LoadInput(c, h, w, draft.layout(x), op.scale, op.shift)
     draft.entry("forward", spec, ("images", "indices", x), (x,), "input", "load_input")
 
 

@@ -24,7 +24,7 @@ def pool(draft: Draft, node: Node) -> None:
 def pool_gradient(draft: Draft, node: Node) -> None:
     """dx from dy and the codes."""
     assert isinstance(node.op, MaxPoolGradient | AvgPoolGradient)
-    dy, *codes = (draft.layouts.home(name) for name in node.inputs)
+    dy, *codes = (draft.value(name) if number == 0 else name for number, name in enumerate(node.inputs))
     dx = draft.value(node.outputs[0])
     what = pool_of_gradient(node)
     spec = specs.PoolBackward(draft.images(dy), draft.images(dx), what)

@@ -12,12 +12,11 @@ from asmgen.plan.layout import NO_HALO
 
 def flatten(draft: Draft, node: Node) -> None:
     """A copy without the halo, where the image has one."""
-    (x,), (y,) = node.inputs, node.outputs
-    if draft.layouts.home(y) != y:
+    if draft.layouts.home(node.outputs[0]) != node.outputs[0]:
         return
-    source = draft.images(draft.value(x))
+    x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    source = draft.images(x)
     target = replace(source, halo=NO_HALO)
-    draft.value(y)
     spec = specs.Conv2dUnpool(source, source, target, specs.Activation(), None)
     draft.entry("forward", spec, (x, None, None, y), (y,), node.label, "copy")
 
