@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -42,8 +43,7 @@ class Tracer:
 
         Raises ModelError where it does not fit.
         """
-        self._seen[layer.kind] += 1
-        label = layer.name or f"{layer.kind}{self._seen[layer.kind]}"
+        label = self.label(layer)
         behind_pool = self._behind_pool.get(inputs[0], False)
         site = Site(label, layer.where, label if path is None else path, behind_pool)
         if label.replace(".", "_") in {name.replace(".", "_") for name in self.values}:
@@ -58,6 +58,15 @@ class Tracer:
         y = self._node(layer, read, label, layer.where)[0]
         self._behind_pool[y] = layer.kind == "pool" if layer.slides else behind_pool
         return y
+
+    def label(self, layer: Layer) -> str:
+        """What a layer is called: its name, or its kind and number. Raises ModelError for a name that cannot be."""
+        self._seen[layer.kind] += 1
+        if layer.name is None:
+            return f"{layer.kind}{self._seen[layer.kind]}"
+        if not isinstance(layer.name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", layer.name):
+            raise layer.error(f"name={layer.name!r} must be letters, digits and '_', in parts joined by '.'")
+        return layer.name
 
     def sequence(self, layers: Iterable[Layer], x: str, path: str = "") -> str:
         """The value that layers one behind the other make of x; parameters are named as nn.Sequential's."""

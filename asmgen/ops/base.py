@@ -107,6 +107,10 @@ class Tracer(Protocol):
         """The value that layers one behind the other make of x."""
         ...
 
+    def label(self, layer: Layer) -> str:
+        """What a layer is called: its name, or its kind and number."""
+        ...
+
 
 @dataclass(frozen=True)
 class Layer(Op, Located):

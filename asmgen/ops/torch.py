@@ -1,12 +1,36 @@
-"""Lists of layers as PyTorch modules. Importing this module imports torch."""
+"""Layers as PyTorch modules. Importing this module imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 
-from asmgen.ops.base import Layer, Shape, Site
+from asmgen.ops.base import Layer, Shape
+from asmgen.ops.sequence import shape_behind
+
+
+class Sum(nn.Module):  # type: ignore[misc,unused-ignore]
+    """a + b + ..."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        total = inputs[0]
+        for more in inputs[1:]:
+            total = total + more
+        return total
+
+
+class ResidualModule(nn.Module):  # type: ignore[misc,unused-ignore]
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total: torch.Tensor = self.body(x) + self.shortcut(x)
+        return total
 
 
 def sequential(layers: Iterable[Layer], x: Shape) -> nn.Sequential:
@@ -14,5 +38,5 @@ def sequential(layers: Iterable[Layer], x: Shape) -> nn.Sequential:
     modules = []
     for layer in layers:
         modules.append(layer.torch(x))
-        (x, *_) = layer.out_shapes(Site(layer.kind, layer.where), x)
+        x = shape_behind([layer], x)
     return nn.Sequential(*modules)

@@ -146,7 +146,7 @@ class Interpreter:
                 return [_rows(values[first])]
             case specs.Loss():
                 return [_rows(values[first]), values["labels"], self.present]
-        return [values[name] for name in entry.inputs]
+        return [values[arg] for arg in entry.args if arg and arg not in entry.outputs]
 
     def _store(self, name: str | None, value: Any) -> None:
         if name is None or value is None:

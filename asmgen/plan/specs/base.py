@@ -70,6 +70,13 @@ class KernelSpec:
         """Floating point operations of the whole slice; a multiply and an add count one each."""
         raise NotImplementedError
 
+    def compute(self, *inputs: Any) -> tuple[Any, ...]:
+        """The outputs in NumPy float64, of inputs in the order of the kernel's arguments.
+
+        Specs that do not say it here have it in asmgen/reference/ops.py.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no reference")
+
     def check(self) -> None:
         """Raise ValueError when an assumption of the emitters does not hold. Here: all parts have one dtype, batch and
         block of lanes (the network's input aside, which may be planar)."""
