@@ -3,6 +3,7 @@
 from asmgen.model.dataset import Dataset
 from asmgen.model.network import Model
 from asmgen.model.options import OneOf
+from asmgen.ops.add import Add, Residual
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
@@ -22,6 +23,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Add",
     "AvgPool2D",
     "BinaryCrossEntropy",
     "Conv2D",
@@ -40,6 +42,7 @@ __all__ = [
     "Nesterov",
     "OneOf",
     "ReLU",
+    "Residual",
     "Sigmoid",
     "Softmax",
     "SoftmaxCrossEntropy",

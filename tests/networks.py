@@ -17,6 +17,7 @@ from asmgen import (
     MeanSquaredError,
     Model,
     ReLU,
+    Residual,
     Sigmoid,
     Softmax,
     SoftmaxCrossEntropy,
@@ -80,6 +81,25 @@ NETWORKS = {
     "avgpool_first": ([AvgPool2D(3, 2), Flatten(), Dense(5), Tanh()], 2),
     "sigmoid_first": ([Sigmoid(), Conv2D(4, 3, padding=1), ReLU(), MaxPool2D(2), Flatten()], 3),
 }
+# The same with values that are used twice and meet again.
+BRANCHED = {
+    "residual": (
+        [
+            Conv2D(5, 3, padding=1),
+            ReLU(),
+            Residual([Conv2D(5, 3, padding=1), ReLU(), Conv2D(5, 3, padding=1)]),
+            ReLU(),
+            Residual([Conv2D(7, 3, stride=2, padding=1), Tanh(), Conv2D(7, 3, padding=1)], [Conv2D(7, 1, stride=2)]),
+            ReLU(),
+            MaxPool2D(2),
+            Flatten(),
+        ],
+        3,
+    ),
+    "residual_dense": ([Flatten(), Dense(8), Tanh(), Residual([Dense(8), ReLU(), Dense(8)]), Sigmoid()], 3),
+    "residual_input": ([Residual([Conv2D(2, 3, padding=1)]), ReLU(), AvgPool2D(2), Flatten()], 2),
+}
+EVERY_NETWORK = {**NETWORKS, **BRANCHED}
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from asmgen.cuda import (
     act,
+    add,
     conv2d_dw,
     conv2d_dx,
     conv2d_dx_pooled,
@@ -30,6 +31,7 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.LoadInput: load_input.emit,
     specs.ActForward: act.emit_forward,
     specs.ActBackward: act.emit_backward,
+    specs.Add: add.emit,
     specs.Conv2dUnpool: conv2d_unpool.emit,
     specs.Conv2dPackInputGradient: conv2d_pack.emit,
     specs.PoolForward: pool.emit_forward,

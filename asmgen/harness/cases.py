@@ -142,6 +142,24 @@ def act_backward(spec: specs.ActBackward, draw: Draw) -> Iterable[Case]:
     )
 
 
+def add(spec: specs.Add, draw: Draw) -> Iterable[Case]:
+    """One rounding; in place of either term where the layouts allow it."""
+    a, b = draw(*_shape(spec.a)), draw(*_shape(spec.b))
+    (y,) = ops.run(spec, a, b)
+    operands = (
+        Operand("a", spec.a.pack(a)),
+        Operand("b", spec.b.pack(b)),
+        Operand("y", unwritten(spec.y), is_output=True),
+    )
+    expected = (Expected("y", 2, spec.y.unpack, y, draw.bound(1, np.abs(a) + np.abs(b), exact=True)),)
+    checks = (padding_check("y", 2, spec.y),)
+    places = [(i, 2) for i, layout in enumerate((spec.a, spec.b)) if layout == spec.y]
+    if not places:
+        yield Case("", operands, expected, checks)
+    for place in places:
+        yield Case(f"y in place of {operands[place[0]].name}", operands, expected, checks, place)
+
+
 def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, draw: Draw) -> Iterable[Case]:
     """A sum of `features` products and the bias."""
     weights = spec.weights
@@ -204,6 +222,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.PoolBackward: pool_backward,
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
+    specs.Add: add,
     specs.DenseForward: dense_forward,
     specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,

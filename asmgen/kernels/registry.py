@@ -10,6 +10,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels import (
     act,
+    add,
     conv2d_dw,
     conv2d_dw_pooled,
     conv2d_dw_sparse,
@@ -55,6 +56,7 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.PoolBackward: pool.emit_backward,
     specs.ActForward: act.emit_forward,
     specs.ActBackward: act.emit_backward,
+    specs.Add: add.emit,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseForwardByOutput: dense_fwd_by_output.emit,
     specs.DenseBackwardInput: dense_dx.emit,

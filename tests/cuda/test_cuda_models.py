@@ -20,8 +20,6 @@ from asmgen.toolchain import nvcc
 from tests.kernels.support import NETWORKS
 
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.py"))
-
-
 COMPILED = [("sm_80", "float32"), ("sm_90", "float32"), ("sm_90", "tf32")]
 
 

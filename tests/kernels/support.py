@@ -22,6 +22,7 @@ from asmgen import (
     Momentum,
     Nesterov,
     ReLU,
+    Residual,
     Sigmoid,
     SoftmaxCrossEntropy,
     Tanh,
@@ -88,6 +89,16 @@ NETWORKS = (
         loss=BinaryCrossEntropy(), optimizer=SGD(lr=0.1),
     ),
     Model(
+        name="residual", input=(3, 9, 10), batch_size=2, data=_DATA,
+        layers=[
+            Conv2D(9, 3, padding=1), ReLU(),
+            Residual([Conv2D(9, 3, padding=1), ReLU(), Conv2D(9, 3, padding=1)]), ReLU(),
+            Residual([Conv2D(17, 3, stride=2, padding=1)], [Conv2D(17, 1, stride=2)]), Sigmoid(),
+            Flatten(), Dense(8), Residual([Dense(8), Tanh()]), Dense(2),
+        ],
+        loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1),
+    ),
+    Model(
         name="mlp", input=(1, 5, 7), batch_size=5, data=_DATA,
         layers=[
             Flatten(), Dense(37), LeakyReLU(0.1), Dense(64), Sigmoid(), Dense(8), Tanh(), Dense(16), ReLU(), Dense(1),
@@ -131,6 +142,8 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
             found.append(specs.WinogradWeights(conv.weights.by_input(), m, mirrored=True))
     elif isinstance(spec, specs.Loss):
         found = [specs.Probabilities(kind, spec.z) for kind in ("softmax", "sigmoid")]
+    elif isinstance(spec, specs.ActForward):
+        found = [specs.Add(spec.x, spec.x, spec.y), specs.Add(spec.y, spec.x, spec.x)]
     elif isinstance(spec, specs.Conv2dBackwardInput):
         found = [specs.Conv2dBackwardInputWinograd(spec.conv, spec.dz, spec.dx, m) for m in SIZES]
     elif isinstance(spec, specs.DenseForward):

@@ -79,6 +79,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "pool_bwd": specs.PoolBackward(y, z, MAX2),
         "act_fwd": specs.ActForward(inputs, inputs, RELU),
         "act_bwd": specs.ActBackward(inputs, inputs, inputs, RELU),
+        "add": specs.Add(inputs, inputs, inputs),
         "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
         "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
         "dense_fwd_by_output": specs.DenseForwardByOutput(inputs, by_output, outputs, True, RELU),

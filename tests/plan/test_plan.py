@@ -6,7 +6,7 @@ import dataclasses
 from itertools import pairwise
 
 import pytest
-from networks import NETWORKS, make
+from networks import EVERY_NETWORK, make
 
 from asmgen import Conv2D, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.model.load import load_model
@@ -22,7 +22,7 @@ MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
 def plans():
     for name in MODELS:
         yield name, load_model(f"models/{name}.py")
-    for name, (layers, outputs) in NETWORKS.items():
+    for name, (layers, outputs) in EVERY_NETWORK.items():
         yield name, make(layers, outputs)
 
 

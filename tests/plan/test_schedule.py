@@ -6,7 +6,7 @@ import dataclasses
 from itertools import combinations, pairwise
 
 import pytest
-from networks import NETWORKS, make
+from networks import EVERY_NETWORK, NETWORKS, make
 
 from asmgen.asm.isa import ISAS
 from asmgen.emit.generate import emit_plan
@@ -22,10 +22,10 @@ MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
 WEIGHTS = (ConvWeights, ConvWeightsByInput, DenseWeights, TransformedWeights)
 
 
-@pytest.fixture(scope="module", params=[*MODELS, *NETWORKS])
+@pytest.fixture(scope="module", params=[*MODELS, *EVERY_NETWORK])
 def plan(request):
     name = request.param
-    return build_plan(make(*NETWORKS[name]) if name in NETWORKS else load_model(f"models/{name}.py"), 8)
+    return build_plan(make(*EVERY_NETWORK[name]) if name in EVERY_NETWORK else load_model(f"models/{name}.py"), 8)
 
 
 def touched(plan, entry, thread, threads):

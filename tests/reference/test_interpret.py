@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import LOSSES, NETWORKS, draw, make
+from networks import EVERY_NETWORK, LOSSES, draw, make
 
 from asmgen import SGD, Adam, AdamW, Dense, Flatten, Momentum, Nesterov, Tanh
 from asmgen.plan.build import build_plan
@@ -17,9 +17,9 @@ def begin(reference, images, labels, present, lr):
     reference.run("forward", "backward")
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", EVERY_NETWORK)
 def test_gradients_are_finite_differences(network):
-    layers, outputs = NETWORKS[network]
+    layers, outputs = EVERY_NETWORK[network]
     model = make(layers, outputs)
     rng = np.random.default_rng(3)
     parameters, images, labels = draw(model, rng)
@@ -48,10 +48,10 @@ def test_gradients_are_finite_differences(network):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", EVERY_NETWORK)
 def test_steps_are_pytorchs(network, loss):
     pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
-    layers, outputs = NETWORKS[network]
+    layers, outputs = EVERY_NETWORK[network]
     outputs = max(outputs, 2) if loss == "softmax_ce" else outputs
     _compare_with_torch(make(layers, outputs, loss, Momentum(0.05, 0.9), softmax=loss == "softmax_ce"))
 

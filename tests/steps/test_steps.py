@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from networks import LOSSES, NETWORKS, make
+from networks import EVERY_NETWORK, LOSSES, make
 
 from asmgen import (
     SGD,
@@ -49,9 +49,9 @@ def compare(model, isa_name, **policy):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", EVERY_NETWORK)
 def test_every_fusion(network, dtype, isa):
-    layers, outputs = NETWORKS[network]
+    layers, outputs = EVERY_NETWORK[network]
     compare(make(layers, outputs, dtype=dtype), isa)
 
 
@@ -66,7 +66,7 @@ def test_relu_first(first, dtype, isa):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("network", ["conv_relu_maxpool", "windows_3_by_2", "gaps_and_rests", "windows_6x7"])
 def test_stored_gradients_behind_max_pools(network, dtype, isa):
-    layers, outputs = NETWORKS[network]
+    layers, outputs = EVERY_NETWORK[network]
     compare(make(layers, outputs, dtype=dtype), isa, behind_max_pool=lambda conv, pool, has_dx: "stored")
 
 

@@ -13,12 +13,15 @@ from asmgen.graph.regions import (
     LossAndGradient,
     StepRegion,
 )
+from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient, Pool
 from asmgen.ops.probabilities import Probabilities
+from asmgen.ops.step import Accumulate
 from asmgen.plan.draft import Draft
+from asmgen.plan.lower.add import add
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
@@ -37,6 +40,8 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     Pool: pool,
     MaxPoolGradient: pool_gradient,
     AvgPoolGradient: pool_gradient,
+    Add: add,
+    Accumulate: add,
     Elementwise: elementwise,
     ElementwiseGradient: elementwise_gradient,
     Flatten: flatten,

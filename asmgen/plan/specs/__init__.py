@@ -5,6 +5,7 @@ emitters rely on. Argument order and slice units: docs/architecture.md, Kernel A
 """
 
 from asmgen.plan.specs.activations import TRAITS, Activation, Traits, activation_of, entry_of, op_of
+from asmgen.plan.specs.add import Add
 from asmgen.plan.specs.base import (
     KernelSpec,
     Pool,
@@ -50,6 +51,7 @@ __all__ = [
     "ActBackward",
     "ActForward",
     "Activation",
+    "Add",
     "Conv",
     "Conv2dBackwardInput",
     "Conv2dBackwardInputPooled",
