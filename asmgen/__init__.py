@@ -7,6 +7,7 @@ from asmgen.ops.add import Add, Residual
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
+from asmgen.ops.global_avg_pool import GlobalAvgPool
 from asmgen.ops.init import FromFile, HeNormal, HeUniform, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
@@ -31,6 +32,7 @@ __all__ = [
     "Dense",
     "Flatten",
     "FromFile",
+    "GlobalAvgPool",
     "HeNormal",
     "HeUniform",
     "Input",

@@ -12,6 +12,7 @@ from asmgen import (
     Dataset,
     Dense,
     Flatten,
+    GlobalAvgPool,
     LeakyReLU,
     MaxPool2D,
     MeanSquaredError,
@@ -99,7 +100,11 @@ BRANCHED = {
     "residual_dense": ([Flatten(), Dense(8), Tanh(), Residual([Dense(8), ReLU(), Dense(8)]), Sigmoid()], 3),
     "residual_input": ([Residual([Conv2D(2, 3, padding=1)]), ReLU(), AvgPool2D(2), Flatten()], 2),
 }
-EVERY_NETWORK = {**NETWORKS, **BRANCHED}
+# What only the graph knows.
+OTHERS = {
+    "global_avg_pool": ([Conv2D(5, 3, padding=1), ReLU(), Conv2D(9, 3), GlobalAvgPool(), Dense(6), ReLU()], 3),
+}
+EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS}
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
 
 

@@ -106,6 +106,25 @@ def pool_backward(spec: specs.PoolBackward, draw: Draw) -> Iterable[Case]:
     yield Case("", tuple(operands), (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
 
 
+def global_avg_pool_forward(spec: specs.GlobalAvgPoolForward, draw: Draw) -> Iterable[Case]:
+    """A sum of h*w terms and the factor; exact for integers and a power of two."""
+    size = spec.x.h * spec.x.w
+    x = draw(*_shape(spec.x))
+    (y,) = ops.run(spec, x)
+    bound = draw.bound(size + 2, ops.run(spec, np.abs(x))[0], exact=is_power_of_two(size))
+    operands = (Operand("x", spec.x.pack(x)), Operand("y", unwritten(spec.y), is_output=True))
+    yield Case("", operands, (Expected("y", 1, spec.y.unpack, y, bound),), (padding_check("y", 1, spec.y),))
+
+
+def global_avg_pool_backward(spec: specs.GlobalAvgPoolBackward, draw: Draw) -> Iterable[Case]:
+    """One product with a rounded factor; exact for integers and a power of two."""
+    dy = draw(*_shape(spec.dy))
+    (dx,) = ops.run(spec, dy)
+    bound = draw.bound(2, np.abs(dx), exact=is_power_of_two(spec.dx.h * spec.dx.w))
+    operands = (Operand("dy", spec.dy.pack(dy)), Operand("dx", unwritten(spec.dx), is_output=True))
+    yield Case("", operands, (Expected("dx", 1, spec.dx.unpack, dx, bound),), (padding_check("dx", 1, spec.dx),))
+
+
 def act_forward(spec: specs.ActForward, draw: Draw) -> Iterable[Case]:
     """Bound: the activation's own (asmgen/harness/activation_bounds.py)."""
     x = draw(*_shape(spec.x)) * 4
@@ -220,6 +239,8 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,
     specs.PoolBackward: pool_backward,
+    specs.GlobalAvgPoolForward: global_avg_pool_forward,
+    specs.GlobalAvgPoolBackward: global_avg_pool_backward,
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
     specs.Add: add,

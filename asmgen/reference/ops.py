@@ -182,6 +182,17 @@ def pool_backward(spec: specs.PoolBackward, dy: Array, codes: Array | None) -> t
     return (scatter(values, spec.pool, spec.dx.h, spec.dx.w),)
 
 
+def global_avg_pool_forward(spec: specs.GlobalAvgPoolForward, x: Array) -> tuple[Array]:
+    """x -> y [n, c]."""
+    return (x.mean((2, 3)),)
+
+
+def global_avg_pool_backward(spec: specs.GlobalAvgPoolBackward, dy: Array) -> tuple[Array]:
+    """dy [n, c] -> dx."""
+    n, c, h, w = spec.dx.n, spec.dx.c, spec.dx.h, spec.dx.w
+    return (np.broadcast_to(dy.reshape(n, c, 1, 1) / (h * w), (n, c, h, w)),)
+
+
 def act_forward(spec: specs.ActForward, x: Array) -> tuple[Array]:
     """x -> y."""
     return (activate(spec.act, x),)
@@ -278,6 +289,8 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,
     specs.PoolBackward: pool_backward,
+    specs.GlobalAvgPoolForward: global_avg_pool_forward,
+    specs.GlobalAvgPoolBackward: global_avg_pool_backward,
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
     specs.DenseForward: dense_forward,

@@ -15,6 +15,7 @@ from asmgen import (
     Dataset,
     Dense,
     Flatten,
+    GlobalAvgPool,
     LeakyReLU,
     MaxPool2D,
     MeanSquaredError,
@@ -31,7 +32,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.kernels import registry
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
-from asmgen.plan.layout import LINE_BYTES, NO_HALO, DenseWeights, DenseWeightsByOutput, round_up
+from asmgen.plan.layout import LINE_BYTES, NO_HALO, DenseWeights, DenseWeightsByOutput, Rows, round_up
 from asmgen.plan.specs import KernelSpec
 from asmgen.plan.winograd import SIZES
 
@@ -94,7 +95,7 @@ NETWORKS = (
             Conv2D(9, 3, padding=1), ReLU(),
             Residual([Conv2D(9, 3, padding=1), ReLU(), Conv2D(9, 3, padding=1)]), ReLU(),
             Residual([Conv2D(17, 3, stride=2, padding=1)], [Conv2D(17, 1, stride=2)]), Sigmoid(),
-            Flatten(), Dense(8), Residual([Dense(8), Tanh()]), Dense(2),
+            GlobalAvgPool(), Dense(8), Residual([Dense(8), Tanh()]), Dense(2),
         ],
         loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1),
     ),
@@ -142,6 +143,10 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
             found.append(specs.WinogradWeights(conv.weights.by_input(), m, mirrored=True))
     elif isinstance(spec, specs.Loss):
         found = [specs.Probabilities(kind, spec.z) for kind in ("softmax", "sigmoid")]
+    elif isinstance(spec, specs.PoolForward):
+        x = spec.x
+        means = Rows(x.n, x.c, x.block, x.dtype)
+        found = [specs.GlobalAvgPoolForward(x, means), specs.GlobalAvgPoolBackward(means, x)]
     elif isinstance(spec, specs.ActForward):
         found = [specs.Add(spec.x, spec.x, spec.y), specs.Add(spec.y, spec.x, spec.x)]
     elif isinstance(spec, specs.Conv2dBackwardInput):

@@ -77,6 +77,8 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "live_entries": specs.LiveEntries(conv_of_one, Image(1, 1, 1, 1, lanes, F32), MAX2),
         "pool_fwd": specs.PoolForward(z, y, MAX2),
         "pool_bwd": specs.PoolBackward(y, z, MAX2),
+        "global_avg_pool_fwd": specs.GlobalAvgPoolForward(z, whole),
+        "global_avg_pool_bwd": specs.GlobalAvgPoolBackward(whole, z),
         "act_fwd": specs.ActForward(inputs, inputs, RELU),
         "act_bwd": specs.ActBackward(inputs, inputs, inputs, RELU),
         "add": specs.Add(inputs, inputs, inputs),

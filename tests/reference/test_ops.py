@@ -101,6 +101,25 @@ def test_pool_gradients(pool: Pool) -> None:
     assert_gradient(lambda v: (dy * ops.run(forward, v)[0]).sum(), x, dx)
 
 
+def test_global_average_gradients() -> None:
+    rng, image, rows = np.random.default_rng(4), Image(2, 3, 4, 5, 8, F64), Rows(2, 3, 8, F64)
+    x, dy = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3))
+    forward = specs.GlobalAvgPoolForward(image, rows)
+    assert ops.run(forward, x)[0][1, 2] == pytest.approx(x[1, 2].sum() / 20)
+    (dx,) = ops.run(specs.GlobalAvgPoolBackward(rows, image), dy)
+    assert_gradient(lambda v: (dy * ops.run(forward, v)[0]).sum(), x, dx)
+
+
+def test_probabilities() -> None:
+    z = np.array([[1000.0, 1000 + np.log(3), 0], [-1, 0, 1]])
+    rows = Rows(2, 3, 8, F64)
+    (p,) = ops.run(specs.Probabilities("softmax", rows), z)
+    np.testing.assert_allclose(p[0], [0.25, 0.75, 0], rtol=1e-12)
+    np.testing.assert_allclose(p[1], np.exp(z[1]) / np.exp(z[1]).sum(), rtol=1e-12)
+    (p,) = ops.run(specs.Probabilities("sigmoid", rows), z)
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-z)), rtol=1e-12)
+
+
 def test_argmax_of_ties_is_the_first_in_row_major_order() -> None:
     pool = Pool("max", 2, 2, 2, 2)
     x = np.array([[[[1.0, 5, 0, 0], [5, 5, 0, 0]]]])

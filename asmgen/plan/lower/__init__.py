@@ -16,6 +16,7 @@ from asmgen.graph.regions import (
 from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.flatten import Flatten, Unflatten
+from asmgen.ops.global_avg_pool import GlobalAvgPool, GlobalAvgPoolGradient
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient, Pool
 from asmgen.ops.probabilities import Probabilities
@@ -27,7 +28,7 @@ from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
 from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
 from asmgen.plan.lower.ends import load_input, loss, probabilities
-from asmgen.plan.lower.pool import pool, pool_gradient
+from asmgen.plan.lower.pool import global_avg_pool, global_avg_pool_gradient, pool, pool_gradient
 from asmgen.plan.lower.step import step
 from asmgen.plan.lower.view import flatten, unflatten
 
@@ -44,6 +45,8 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     Accumulate: add,
     Elementwise: elementwise,
     ElementwiseGradient: elementwise_gradient,
+    GlobalAvgPool: global_avg_pool,
+    GlobalAvgPoolGradient: global_avg_pool_gradient,
     Flatten: flatten,
     Unflatten: unflatten,
     LossAndGradient: loss,

@@ -32,6 +32,20 @@ def pool_gradient(draft: Draft, node: Node) -> None:
     draft.entry("backward", spec, args, (dx,), node.label, gradient_text(Activation(), what))
 
 
+def global_avg_pool(draft: Draft, node: Node) -> None:
+    """The mean over all pixels."""
+    x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    spec = specs.GlobalAvgPoolForward(draft.images(x), draft.as_rows(y))
+    draft.entry("forward", spec, (x, y), (y,), node.label, "global_avg_pool")
+
+
+def global_avg_pool_gradient(draft: Draft, node: Node) -> None:
+    """dy to every pixel."""
+    dy, dx = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    spec = specs.GlobalAvgPoolBackward(draft.as_rows(dy), draft.images(dx))
+    draft.entry("backward", spec, (dy, dx), (dx,), node.label, "d(global_avg_pool)")
+
+
 def pool_of_gradient(node: Node) -> Pool:
     """The pool whose gradient a node is."""
     assert isinstance(node.op, MaxPoolGradient | AvgPoolGradient)

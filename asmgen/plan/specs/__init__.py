@@ -32,6 +32,7 @@ from asmgen.plan.specs.dense import (
     DenseUpdate,
 )
 from asmgen.plan.specs.ends import LoadInput, Loss, Probabilities, Update
+from asmgen.plan.specs.global_pool import GlobalAvgPoolBackward, GlobalAvgPoolForward
 from asmgen.plan.specs.parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
 from asmgen.plan.specs.sparse import (
@@ -70,6 +71,8 @@ __all__ = [
     "DenseForward",
     "DenseForwardByOutput",
     "DenseUpdate",
+    "GlobalAvgPoolBackward",
+    "GlobalAvgPoolForward",
     "KernelSpec",
     "LiveEntries",
     "LoadInput",
