@@ -4,6 +4,7 @@ from asmgen.model.dataset import Dataset
 from asmgen.model.network import Model
 from asmgen.model.options import OneOf
 from asmgen.ops.add import Add, Residual
+from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
@@ -27,6 +28,7 @@ __all__ = [
     "Add",
     "AvgPool2D",
     "BinaryCrossEntropy",
+    "Concat",
     "Conv2D",
     "Dataset",
     "Dense",

@@ -8,6 +8,7 @@ from asmgen import (
     SGD,
     AvgPool2D,
     BinaryCrossEntropy,
+    Concat,
     Conv2D,
     Dataset,
     Dense,
@@ -98,6 +99,16 @@ BRANCHED = {
         3,
     ),
     "residual_dense": ([Flatten(), Dense(8), Tanh(), Residual([Dense(8), ReLU(), Dense(8)]), Sigmoid()], 3),
+    "concat": (
+        [
+            Conv2D(5, 3, padding=1),
+            Tanh(),
+            Concat([Conv2D(3, 1), ReLU()], [Conv2D(6, 3, padding=1)], [MaxPool2D(1)]),
+            Conv2D(4, 3),
+            Concat([MaxPool2D(2), Flatten(), Dense(7)], [AvgPool2D(3), Flatten(), Dense(9), Tanh()]),
+        ],
+        3,
+    ),
     "residual_input": ([Residual([Conv2D(2, 3, padding=1)]), ReLU(), AvgPool2D(2), Flatten()], 2),
 }
 # What only the graph knows.

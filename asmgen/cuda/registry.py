@@ -8,6 +8,7 @@ from typing import Any
 from asmgen.cuda import (
     act,
     add,
+    concat,
     conv2d_dw,
     conv2d_dx,
     conv2d_dx_pooled,
@@ -33,6 +34,8 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.ActForward: act.emit_forward,
     specs.ActBackward: act.emit_backward,
     specs.Add: add.emit,
+    specs.ConcatForward: concat.emit_forward,
+    specs.ConcatBackward: concat.emit_backward,
     specs.Conv2dUnpool: conv2d_unpool.emit,
     specs.Conv2dPackInputGradient: conv2d_pack.emit,
     specs.PoolForward: pool.emit_forward,

@@ -179,6 +179,33 @@ def add(spec: specs.Add, draw: Draw) -> Iterable[Case]:
         yield Case(f"y in place of {operands[place[0]].name}", operands, expected, checks, place)
 
 
+def concat_forward(spec: specs.ConcatForward, draw: Draw) -> Iterable[Case]:
+    """Exact. y holds numbers of other inputs, in its padding, too, where that is not the last one's to write."""
+    x, before = draw(*_shape(spec.x)), draw(*_shape(spec.y))
+    (y,) = ops.run(spec, x, before)
+    (is_own,) = (spec.y.pack(part) == 1 for part in ops.run(spec, np.ones(x.shape), np.zeros(y.shape)))
+    is_padding = np.isnan(unwritten(spec.y)) & (spec.y.pack(np.ones(y.shape)) == 0)
+    memory = spec.y.pack(before)
+    memory[is_own] = np.nan
+    memory[is_padding] = np.nan if spec.range.is_last else 7
+
+    def padding_is_left_alone(after: list[Array]) -> Iterable[str]:
+        if not np.all(after[1][is_padding] == 7):
+            yield "y: padding was written, but other inputs lie behind this one"
+
+    check = padding_check("y", 1, spec.y) if spec.range.is_last else padding_is_left_alone
+    operands = (Operand("x", spec.x.pack(x)), Operand("y", memory, is_output=True))
+    yield Case("", operands, (Expected("y", 1, spec.y.unpack, y, 0.0),), (check,))
+
+
+def concat_backward(spec: specs.ConcatBackward, draw: Draw) -> Iterable[Case]:
+    """Exact."""
+    dy = draw(*_shape(spec.dy))
+    (dx,) = ops.run(spec, dy)
+    operands = (Operand("dy", spec.dy.pack(dy)), Operand("dx", unwritten(spec.dx), is_output=True))
+    yield Case("", operands, (Expected("dx", 1, spec.dx.unpack, dx, 0.0),), (padding_check("dx", 1, spec.dx),))
+
+
 def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, draw: Draw) -> Iterable[Case]:
     """A sum of `features` products and the bias."""
     weights = spec.weights
@@ -244,6 +271,8 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
     specs.Add: add,
+    specs.ConcatForward: concat_forward,
+    specs.ConcatBackward: concat_backward,
     specs.DenseForward: dense_forward,
     specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,

@@ -11,6 +11,7 @@ from asmgen.asm.listing import Listing
 from asmgen.kernels import (
     act,
     add,
+    concat,
     conv2d_dw,
     conv2d_dw_pooled,
     conv2d_dw_sparse,
@@ -60,6 +61,8 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.ActForward: act.emit_forward,
     specs.ActBackward: act.emit_backward,
     specs.Add: add.emit,
+    specs.ConcatForward: concat.emit_forward,
+    specs.ConcatBackward: concat.emit_backward,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseForwardByOutput: dense_fwd_by_output.emit,
     specs.DenseBackwardInput: dense_dx.emit,

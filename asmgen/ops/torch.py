@@ -21,6 +21,26 @@ class Sum(nn.Module):  # type: ignore[misc,unused-ignore]
         return total
 
 
+class Cat(nn.Module):  # type: ignore[misc,unused-ignore]
+    """torch.cat([a, b, ...], dim=1)."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        joined: torch.Tensor = torch.cat(inputs, dim=1)
+        return joined
+
+
+class BranchesModule(nn.Module):  # type: ignore[misc,unused-ignore]
+    """The branches' outputs on one input, joined along channels."""
+
+    def __init__(self, branches: Iterable[nn.Sequential]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        joined: torch.Tensor = torch.cat([branch(x) for branch in self.branches], dim=1)
+        return joined
+
+
 class ResidualModule(nn.Module):  # type: ignore[misc,unused-ignore]
     """body(x) + shortcut(x)."""
 

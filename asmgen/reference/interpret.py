@@ -146,7 +146,8 @@ class Interpreter:
                 return [_rows(values[first])]
             case specs.Loss():
                 return [_rows(values[first]), values["labels"], self.present]
-        return [values[arg] for arg in entry.args if arg and arg not in entry.outputs]
+        read = [arg for arg in entry.args if arg and arg not in entry.outputs]
+        return [values[name] for name in (*read, *(name for name in entry.inputs if name not in read))]
 
     def _store(self, name: str | None, value: Any) -> None:
         if name is None or value is None:

@@ -11,6 +11,7 @@ from asmgen import (
     AdamW,
     AvgPool2D,
     BinaryCrossEntropy,
+    Concat,
     Conv2D,
     Dataset,
     Dense,
@@ -32,7 +33,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.kernels import registry
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
-from asmgen.plan.layout import LINE_BYTES, NO_HALO, DenseWeights, DenseWeightsByOutput, Rows, round_up
+from asmgen.plan.layout import LINE_BYTES, NO_HALO, DenseWeights, DenseWeightsByOutput, Image, Rows, round_up
 from asmgen.plan.specs import KernelSpec
 from asmgen.plan.winograd import SIZES
 
@@ -95,6 +96,7 @@ NETWORKS = (
             Conv2D(9, 3, padding=1), ReLU(),
             Residual([Conv2D(9, 3, padding=1), ReLU(), Conv2D(9, 3, padding=1)]), ReLU(),
             Residual([Conv2D(17, 3, stride=2, padding=1)], [Conv2D(17, 1, stride=2)]), Sigmoid(),
+            Concat([Conv2D(5, 1)], [Conv2D(9, 3, padding=1), ReLU()]),
             GlobalAvgPool(), Dense(8), Residual([Dense(8), Tanh()]), Dense(2),
         ],
         loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1),
@@ -149,6 +151,9 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
         found = [specs.GlobalAvgPoolForward(x, means), specs.GlobalAvgPoolBackward(means, x)]
     elif isinstance(spec, specs.ActForward):
         found = [specs.Add(spec.x, spec.x, spec.y), specs.Add(spec.y, spec.x, spec.x)]
+        if isinstance(spec.y, Image):
+            whole = replace(spec.y, c=spec.y.c + 3)
+            found += [specs.ConcatForward(spec.y, whole, 1), specs.ConcatBackward(whole, spec.y, 3)]
     elif isinstance(spec, specs.Conv2dBackwardInput):
         found = [specs.Conv2dBackwardInputWinograd(spec.conv, spec.dz, spec.dx, m) for m in SIZES]
     elif isinstance(spec, specs.DenseForward):

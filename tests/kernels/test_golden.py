@@ -82,6 +82,8 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "act_fwd": specs.ActForward(inputs, inputs, RELU),
         "act_bwd": specs.ActBackward(inputs, inputs, inputs, RELU),
         "add": specs.Add(inputs, inputs, inputs),
+        "concat_fwd": specs.ConcatForward(x, Image(1, lanes + 2, 2, 2, lanes, F32), lanes + 1),
+        "concat_bwd": specs.ConcatBackward(z, Image(1, lanes - 1, 2, 2, lanes, F32), 1),
         "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
         "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
         "dense_fwd_by_output": specs.DenseForwardByOutput(inputs, by_output, outputs, True, RELU),

@@ -110,6 +110,24 @@ def test_global_average_gradients() -> None:
     assert_gradient(lambda v: (dy * ops.run(forward, v)[0]).sum(), x, dx)
 
 
+@pytest.mark.parametrize("shape", [(4, 5), ()])
+def test_concatenations(shape: tuple[int, ...]) -> None:
+    """All inputs together are NumPy's; a gradient is that input's channels."""
+    rng, counts = np.random.default_rng(5), (3, 1, 9)
+
+    def layout(c: int) -> Image | Rows:
+        return Image(2, c, *shape, 8, F64) if shape else Rows(2, c, 8, F64)
+
+    inputs = [rng.normal(size=(2, c, *shape)) for c in counts]
+    whole, y = layout(sum(counts)), None
+    for at, x in enumerate(inputs):
+        (y,) = ops.run(specs.ConcatForward(layout(counts[at]), whole, sum(counts[:at])), x, y)
+    assert np.array_equal(y, np.concatenate(inputs, 1))
+    for at, x in enumerate(inputs):
+        (dx,) = ops.run(specs.ConcatBackward(whole, layout(counts[at]), sum(counts[:at])), y)
+        assert np.array_equal(dx, x)
+
+
 def test_probabilities() -> None:
     z = np.array([[1000.0, 1000 + np.log(3), 0], [-1, 0, 1]])
     rows = Rows(2, 3, 8, F64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from networks import EVERY_NETWORK, LOSSES, make
 
@@ -24,9 +26,12 @@ from asmgen import (
 from asmgen.asm.isa import ISAS
 from asmgen.emit.generate import emit_plan
 from asmgen.harness.machine import Machine
-from asmgen.harness.steps import compare_steps
+from asmgen.harness.steps import _pairs, compare_steps
 from asmgen.plan.build import build_plan
+from asmgen.plan.layout import Image
+from asmgen.plan.plan import Entry
 from asmgen.plan.policy import Policy
+from asmgen.plan.specs import ConcatForward
 from asmgen.reference.initial import initial_parameters
 from asmgen.tile.pixel_strip import reads_pixels
 
@@ -37,6 +42,19 @@ OPTIMIZERS = [
     Adam(0.01, 0.8, 0.95, 1e-7),
     AdamW(0.01, 0.8, 0.95, 1e-7, weight_decay=0.1),
 ]
+
+
+def test_one_input_of_a_concatenation_is_compared_alone():
+    """What lies in the other channels may have come from anywhere."""
+    x, y = Image(2, 3, 2, 2, 4, "float32"), Image(2, 7, 2, 2, 4, "float32")
+    entry = Entry("forward", ConcatForward(x, y, 2), ("x", "y"), "", "", ("x", "y"), ("y",))
+    ours, theirs = np.full((2, 7, 2, 2), np.nan), np.zeros((2, 7, 2, 2))
+    ours[:, 2:5] = 1
+    plan = SimpleNamespace(tensor=lambda name: SimpleNamespace(layout=y))
+    machine = SimpleNamespace(plan=plan, read=lambda name: ours)
+    ((name, got, expected),) = _pairs(entry, machine, SimpleNamespace(values={"y": theirs}))
+    assert (name, got.shape, expected.shape) == ("y", (2, 3, 2, 2), (2, 3, 2, 2))
+    assert (got == 1).all()
 
 
 def compare(model, isa_name, **policy):

@@ -15,6 +15,7 @@ from asmgen.graph.regions import (
 )
 from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
+from asmgen.ops.concat import Concat, ConcatGradient
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.global_avg_pool import GlobalAvgPool, GlobalAvgPoolGradient
 from asmgen.ops.load_input import LoadInput
@@ -23,6 +24,7 @@ from asmgen.ops.probabilities import Probabilities
 from asmgen.ops.step import Accumulate
 from asmgen.plan.draft import Draft
 from asmgen.plan.lower.add import add
+from asmgen.plan.lower.concat import concat, concat_gradient
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
@@ -43,6 +45,8 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     AvgPoolGradient: pool_gradient,
     Add: add,
     Accumulate: add,
+    Concat: concat,
+    ConcatGradient: concat_gradient,
     Elementwise: elementwise,
     ElementwiseGradient: elementwise_gradient,
     GlobalAvgPool: global_avg_pool,

@@ -16,6 +16,7 @@ from asmgen.plan.specs.base import (
     image_tag,
     pool_tag,
 )
+from asmgen.plan.specs.concat import ChannelRange, ConcatBackward, ConcatForward
 from asmgen.plan.specs.conv import (
     Conv,
     Conv2dBackwardInput,
@@ -53,6 +54,9 @@ __all__ = [
     "ActForward",
     "Activation",
     "Add",
+    "ChannelRange",
+    "ConcatBackward",
+    "ConcatForward",
     "Conv",
     "Conv2dBackwardInput",
     "Conv2dBackwardInputPooled",
