@@ -192,3 +192,12 @@ def test_a_pool_or_an_activation_on_the_input_reads_blocks_of_channels(first, te
     assert load.spec.dst.block == 8
     assert [entry.text for entry in rest][: len(texts)] == texts
     assert not any(isinstance(s, specs.PoolBackward | specs.ActBackward | specs.Conv2dUnpool) for s in plan.specs())
+
+
+@pytest.mark.parametrize("first", [ReLU(), MaxPool2D(2)], ids=lambda layer: layer.kind)
+def test_every_program_makes_the_input_that_it_reads(first):
+    """In blocks of channels it owns no memory, so that each program has its own."""
+    plan = build_plan(make([first, Conv2D(3, 3), Flatten()], 2), 4)  # Plan.check
+    for program in plan.programs:
+        loaded = next(entry for entry in program.entries if isinstance(entry.spec, specs.LoadInput))
+        assert any(loaded.outputs[0] in entry.inputs for entry in program.entries), program.name
