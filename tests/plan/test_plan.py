@@ -201,3 +201,12 @@ def test_every_program_makes_the_input_that_it_reads(first):
     for program in plan.programs:
         loaded = next(entry for entry in program.entries if isinstance(entry.spec, specs.LoadInput))
         assert any(loaded.outputs[0] in entry.inputs for entry in program.entries), program.name
+
+
+@pytest.mark.parametrize("layers", [[Conv2D(3, 3), MaxPool2D(3, 2)], [Conv2D(3, 3), Sigmoid(), MaxPool2D(2, 3)]])
+def test_every_program_has_room_for_the_codes_that_pools_write(layers):
+    """Also where no gradient reads them."""
+    plan = build_plan(make([*layers, Flatten()], 2), 4)
+    pools = [entry for entry in plan.all_entries if isinstance(entry.spec, specs.PoolForward)]
+    assert len(pools) == len(plan.programs)
+    assert all(entry.args[2] in entry.outputs for entry in pools)
