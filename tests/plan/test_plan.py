@@ -12,6 +12,7 @@ from asmgen import Conv2D, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.model.load import load_model
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
+from asmgen.plan.plan import INFER
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Pool, pool_tag
 from asmgen.tile.pixel_strip import reads_pixels
@@ -210,3 +211,14 @@ def test_every_program_has_room_for_the_codes_that_pools_write(layers):
     pools = [entry for entry in plan.all_entries if isinstance(entry.spec, specs.PoolForward)]
     assert len(pools) == len(plan.programs)
     assert all(entry.args[2] in entry.outputs for entry in pools)
+
+
+def test_probabilities_lie_as_what_they_are_made_of():
+    """Rows that are a view of an image are larger than plain ones, and in its order."""
+    model = dataclasses.replace(make([], 1, "softmax_ce"), layers=[Conv2D(3, 3), MaxPool2D(4), Flatten()])
+    plan = build_plan(model, 16)
+    (*_, last) = plan.program(INFER).entries
+    assert isinstance(last.spec, specs.Probabilities)
+    (p,) = last.outputs
+    assert plan.tensor(p).layout == last.spec.z
+    assert plan.tensor(p).size_bytes == last.spec.z.size_bytes

@@ -35,10 +35,11 @@ def load_input(draft: Draft, node: Node) -> None:
 
 
 def probabilities(draft: Draft, node: Node) -> None:
-    """Probabilities of the classes, a kernel of its own."""
+    """Probabilities of the classes, a kernel of its own, laid out as what they are made of."""
     op = node.op
     assert isinstance(op, Probabilities)
-    z, p = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    z = draft.value(node.inputs[0])
+    p = draft.add(node.outputs[0], draft.as_rows(z))
     spec = specs.Probabilities(op.of.kind, draft.as_rows(z))
     draft.entry("forward", spec, (z, p), (p,), node.label, op.of.kind)
 
