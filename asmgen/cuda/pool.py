@@ -21,14 +21,17 @@ def emit_forward(spec: PoolForward) -> CudaListing:
     taps = f"x[n,c,h*{pool.sh}+r,w*{pool.sw}+s]"
     formula = f"y[n,c,h,w] = sum_{{r,s}} {taps} / {pool.ph * pool.pw}"
     if pool.kind == "max":
-        formula = f"y[n,c,h,w] = max_{{r,s}} {taps}, code[n,c,h,w] = r*{pool.pw}+s of the first maximum"
+        formula = f"y[n,c,h,w] = max_{{r,s}} {taps}"
+    if spec.has_codes:
+        formula += f", code[n,c,h,w] = r*{pool.pw}+s of the first maximum"
     return listing(
         "pool_fwd",
         symbol,
         spec.x.dtype,
-        (grid.launch(symbol, ("a0", "a1", "a2") if pool.kind == "max" else ("a0", "a1")),),
+        (grid.launch(symbol, ("a0", "a1", "a2") if spec.has_codes else ("a0", "a1")),),
         _facts(spec, "fwd", formula, images, spec.y, grid.loops),
         pool=pool,
+        has_codes=spec.has_codes,
         walk=walk,
         grid=grid,
         images={name: Strides.of(image) for name, image in images.items()},
@@ -72,12 +75,13 @@ def _facts(
     (source_name, source), (target_name, target) = images.items()
     source_at, target_at, codes_at = ("a0", "a1", "a2") if direction == "fwd" else ("a0", "a2", "a1")
     codes = f"u8 [{pooled.n}][{pooled.n_c_blocks}][{pooled.h}][{pooled.w}][{pooled.block}]"
-    code_bytes = pooled.n * pooled.code_sample_bytes if pool.kind == "max" else 0
+    has_codes = spec.has_codes if isinstance(spec, PoolForward) else pool.kind == "max"
+    code_bytes = pooled.n * pooled.code_sample_bytes if has_codes else 0
     arguments = [
         Argument(source_at, source_name, f"{ctype} {source}", "in"),
         Argument(target_at, target_name, f"{ctype} {target}", "out", "halo not written"),
     ]
-    if pool.kind == "max":
+    if has_codes:
         arguments.append(Argument(codes_at, "codes", codes, "out" if direction == "fwd" else "in"))
     return Facts(
         title=f"pool_{direction}  {pool.kind} {pool.ph}x{pool.pw} stride {pool.sh}x{pool.sw}  {source} -> {target}",

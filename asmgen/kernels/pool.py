@@ -20,16 +20,19 @@ from asmgen.tile.pool import Tile, choose_backward_tile, choose_forward_tile
 
 
 def emit_forward(spec: PoolForward, isa: Isa, tile: Tile | None = None) -> Listing:
-    """The kernel of one shape: rdi x, rsi y (overwritten), rdx codes (max only, overwritten), slice of samples."""
+    """The kernel of one shape: rdi x, rsi y (overwritten), rdx codes (where the spec has them), samples."""
     pool, tile = spec.pool, tile or choose_forward_tile(spec, isa)
     asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
     with asm:
         x = Cursor(asm, asm.argument(0, "x"), spec.x, pool.sh, pool.sw)
         y = Cursor(asm, asm.argument(1, "y"), spec.y)
-        if pool.kind == "max":
+        if spec.has_codes:
             codes = CodeCursor(asm, asm.argument(2, "codes"), spec.y)
             maximum = _Maximum(asm, pool, tile, x, y, codes)
             walk(asm, spec.y, (x, y, codes), tile.columns, maximum.pixels)
+        elif pool.kind == "max":
+            largest = _Largest(asm, pool, tile, x, y)
+            walk(asm, spec.y, (x, y), tile.columns, largest.pixels)
         else:
             mean = _Mean(asm, pool, tile, x, y)
             walk(asm, spec.y, (x, y), tile.columns, mean.pixels)
@@ -66,6 +69,25 @@ class _Maximum:
         for column in range(n_columns):
             v.store([self._y.at(column)], self._best[column])
             v.store_bytes(self._codes.at(column), self._code[column])
+
+
+class _Largest:
+    """The maximum of several pixels' windows, without its position."""
+
+    def __init__(self, asm: Assembler, pool: Pool, tile: Tile, x: Cursor, y: Cursor) -> None:
+        self._asm, self._pool, self._x, self._y = asm, pool, x, y
+        self._best = [asm.vec.alloc(f"maximum[{column}]") for column in range(tile.columns)]
+
+    def pixels(self, n_columns: int) -> None:
+        v, pool = self._asm.v, self._pool
+        for column in range(n_columns):
+            v.load(self._best[column], [self._x.at(column)])
+        for position in range(1, pool.ph * pool.pw):
+            for column in range(n_columns):
+                best = self._best[column]
+                v.max(best, best, [self._x.at(column, *divmod(position, pool.pw))])
+        for column in range(n_columns):
+            v.store([self._y.at(column)], self._best[column])
 
 
 class _Mean:
@@ -175,7 +197,7 @@ def _forward_facts(spec: PoolForward, tile: Tile) -> Facts:
         Argument("rdi", "x", _ctype(x), str(x), "in"),
         Argument("rsi", "y", _ctype(y), str(y), "out", "halo untouched" if y.halo else ""),
     ]
-    if is_max:
+    if spec.has_codes:
         formula.append(f"code[n,c,h,w] = r*{pool.pw}+s of the first maximum in row-major order")
         arguments.append(Argument("rdx", "codes", "u8", _codes(y), "out"))
     return Facts(
@@ -186,7 +208,7 @@ def _forward_facts(spec: PoolForward, tile: Tile) -> Facts:
         slice_unit=f"samples, 0..{x.n}",
         flops=spec.flops(),
         bytes_read=_interior_bytes(x),
-        bytes_written=_interior_bytes(y) + (y.n * y.code_sample_bytes if is_max else 0),
+        bytes_written=_interior_bytes(y) + (y.n * y.code_sample_bytes if spec.has_codes else 0),
         tile=str(tile),
     )
 

@@ -167,7 +167,7 @@ def pool_forward(spec: specs.PoolForward, x: Array) -> tuple[Array, Array | None
     """x -> y, codes (max only)."""
     x_windows = windows(x, spec.pool)[:, :, : spec.y.h, : spec.y.w]
     if spec.pool.kind == "max":
-        return x_windows.max(-1), np.asarray(x_windows.argmax(-1), np.uint8)
+        return x_windows.max(-1), np.asarray(x_windows.argmax(-1), np.uint8) if spec.codes else None
     return x_windows.mean(-1), None
 
 

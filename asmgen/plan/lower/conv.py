@@ -9,7 +9,7 @@ from asmgen.plan.choice import ConvChoice, image_of_z
 from asmgen.plan.draft import Draft
 from asmgen.plan.lower.derived import forward_weights, winograd_weights
 from asmgen.plan.lower.parameters import add_parameters
-from asmgen.plan.lower.pool import codes_tensor, made, written_codes
+from asmgen.plan.lower.pool import codes_tensor, made, pool_forward
 from asmgen.plan.lower.text import fused_text
 from asmgen.plan.specs import Activation, KernelSpec, Pool
 
@@ -24,14 +24,13 @@ def conv_forward(draft: Draft, node: Node) -> None:
     y = draft.value(_result(region))
     draft.results[label] = y
     w = forward_weights(draft, label)
-    if region.pool is None or choice.pool is None or choice.pools_in_epilogue:
-        codes = codes_tensor(draft, region.pool, y)
+    codes = codes_tensor(draft, region.pool, y)
+    if choice.pool is None or choice.pools_in_epilogue:
         _entry(draft, label, (x, w, y, codes), choice.act, choice.pool)
         return
     z = draft.add(f"{label}.z", image_of_z(choice))
     _entry(draft, label, (x, w, z, None), choice.act, None)
-    codes = written_codes(draft, region.pool, y)
-    spec = specs.PoolForward(draft.images(z), draft.images(y), choice.pool)
+    spec = pool_forward(draft, z, y, choice.pool, codes)
     text = fused_text("", Activation(), choice.pool)
     draft.entry("forward", spec, (z, y, codes), made(y, codes), label, text)
 

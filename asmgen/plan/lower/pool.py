@@ -12,13 +12,18 @@ from asmgen.plan.specs import Activation, Pool
 
 
 def pool(draft: Draft, node: Node) -> None:
-    """y, and the codes of a max pool: its kernel writes them, whether or not a gradient reads them."""
+    """y, and the codes of a max pool where a gradient reads them."""
     x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     what = pool_spec(node)
     assert what is not None
-    codes = written_codes(draft, node, y)
-    spec = specs.PoolForward(draft.images(x), draft.images(y), what)
+    codes = codes_tensor(draft, node, y)
+    spec = pool_forward(draft, x, y, what, codes)
     draft.entry("forward", spec, (x, y, codes), made(y, codes), node.label, fused_text("", Activation(), what))
+
+
+def pool_forward(draft: Draft, x: str, y: str, what: Pool, codes: str | None) -> specs.PoolForward:
+    """The kernel from x to y, with codes where they have a tensor."""
+    return specs.PoolForward(draft.images(x), draft.images(y), what, codes=what.kind == "avg" or codes is not None)
 
 
 def pool_gradient(draft: Draft, node: Node) -> None:
@@ -56,11 +61,6 @@ def codes_tensor(draft: Draft, node: Node | None, y: str) -> str | None:
     """The tensor of a pool's codes, in the order of y; None where nothing reads them."""
     codes = codes_value(draft.graph, node)
     return None if codes is None else _raw_codes(draft, codes, y)
-
-
-def written_codes(draft: Draft, node: Node, y: str) -> str | None:
-    """The same for a kernel that only pools: it writes the codes of a maximum, whether or not anything reads them."""
-    return _raw_codes(draft, node.outputs[1], y) if len(node.outputs) > 1 else None
 
 
 def _raw_codes(draft: Draft, codes: str, y: str) -> str:

@@ -101,7 +101,8 @@ class ConcatForward(KernelSpec):
     def compute(self, *inputs: Any) -> tuple[Any, ...]:
         """x, y as other inputs left it (none: zeros) -> y."""
         x, *before = inputs
-        y = before[0].copy() if before and before[0] is not None else np.zeros((len(x), n_channels(self.y), *x.shape[2:]))
+        shape = (len(x), n_channels(self.y), *x.shape[2:])
+        y = before[0].copy() if before and before[0] is not None else np.zeros(shape)
         self.range.of(y)[:] = x
         return (y,)
 

@@ -25,11 +25,19 @@ from asmgen.plan.specs.base import (
 
 @dataclass(frozen=True)
 class PoolForward(KernelSpec):
-    """y[c,oh,ow] = max or mean of x over a window of any size and stride; max writes u8 codes (r*pw+s, first wins)."""
+    """y[c,oh,ow] = max or mean of x over a window of any size and stride.
+
+    codes: whether a maximum writes its position, u8 r*pw+s, the first of equal ones.
+    """
 
     x: Image
     y: Image
     pool: Pool
+    codes: bool = True
+
+    @property
+    def has_codes(self) -> bool:
+        return self.codes and self.pool.kind == "max"
 
     def slice_units(self) -> int:
         return self.x.n
@@ -40,7 +48,8 @@ class PoolForward(KernelSpec):
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if self.y.halo else ""
         windows = _windows_tag(self.pool, self.x, self.y)
-        return f"pool_fwd_n{self.x.n}{image_tag(self.x)}{o}{windows}_{dtype_tag(self.x.dtype)}"
+        tag = "" if self.codes else "_nocodes"
+        return f"pool_fwd_n{self.x.n}{image_tag(self.x)}{o}{windows}{tag}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return self.y.n * self.y.c * self.y.h * self.y.w * self.pool.ph * self.pool.pw
@@ -48,9 +57,9 @@ class PoolForward(KernelSpec):
     def check(self) -> None:
         super().check()
         _check_windows(self, self.pool, self.x, self.y)
-        is_coded = self.pool.kind == "max"
+        require(self.codes or self.pool.kind == "max", self, "only a maximum has codes to leave out")
         require(
-            not is_coded or self.pool.n_positions <= MAX_CODES,
+            not self.has_codes or self.pool.n_positions <= MAX_CODES,
             self,
             f"argmax codes are u8: a window of at most {MAX_CODES}",
         )
