@@ -114,7 +114,7 @@ def _numpy(model: Model, works: list[str]) -> Iterator[Workload]:
 
 def _loops(model: Model, language: str, works: list[str]) -> Iterator[Workload]:
     """Plain loops, timed on a part of the heaviest product and scaled by multiply-adds."""
-    plan = build_plan(model, 1)
+    plan = build_plan(model, 4)
     _, work = heaviest(plan)
     loops = NaiveC(replace(work, n=1), model.dtype) if language == "C" else NaivePython(work, model.dtype)
     macs = {"step": step_macs(plan, "forward", "backward"), "loops": work.macs}

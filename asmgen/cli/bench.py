@@ -199,7 +199,7 @@ def _facts(model: Model) -> dict[str, Any]:
     from asmgen.bench.naive import heaviest, step_macs
     from asmgen.plan.build import build_plan
 
-    plan = build_plan(model, 1)
+    plan = build_plan(model, 4)
     return {
         "name": model.name,
         "dtype": model.dtype,
