@@ -55,7 +55,7 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     plan = Plan(
         model_name=model.name,
         lanes=lanes,
-        dtype=draft.dtype,
+        precision=draft.precision,
         batch=draft.batch,
         programs=tuple(
             Program(name, tuple(entry for entry in stages.entries if program_of(entry.phase) == name))

@@ -13,6 +13,7 @@ from asmgen.plan.lay_out import Layouts
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
 from asmgen.plan.plan import TRAIN, Entry, LayerParameters, Layout, Tensor, next_value
 from asmgen.plan.policy import DenseLanes, Policy
+from asmgen.plan.precision import Precision
 from asmgen.plan.specs import ConvWeightGradient, KernelSpec
 
 
@@ -26,7 +27,7 @@ class Draft:
         self.layouts = layouts
         self.lanes = lanes
         self.policy = policy
-        self.dtype = model.dtype
+        self.precision = Precision.of(model.dtype)
         self.batch = model.batch_size
         self.tensors: dict[str, Tensor] = {}
         self.entries: list[Entry] = []
@@ -43,6 +44,11 @@ class Draft:
         self.dense_lanes: dict[str, DenseLanes] = {}
         #: What becomes the content of a tensor for the next step.
         self.updates: dict[str, str] = {}
+
+    @property
+    def dtype(self) -> str:
+        """Of what the arena stores."""
+        return self.precision.storage
 
     def beside(self, program: str, graph: Graph, layouts: Layouts) -> Draft:
         """The draft of another program over the same parameters. What it derives from them, all programs share."""

@@ -15,6 +15,7 @@ from asmgen.plan.layout import (
     DenseWeights,
     DenseWeightsByOutput,
 )
+from asmgen.plan.precision import Precision
 from asmgen.plan.specs import DenseUpdate, KernelSpec, Update
 from asmgen.plan.winograd import TransformedWeights
 
@@ -104,7 +105,7 @@ class Plan:
 
     model_name: str
     lanes: int
-    dtype: str
+    precision: Precision
     batch: int
     programs: tuple[Program, ...]
     tensors: tuple[Tensor, ...]
@@ -114,6 +115,11 @@ class Plan:
     parts: Mapping[str, tuple[str, ...]]
     updates: Mapping[str, str]
     where: Mapping[str, str]
+
+    @property
+    def dtype(self) -> str:
+        """Of what the arena stores."""
+        return self.precision.storage
 
     def program(self, name: str) -> Program:
         """Raises KeyError for a program that the plan does not have."""
@@ -207,9 +213,8 @@ class Plan:
             memory.read(new if program.name == TRAIN else old, "the next step")
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.model_name}: {self.dtype}, V = {self.lanes}, batch {self.batch}, arena {self.arena_bytes:,} bytes"
-        ]
+        facts = f"V = {self.lanes}, batch {self.batch}, arena {self.arena_bytes:,} bytes"
+        lines = [f"{self.model_name}: {self.precision}, {facts}"]
         phase = ""
         width = max(len(entry.text) for entry in self.all_entries)
         for entry in self.all_entries:
