@@ -13,14 +13,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from asmgen.errors import UnsupportedError
 from asmgen.graph.graph import Node as GraphNode
+from asmgen.ops.base import Elementwise
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
-from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
-from asmgen.ops.relu import ReLU
-from asmgen.ops.sigmoid import Sigmoid
-from asmgen.ops.tanh import Tanh
 
 Array = np.ndarray[Any, Any]
 
@@ -139,10 +136,10 @@ def _sigmoid(x: Array, alpha: float) -> Array:
     return y
 
 
-#: By the layer's kind: y from x and alpha; the slope from y and alpha.
+#: By the op's symbol, as one writes them for speed: y from x and alpha; the slope from y and alpha.
 _ACTIVATIONS: dict[str, tuple[_Function, _Function]] = {
     "relu": (lambda x, alpha: np.maximum(x, 0), lambda y, alpha: np.where(y > 0, y.dtype.type(1), y.dtype.type(0))),
-    "leakyrelu": (
+    "leaky_relu": (
         lambda x, alpha: np.where(x > 0, x, x.dtype.type(alpha) * x),
         lambda y, alpha: np.where(y > 0, y.dtype.type(1), y.dtype.type(alpha)),
     ),
@@ -152,19 +149,21 @@ _ACTIVATIONS: dict[str, tuple[_Function, _Function]] = {
 
 
 class ActivationNode(Node):
-    """An activation of _ACTIVATIONS (alpha: the slope below zero of a leaky ReLU); the slope comes from the output."""
+    """An activation: as _ACTIVATIONS has it, else by its op's own f and slope, in the precision of x."""
 
-    def __init__(self, kind: str, alpha: float = 0.0) -> None:
+    def __init__(self, op: Elementwise) -> None:
         super().__init__()
-        self._value, self._slope = _ACTIVATIONS[kind]
-        self._alpha = alpha
+        self._op = op
+        own: tuple[_Function, _Function] = (lambda x, _: op.f(x), lambda saved, _: op.slope(saved))
+        self._value, self._slope = _ACTIVATIONS.get(op.symbol, own)
 
     def forward(self, x: Array) -> Array:
-        self._y = self._value(x, self._alpha)
-        return self._y
+        y: Array = self._value(x, self._op.parameter).astype(x.dtype, copy=False)
+        self._saved = x if self._op.slope_from == "x" else y
+        return y
 
     def backward(self, dy: Array) -> Array:
-        dx: Array = dy * self._slope(self._y, self._alpha)
+        dx: Array = dy * self._slope(self._saved, self._op.parameter).astype(dy.dtype, copy=False)
         return dx
 
 
@@ -180,8 +179,6 @@ def node_of(placed: GraphNode, *, is_first: bool) -> Node:
             return PoolNode(layer)
         case Flatten():
             return FlattenNode()
-        case ReLU() | Sigmoid() | Tanh():
-            return ActivationNode(layer.kind)
-        case LeakyReLU():
-            return ActivationNode(layer.kind, layer.alpha)
+        case Elementwise():
+            return ActivationNode(layer)
     raise UnsupportedError(placed.where, f"{placed.label}: the NumPy peer has no {type(layer).__name__}")

@@ -143,8 +143,18 @@ def test_kinds_without_an_entry_are_errors(monkeypatch: pytest.MonkeyPatch) -> N
     for lookup in lookups:
         with pytest.raises(ValueError, match="'nonesuch' has no"):
             lookup()
-    with pytest.raises(KeyError):
-        numpy_layers.ActivationNode("nonesuch")
+
+
+@pytest.mark.parametrize("act", [Softsign(), Hill()], ids=KINDS)
+def test_the_numpy_peer_takes_what_it_does_not_know_from_the_op(act: Elementwise) -> None:
+    """In the precision of its input, with the slope from x or from y."""
+    x, dy = np.random.default_rng(7).normal(size=(2, 3, 5)).astype(np.float32)
+    node = numpy_layers.ActivationNode(act)
+    y = node.forward(x)
+    dx = node.backward(dy)
+    assert (y.dtype, dx.dtype) == (np.float32, np.float32)
+    np.testing.assert_allclose(y, act.f(x), rtol=1e-6)
+    np.testing.assert_allclose(dx, dy * act.slope(x if act.slope_from == "x" else act.f(x)), rtol=1e-6)
 
 
 def test_alpha_belongs_to_kinds_that_have_one() -> None:
