@@ -58,10 +58,11 @@ def sign_bit(asm: Assembler) -> Any:
     return asm.integer_constant("sign_bit", 1 << 8 * asm.element_bytes - 1, "the sign bit")
 
 
-def exp(asm: Assembler, x: Any) -> None:
-    """x = e^x. Zero below 2^-125.5 (float64: 2^-1021.5), infinity above the range."""
-    with _temporaries(asm, "2^(n-1)", "2(e^r - 1)") as (scale, q):
-        _exp_parts(asm, x, scale, q)
+def exp(asm: Assembler, x: Any, low: Any = None) -> None:
+    """x = e^(x + low), low about an ulp of x (None: 0). Zero below 2^-125.5 (float64: 2^-1021.5), infinity above the
+    range."""
+    with temporaries(asm, "2^(n-1)", "2(e^r - 1)") as (scale, q):
+        _exp_parts(asm, x, scale, q, low)
         asm.v.add(x, q, asm.vector_constant("two", 2.0))
         asm.note("2 e^r")
         asm.v.mul(x, x, scale)
@@ -78,8 +79,8 @@ def sigmoid(asm: Assembler, x: Any) -> None:
     v.or_(x, x, sign_bit(asm))
     asm.note("-|x|")
     exp(asm, x)
-    _over_one_plus(asm, x)
-    with _temporaries(asm, "1 - y") as (other,):
+    over_one_plus(asm, x)
+    with temporaries(asm, "1 - y") as (other,):
         v.load(other, asm.vector_constant("one", 1.0))
         v.sub(other, other, x)
         asm.note("1 - y")
@@ -97,7 +98,7 @@ def tanh(asm: Assembler, x: Any) -> None:
     v = asm.v
     half = asm.vector_constant("half", 0.5)
     asm.comment("tanh: m = (e^-2|x| - 1) / 2, |y| = -m / (1 + m), sign of x")
-    with _temporaries(asm, "sign", "2^(n-1)", "2(e^r - 1)") as (sign, scale, q):
+    with temporaries(asm, "sign", "2^(n-1)", "2(e^r - 1)") as (sign, scale, q):
         v.mov(sign, x)
         v.and_(sign, sign, sign_bit(asm))
         asm.note("the sign of x")
@@ -118,7 +119,7 @@ def tanh(asm: Assembler, x: Any) -> None:
         asm.note("(2^(n-1) - 1/2) - m, exact")
         v.add(q, q, scale)
         asm.note("lost of m")
-        _over_one_plus(asm, x, q)
+        over_one_plus(asm, x, q)
         v.and_(x, x, asm.integer_constant("magnitude", (1 << 8 * asm.element_bytes - 1) - 1, "all but the sign bit"))
         asm.note("|y|")
         v.or_(x, x, sign)
@@ -129,7 +130,7 @@ def softplus(asm: Assembler, x: Any) -> None:
     """x = log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
     v = asm.v
     asm.comment("log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)")
-    with _temporaries(asm, "max(x, 0)") as (positive,):
+    with temporaries(asm, "max(x, 0)") as (positive,):
         v.zero(positive)
         v.max(positive, positive, x)
         asm.note("max(x, 0)")
@@ -149,7 +150,7 @@ def log(asm: Assembler, x: Any) -> None:
     fraction = asm.integer_constant("fraction", (1 << form.fraction_bits) - 1, "the fraction's bits")
     integers = float(1 << form.fraction_bits)  # in its binade a float's fraction is an integer
     asm.comment("log x = k ln 2 + log(1 + f): x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2)")
-    with _temporaries(asm, "k", "NaN or 0", "k ln2_low") as (k, not_a_number, k_low):
+    with temporaries(asm, "k", "NaN or 0", "k ln2_low") as (k, not_a_number, k_low):
         v.sub(not_a_number, x, x)
         asm.note("0; NaN where x is NaN or infinite")
         v.integer_add(x, x, to_one)
@@ -175,63 +176,7 @@ def log(asm: Assembler, x: Any) -> None:
         asm.note("log x, or NaN")
 
 
-def _exp_parts(asm: Assembler, x: Any, scale: Any, q: Any) -> None:
-    """e^x = scale * (2 + q): scale = 2^(n-1), q = 2(e^r - 1), x clamped to where that holds. Overwrites x.
-
-    n = round(x / ln 2), r = x - n ln 2, |r| <= ln(2)/2. Adding 1.5 * 2^fraction_bits rounds x / ln 2 to an integer and
-    leaves it in the lowest bits; with the bias already in that sum, a shift makes them the exponent field of
-    2^(n-1). n-1, not n, so that the largest results do not need 2^128.
-    """
-    v, form = asm.v, _FORMATS[asm.element_bytes]
-    to_integer = asm.vector_constant("round", 1.5 * (1 << form.fraction_bits) + form.bias - 1, "rounds to an integer")
-    asm.explain(
-        "ln 2 = ln2_high + ln2_low: ln2_high has so few bits that n ln2_high is exact for every n",
-        f"adding 1.5 * 2^{form.fraction_bits} rounds x / ln 2 to an integer in the lowest bits; with the bias - 1 in",
-        "that sum, a shift makes them the exponent field of 2^(n-1): not 2^n, which overflows for the largest results",
-        f"e^r = 1 + r + r^2 E(r) for |r| <= ln(2)/2, E of degree {len(polynomials.EXP[asm.dtype]) - 1} fitted there:",
-        "exp_c0 (1/2!), exp_c1 (1/3!), ... (docs/math.md)",
-    )
-    asm.comment("e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses")
-    with _temporaries(asm, "n, then n ln2_low", "r", "2 (lost of r)") as (n, r, lost):
-        v.load(q, asm.vector_constant("exp_low", form.exp_low))
-        v.max(q, q, x)
-        asm.note("below, e^x is flushed to 0")
-        v.load(r, asm.vector_constant("exp_high", form.exp_high))
-        v.min(r, r, q)
-        asm.note("x, clamped; above, e^x is infinite")
-        v.load(scale, to_integer)
-        v.fma(scale, r, asm.vector_constant("log2e", 1 / math.log(2)))
-        asm.note("x / ln 2, rounded to an integer in the lowest bits")
-        v.sub(n, scale, to_integer)
-        asm.note("n")
-        v.shift_left(scale, scale, form.fraction_bits)
-        asm.note("2^(n-1)")
-        v.fnma(r, n, asm.vector_constant("ln2_high", form.ln2_high))
-        asm.note("h = x - n ln2_high")
-        v.mul(n, n, asm.vector_constant("ln2_low", form.ln2_low))
-        asm.note("n ln2_low")
-        v.mov(lost, r)
-        asm.note("h")
-        v.sub(r, r, n)
-        asm.note("r = h - n ln2_low, rounded")
-        v.sub(lost, lost, r)
-        asm.note("h - r")
-        v.sub(lost, lost, n)
-        asm.note("lost = (h - r) - n ln2_low")
-        v.add(lost, lost, lost)
-        asm.note("2 lost")
-        _horner(asm, q, r, polynomials.EXP[asm.dtype], "exp", "E(r)", "r")
-        v.add(x, r, r)
-        asm.note("2r")
-        v.mul(q, q, x)
-        asm.note("2r E(r)")
-        v.mul_add(q, r, lost)
-        asm.note("2r E(r) r + 2 lost")
-        v.add(q, q, x)
-        asm.note("2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)")
-
-
-def _over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
+def over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
     """x = (x + low) / (1 + x + low) for -1/2 <= x <= 1 and low below an ulp of x (None: 0). Overwrites low.
 
     With d = fl(1 + x), what the denominator lost is lost = x - (d - 1) + low, exactly; the quotient y = x / d is put
@@ -240,7 +185,7 @@ def _over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
     v = asm.v
     one = asm.vector_constant("one", 1.0)
     asm.comment("y = x / d, d = 1 + x, put right by what d lost")
-    with _temporaries(asm, "d = fl(1 + x)", "1 - y", "lost of d") as (d, rest, lost):
+    with temporaries(asm, "d = fl(1 + x)", "1 - y", "lost of d") as (d, rest, lost):
         v.add(d, x, one)
         asm.note("d = 1 + x, rounded")
         v.sub(rest, d, one)
@@ -266,39 +211,7 @@ def _over_one_plus(asm: Assembler, x: Any, low: Any = None) -> None:
             asm.note("y + (low - y lost) / d")
 
 
-def _log1p(asm: Assembler, f: Any, coefficients: Sequence[float], name: str, extent: str, plus: Any = None) -> None:
-    """f = log(1 + f) + plus = f - (s (f - z L(z)) - plus) with s = f / (2 + f), z = s^2.
-
-    extent: of f, for the notes.
-    """
-    v = asm.v
-    asm.explain(
-        f"L is a polynomial of degree {len(coefficients) - 1}, fitted to {extent}:",
-        f"{name}_c0 (2/3), {name}_c1 (2/5), ... (docs/math.md)",
-    )
-    asm.comment("log(1 + f) = f - s (f - z L(z)), s = f / (2 + f), z = s^2")
-    with _temporaries(asm, "s", "z = s^2", "z L(z)") as (s, z, series):
-        v.add(z, f, asm.vector_constant("two", 2.0))
-        asm.note("2 + f")
-        v.div(s, f, z)
-        asm.note("s = f / (2 + f)")
-        v.mul(z, s, s)
-        asm.note("z = s^2")
-        _horner(asm, series, z, coefficients, name, "L(z)", "z")
-        v.mul(series, series, z)
-        asm.note("z L(z)")
-        v.sub(z, f, series)
-        asm.note("f - z L(z)")
-        v.mul(z, z, s)
-        asm.note("s (f - z L(z))")
-        if plus is not None:
-            v.sub(z, z, plus)
-            asm.note("s (f - z L(z)) - k ln2_low")
-        v.sub(f, f, z)
-        asm.note("log(1 + f)" if plus is None else "log(1 + f) + k ln2_low")
-
-
-def _horner(
+def horner(
     asm: Assembler, dst: Any, x: Any, coefficients: Sequence[float], name: str, value_name: str, x_name: str
 ) -> None:
     """dst = the polynomial in x, coefficients highest power first.
@@ -317,8 +230,99 @@ def _horner(
 
 
 @contextmanager
-def _temporaries(asm: Assembler, *names: str) -> Iterator[list[Any]]:
+def temporaries(asm: Assembler, *names: str) -> Iterator[list[Any]]:
     """Vector registers for the length of a block."""
     registers = [asm.vec.alloc(name) for name in names]
     yield registers
     asm.vec.free(*registers)
+
+
+def _exp_parts(asm: Assembler, x: Any, scale: Any, q: Any, low: Any = None) -> None:
+    """e^(x + low) = scale * (2 + q): scale = 2^(n-1), q = 2(e^r - 1), x clamped to where that holds. Overwrites x.
+
+    n = round(x / ln 2), r = x - n ln 2, |r| <= ln(2)/2. Adding 1.5 * 2^fraction_bits rounds x / ln 2 to an integer and
+    leaves it in the lowest bits; with the bias already in that sum, a shift makes them the exponent field of
+    2^(n-1). n-1, not n, so that the largest results do not need 2^128.
+    """
+    v, form = asm.v, _FORMATS[asm.element_bytes]
+    to_integer = asm.vector_constant("round", 1.5 * (1 << form.fraction_bits) + form.bias - 1, "rounds to an integer")
+    asm.explain(
+        "ln 2 = ln2_high + ln2_low: ln2_high has so few bits that n ln2_high is exact for every n",
+        f"adding 1.5 * 2^{form.fraction_bits} rounds x / ln 2 to an integer in the lowest bits; with the bias - 1 in",
+        "that sum, a shift makes them the exponent field of 2^(n-1): not 2^n, which overflows for the largest results",
+        f"e^r = 1 + r + r^2 E(r) for |r| <= ln(2)/2, E of degree {len(polynomials.EXP[asm.dtype]) - 1} fitted there:",
+        "exp_c0 (1/2!), exp_c1 (1/3!), ... (docs/math.md)",
+    )
+    asm.comment("e^x = 2^n e^r: n = round(x / ln 2), r = x - n ln 2 and what its rounding loses")
+    with temporaries(asm, "n, then n ln2_low", "r", "2 (lost of r)") as (n, r, lost):
+        v.load(q, asm.vector_constant("exp_low", form.exp_low))
+        v.max(q, q, x)
+        asm.note("below, e^x is flushed to 0")
+        v.load(r, asm.vector_constant("exp_high", form.exp_high))
+        v.min(r, r, q)
+        asm.note("x, clamped; above, e^x is infinite")
+        v.load(scale, to_integer)
+        v.fma(scale, r, asm.vector_constant("log2e", 1 / math.log(2)))
+        asm.note("x / ln 2, rounded to an integer in the lowest bits")
+        v.sub(n, scale, to_integer)
+        asm.note("n")
+        v.shift_left(scale, scale, form.fraction_bits)
+        asm.note("2^(n-1)")
+        v.fnma(r, n, asm.vector_constant("ln2_high", form.ln2_high))
+        asm.note("h = x - n ln2_high")
+        v.mul(n, n, asm.vector_constant("ln2_low", form.ln2_low))
+        asm.note("n ln2_low")
+        if low is not None:
+            v.sub(n, n, low)
+            asm.note("n ln2_low - low, which stands for n ln2_low below")
+        v.mov(lost, r)
+        asm.note("h")
+        v.sub(r, r, n)
+        asm.note("r = h - n ln2_low, rounded")
+        v.sub(lost, lost, r)
+        asm.note("h - r")
+        v.sub(lost, lost, n)
+        asm.note("lost = (h - r) - n ln2_low")
+        v.add(lost, lost, lost)
+        asm.note("2 lost")
+        horner(asm, q, r, polynomials.EXP[asm.dtype], "exp", "E(r)", "r")
+        v.add(x, r, r)
+        asm.note("2r")
+        v.mul(q, q, x)
+        asm.note("2r E(r)")
+        v.mul_add(q, r, lost)
+        asm.note("2r E(r) r + 2 lost")
+        v.add(q, q, x)
+        asm.note("2 (e^r - 1) = 2r + (2r E(r) r + 2 lost)")
+
+
+def _log1p(asm: Assembler, f: Any, coefficients: Sequence[float], name: str, extent: str, plus: Any = None) -> None:
+    """f = log(1 + f) + plus = f - (s (f - z L(z)) - plus) with s = f / (2 + f), z = s^2.
+
+    extent: of f, for the notes.
+    """
+    v = asm.v
+    asm.explain(
+        f"L is a polynomial of degree {len(coefficients) - 1}, fitted to {extent}:",
+        f"{name}_c0 (2/3), {name}_c1 (2/5), ... (docs/math.md)",
+    )
+    asm.comment("log(1 + f) = f - s (f - z L(z)), s = f / (2 + f), z = s^2")
+    with temporaries(asm, "s", "z = s^2", "z L(z)") as (s, z, series):
+        v.add(z, f, asm.vector_constant("two", 2.0))
+        asm.note("2 + f")
+        v.div(s, f, z)
+        asm.note("s = f / (2 + f)")
+        v.mul(z, s, s)
+        asm.note("z = s^2")
+        horner(asm, series, z, coefficients, name, "L(z)", "z")
+        v.mul(series, series, z)
+        asm.note("z L(z)")
+        v.sub(z, f, series)
+        asm.note("f - z L(z)")
+        v.mul(z, z, s)
+        asm.note("s (f - z L(z))")
+        if plus is not None:
+            v.sub(z, z, plus)
+            asm.note("s (f - z L(z)) - k ln2_low")
+        v.sub(f, f, z)
+        asm.note("log(1 + f)" if plus is None else "log(1 + f) + k ln2_low")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import ISAS
 from asmgen.harness.math_error import FUNCTIONS, Function, errors, evaluate
+from asmgen.kernels import math
 
 LIMITS_ULP = {
     "exp": (1.0, 1.0),
@@ -76,6 +79,23 @@ def test_overflow_of_exp(isa: str) -> None:
     got = evaluate(BY_NAME["exp"], ISAS[isa], x)
     np.testing.assert_allclose(got[:3], np.exp(x[:3].astype(np.float64)), rtol=1e-7)
     assert np.isinf(got[3:]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exp_of_a_sum_of_two(isa: str, dtype: str) -> None:
+    """What rounding an argument has lost moves its exponential by up to hundreds of ulp."""
+    part = {"float32": 2.0**-24, "float64": 2.0**-53}[dtype]
+
+    def emit(asm: Assembler, x: Any) -> None:
+        low = asm.vec.alloc("low")
+        asm.v.load(low, asm.vector_constant("part", part))
+        asm.v.mul(low, low, x)
+        math.exp(asm, x, low)
+        asm.vec.free(low)
+
+    exp = BY_NAME["exp"]
+    function = Function("exp_low", emit, lambda x: np.exp(x + x * part), exp.low, exp.high)
+    assert errors(function, ISAS[isa], exp.samples(20_000, dtype)).max() <= 1.0
 
 
 def test_coefficients_are_those_of_the_script() -> None:
