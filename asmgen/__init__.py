@@ -8,6 +8,7 @@ from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
+from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
 from asmgen.ops.init import FromFile, HeNormal, HeUniform, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
@@ -22,6 +23,7 @@ from asmgen.ops.tanh import Tanh
 from asmgen.version import __version__
 
 __all__ = [
+    "GELU",
     "SGD",
     "Adam",
     "AdamW",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints asmgen/kernels/polynomials.py: the polynomials behind exp and log, fitted with mpmath.
+"""Prints asmgen/kernels/polynomials.py: the polynomials behind exp, log and GELU, fitted with mpmath.
 
     python scripts/fit_polynomials.py > asmgen/kernels/polynomials.py
 
@@ -55,6 +55,12 @@ def log_share(z: mpf) -> mpf:
     return z if z < mpf(10) ** -20 else mpmath.sqrt(z) ** 3 / (2 * mpmath.atanh(mpmath.sqrt(z)))
 
 
+def normal_tail(t: mpf) -> mpf:
+    """(a + 5) Phi(-a) e^(a^2 / 2) with t = (a - 5) / (a + 5)."""
+    a = 5 * (1 + t) / (1 - t)
+    return (a + 5) * mpmath.erfc(a / mpmath.sqrt(2)) / 2 * mpmath.exp(a * a / 2)
+
+
 FITS = (
     Fit(
         "EXP", "e^r = 1 + r + r^2 E(r), |r| <= ln(2)/2", exp_rest, lambda r: r * r / mpmath.exp(r),
@@ -66,6 +72,10 @@ FITS = (
     ),
     Fit(
         "LOG1P", "the same, 0 <= f <= 1", log_rest, log_share, mpf(0), mpf(1) / 9, {"float32": 4, "float64": 9},
+    ),
+    Fit(
+        "NORMAL_TAIL", "Phi(-a) = e^(-a^2 / 2) P(t) / (a + 5), t = (a - 5) / (a + 5), 0 <= a <= 39", normal_tail,
+        lambda t: 1 / normal_tail(t), mpf(-1), mpf(39 - 5) / (39 + 5), {"float32": 11, "float64": 21},
     ),
 )  # fmt: skip
 
@@ -94,7 +104,7 @@ def largest_error(fit: Fit, coefficients: list[float]) -> float:
 
 
 def main() -> None:
-    print('"""Coefficients of the polynomials in math.py, highest power first.')
+    print('"""Coefficients of the polynomials in math.py and activations.py, highest power first.')
     print('\nWritten by scripts/fit_polynomials.py; change that.\n"""')
     for fit in FITS:
         print(f"\n# {fit.formula}.")

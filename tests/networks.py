@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from asmgen import (
+    GELU,
     SGD,
     AvgPool2D,
     BinaryCrossEntropy,
@@ -37,6 +38,7 @@ NETWORKS = {
     "conv_sigmoid_avgpool": ([Conv2D(3, 3), Sigmoid(), AvgPool2D(2), Flatten()], 2),
     "overlapping_pools": ([Conv2D(4, 3), ReLU(), MaxPool2D(3, 2), Conv2D(3, 2), AvgPool2D(2, 1), Flatten()], 2),
     "conv_flatten_relu": ([Conv2D(3, 3), Flatten(), ReLU()], 2),
+    "conv_gelu_maxpool": ([Conv2D(5, 3, padding=1), GELU(), MaxPool2D(2), Flatten(), Dense(7), GELU()], 3),
     "strides": (
         [Conv2D(4, 3, stride=2, padding=1), ReLU(), Conv2D(5, (3, 2), stride=(2, 1), bias=False), ReLU(), Flatten()],
         3,

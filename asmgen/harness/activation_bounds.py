@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asmgen.harness.case import Array, Draw
+from asmgen.ops.gelu import normal_density, normal_distribution
 from asmgen.plan.specs import Activation, entry_of
 
 
@@ -21,12 +22,17 @@ class Bounds:
 
 
 #: By kind. relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps (|y| <= 1).
+#: gelu: 8 ulp. Their slopes' terms are added with few roundings each.
 BOUNDS: dict[str, Bounds] = {
     "none": Bounds(lambda draw, y: 0.0, None),
     "relu": Bounds(lambda draw, y: 0.0, None),
     "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), np.ones_like),
     "sigmoid": Bounds(lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda y: np.abs(y) * (1 + np.abs(y))),
     "tanh": Bounds(lambda draw, y: 4 * draw.eps, lambda y: 1 + y * y),
+    "gelu": Bounds(
+        lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny),
+        lambda x: normal_distribution(x) + np.abs(x) * normal_density(x),
+    ),
 }
 
 

@@ -5,12 +5,13 @@ A kind is an entry of CODES; what else is known of it: asmgen/plan/specs/activat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from asmgen.asm.assembler import Assembler
-from asmgen.kernels import math
+from asmgen.kernels import math, polynomials
 from asmgen.plan.specs import Activation, entry_of
 
 Forward = Callable[[Any, Any], None]
@@ -166,6 +167,149 @@ def _logistic(asm: Assembler, *, plus: bool) -> Backward:
     return apply
 
 
+# x Phi(x) -------------------------------------------------------------------------------------------------------------
+
+
+def _gelu(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    return _in_place(asm, gelu)
+
+
+def _gelu_backward(asm: Assembler, act: Activation) -> Backward:
+    return _times_slope(asm, gelu_slope)
+
+
+def gelu(asm: Assembler, x: Any) -> None:
+    """x = x Phi(x) = max(x, 0) - a Phi(-a), a = |x|: no cancellation. Zero where e^(-x^2 / 2) is flushed to zero."""
+    v = asm.v
+    asm.comment("x Phi(x) = max(x, 0) - a Phi(-a), a = |x|")
+    with math.temporaries(asm, "max(x, 0)", "|x|", "u", "P(t)") as (y, a, u, p):
+        v.zero(y)
+        v.max(y, y, x)
+        asm.note("max(x, 0)")
+        _normal_tail(asm, x, a, u, p)
+        v.mul(u, u, p)
+        asm.note("u P(t) = a P(t) / (a + 5)")
+        v.fnma(y, u, x)
+        asm.note("max(x, 0) - a Phi(-a)")
+        v.mov(x, y)
+
+
+def gelu_slope(asm: Assembler, x: Any) -> None:
+    """x = Phi(x) + x phi(x): d = Phi(-a) - a phi(a) for negative x, 1 - d for positive, a = |x|."""
+    v = asm.v
+    asm.comment("Phi(x) + x phi(x): d = Phi(-a) - a phi(a), a = |x|; d where x < 0, else 1 - d")
+    with math.temporaries(asm, "|x|", "u", "P(t)", "1 - u, 1 - d") as (a, u, p, rest), _negative(asm, x) as is_negative:
+        _normal_tail(asm, x, a, u, p)
+        v.load(rest, asm.vector_constant("one", 1.0))
+        v.sub(rest, rest, u)
+        asm.note("1 - u = 5 / (a + 5)")
+        v.mul(p, p, rest)
+        v.mul(p, p, asm.vector_constant("fifth", 0.2))
+        asm.note("P(t) / (a + 5)")
+        v.fnma(p, a, asm.vector_constant("inv_sqrt_2pi", 0.3989422804014327))
+        asm.note("- a / sqrt(2 pi)")
+        v.mul(x, x, p)
+        asm.note("d")
+        _mirrored(asm, x, is_negative, rest)
+
+
+def _normal_tail(asm: Assembler, x: Any, a: Any, u: Any, p: Any) -> None:
+    """a = min(|x|, 39), u = a / (a + 5), p = P(2u - 1), x = e^(-a^2 / 2); Phi(-a) = x p / (a + 5) (docs/math.md)."""
+    v, coefficients = asm.v, polynomials.NORMAL_TAIL[asm.dtype]
+    asm.explain(
+        "Phi(-a) = e^(-a^2/2) P(t) / (a + 5), t = (a - 5) / (a + 5) = 2u - 1, u = a / (a + 5):",
+        f"P is a polynomial of degree {len(coefficients) - 1} fitted to 0 <= a <= 39, where e^(-a^2/2) is 0",
+    )
+    asm.comment("P(t), t = 2u - 1, u = a / (a + 5)")
+    _magnitude_up_to(asm, a, x, 39.0)
+    v.add(p, a, asm.vector_constant("five", 5.0))
+    v.div(u, a, p)
+    asm.note("u = a / (a + 5)")
+    v.add(x, u, u)
+    v.sub(x, x, asm.vector_constant("one", 1.0))
+    asm.note("t = 2u - 1")
+    math.horner(asm, p, x, coefficients, "normal_tail", "P(t)", "t")
+    with math.temporaries(asm, "lost of a^2") as (lost,):
+        _square(asm, x, lost, a)
+        v.mul(x, x, asm.vector_constant("minus_half", -0.5))
+        asm.note("-a^2 / 2, rounded")
+        v.mul(lost, lost, asm.vector_constant("half", 0.5))
+        asm.note("and what it lost")
+        math.exp(asm, x, lost)
+
+
+def _square(asm: Assembler, square: Any, lost: Any, a: Any) -> None:
+    """square = a^2, rounded; lost = square - a^2, which without FMA the upper half of a's fraction tells."""
+    v = asm.v
+    asm.comment("a^2, and what its rounding loses")
+    v.mul(square, a, a)
+    asm.note("s = a^2, rounded")
+    v.mov(lost, square)
+    if asm.isa.has_fma:
+        v.fnma(lost, a, a)
+        asm.note("lost = s - a^2, exact")
+        return
+    bits, low_bits = 8 * asm.element_bytes, {4: 12, 8: 27}[asm.element_bytes]
+    upper = asm.integer_constant("upper", (1 << bits) - (1 << low_bits), "sign, exponent and half of the fraction")
+    with math.temporaries(asm, "upper half of a", "lower half of a", "their product") as (high, low, product):
+        v.mov(high, a)
+        v.and_(high, high, upper)
+        asm.note("h: its square is exact")
+        v.sub(low, a, high)
+        asm.note("a - h, exact")
+        v.mul(product, high, high)
+        v.sub(lost, lost, product)
+        asm.note("s - h^2, exact")
+        v.add(high, high, a)
+        v.mul(low, low, high)
+        asm.note("(a - h) (a + h)")
+        v.sub(lost, lost, low)
+        asm.note("lost = s - a^2")
+
+
+# functions of |x| that the sign of x mirrors --------------------------------------------------------------------------
+
+
+def _times_slope(asm: Assembler, slope: Callable[[Assembler, Any], None]) -> Backward:
+    """dx = dy * f'(x), from a function that turns x, a whole vector, into f'(x)."""
+
+    def apply(dx: Any, dy: Any, x: Any) -> None:
+        asm.v.load(dx, x)
+        slope(asm, dx)
+        asm.v.mul(dx, dx, dy)
+
+    return apply
+
+
+def _magnitude_up_to(asm: Assembler, a: Any, x: Any, limit: float) -> None:
+    """a = min(|x|, limit), so that infinity times zero does not arise; NaN stays NaN. Overwrites x."""
+    v = asm.v
+    v.and_(x, x, asm.integer_constant("magnitude", (1 << 8 * asm.element_bytes - 1) - 1, "all but the sign bit"))
+    v.load(a, asm.vector_constant("limit", limit))
+    v.min(a, a, x)
+    asm.note(f"a = min(|x|, {limit:g})")
+
+
+@contextmanager
+def _negative(asm: Assembler, x: Any) -> Iterator[Any]:
+    """A mask, x < 0, for the length of a block."""
+    mask = asm.v.mask_alloc("x < 0")
+    asm.v.less(mask, x, asm.vector_constant("zero", 0.0))
+    asm.note("x < 0")
+    yield mask
+    asm.v.mask_free(mask)
+
+
+def _mirrored(asm: Assembler, d: Any, is_negative: Any, other: Any) -> None:
+    """d = is_negative ? d : 1 - d. Overwrites other."""
+    v = asm.v
+    v.load(other, asm.vector_constant("one", 1.0))
+    v.sub(other, other, d)
+    asm.note("1 - d")
+    v.select(d, is_negative, d, other)
+    asm.note("x < 0 ? d : 1 - d")
+
+
 #: By kind.
 CODES: dict[str, Code] = {
     "relu": Code("max(0, x)", "max(0, {})", "y > 0 ? dy : 0", _relu, _relu_backward),
@@ -178,4 +322,7 @@ CODES: dict[str, Code] = {
     ),
     "sigmoid": Code("1 / (1 + e^-x)", "sigmoid({})", "dy * y * (1 - y)", _sigmoid, _sigmoid_backward, unroll=1),
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),
+    "gelu": Code(
+        "x Phi(x)", "gelu({})", "dy * (Phi(x) + x phi(x))", _gelu, _gelu_backward, unroll=1, backward_unroll=1
+    ),
 }

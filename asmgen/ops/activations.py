@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from asmgen.ops.base import Elementwise
+from asmgen.ops.gelu import GELU
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.relu import ReLU
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.tanh import Tanh
 
-ACTIVATIONS: dict[str, type[Elementwise]] = {op.symbol: op for op in (ReLU, LeakyReLU, Sigmoid, Tanh)}
+ACTIVATIONS: dict[str, type[Elementwise]] = {op.symbol: op for op in (ReLU, LeakyReLU, Sigmoid, Tanh, GELU)}

@@ -1,4 +1,4 @@
-// exp, log, sigmoid, tanh and softplus: the algebra, the polynomials and so the errors of the CPU kernels
+// exp, log, sigmoid, tanh, softplus and gelu: the algebra, the polynomials and so the errors of the CPU kernels
 // (docs/math.md). No table, no branch; NaN stays NaN.
 #pragma once
 
@@ -107,17 +107,60 @@ __device__ __forceinline__ double log1p_polynomial(double z)
     return fma(l, z, 0.6666666666666666);
 }
 
+// Phi(-a) = e^(-a^2 / 2) P(t) / (a + 5), t = (a - 5) / (a + 5), 0 <= a <= 39.
+__device__ __forceinline__ float normal_tail_polynomial(float t)
+{
+    float p = -5.210029485169798e-05f;
+    p = fma(p, t, -3.6257581086829305e-05f);
+    p = fma(p, t, 0.0005554934614337981f);
+    p = fma(p, t, -0.0008108562906272709f);
+    p = fma(p, t, -0.0030011776834726334f);
+    p = fma(p, t, 0.02079835720360279f);
+    p = fma(p, t, -0.06911636143922806f);
+    p = fma(p, t, 0.16502001881599426f);
+    p = fma(p, t, -0.3135334253311157f);
+    p = fma(p, t, 0.4953056275844574f);
+    p = fma(p, t, -0.6653825044631958f);
+    return fma(p, t, 0.7691930532455444f);
+}
+
+__device__ __forceinline__ double normal_tail_polynomial(double t)
+{
+    double p = 2.224938767716443e-09;
+    p = fma(p, t, 7.630410417873182e-09);
+    p = fma(p, t, -1.0618274174239376e-08);
+    p = fma(p, t, -6.667529339227571e-08);
+    p = fma(p, t, 4.375841598285575e-08);
+    p = fma(p, t, 4.3443907263764586e-07);
+    p = fma(p, t, -3.374965203524632e-07);
+    p = fma(p, t, -2.7703209441469523e-06);
+    p = fma(p, t, 3.981182741532577e-06);
+    p = fma(p, t, 1.668170360977268e-05);
+    p = fma(p, t, -4.9762853165030135e-05);
+    p = fma(p, t, -5.937586616736071e-05);
+    p = fma(p, t, 0.000544899062695852);
+    p = fma(p, t, -0.0007978693748911934);
+    p = fma(p, t, -0.002993376769094473);
+    p = fma(p, t, 0.020795066797569855);
+    p = fma(p, t, -0.06911863870647982);
+    p = fma(p, t, 0.1650203661705007);
+    p = fma(p, t, -0.3135331566712971);
+    p = fma(p, t, 0.49530561596997413);
+    p = fma(p, t, -0.6653825028900567);
+    return fma(p, t, 0.769193049750063);
+}
+
 template <class T>
 __device__ __forceinline__ T magnitude(T x)
 {
     return fabs(x);
 }
 
-// e^x = scale (2 + q): scale = 2^(n-1), q = 2(e^r - 1), n = round(x / ln 2), r = x - n ln 2 and what its rounding loses.
+// e^(x + low) = scale (2 + q): scale = 2^(n-1), q = 2(e^r - 1), n = round(x / ln 2), r = x - n ln 2 and what its rounding loses.
 // Adding 1.5 * 2^fraction_bits rounds x / ln 2 to an integer and leaves it in the lowest bits; with the bias already in
 // that sum, a shift makes them the exponent field of 2^(n-1).
 template <class T>
-__device__ __forceinline__ void exp_parts(T x, T& scale, T& q)
+__device__ __forceinline__ void exp_parts(T x, T& scale, T& q, T low = T(0))
 {
     using F = Format<T>;
     using Bits = typename F::Bits;
@@ -128,19 +171,19 @@ __device__ __forceinline__ void exp_parts(T x, T& scale, T& q)
     const T n = shifted - to_integer;
     scale = bits_as<T>(Bits(bits_as<Bits>(shifted) << F::fraction_bits));
     const T high = fma(-n, F::ln2_high, x);
-    const T low = n * F::ln2_low;
-    const T r = high - low;
-    const T lost = high - r - low;
+    const T rest = n * F::ln2_low - low;
+    const T r = high - rest;
+    const T lost = high - r - rest;
     const T two_r = r + r;
     q = fma(exp_polynomial(r) * two_r, r, lost + lost) + two_r;
 }
 
-// e^x: zero below 2^-125.5 (float64: 2^-1021.5), infinity above the range.
+// e^(x + low), low about an ulp of x: zero below 2^-125.5 (float64: 2^-1021.5), infinity above the range.
 template <class T>
-__device__ __forceinline__ T exp(T x)
+__device__ __forceinline__ T exp(T x, T low = T(0))
 {
     T scale, q;
-    exp_parts(x, scale, q);
+    exp_parts(x, scale, q, low);
     return (q + T(2)) * scale;
 }
 
@@ -197,6 +240,39 @@ __device__ __forceinline__ T tanh(T x)
     const T m = half_q + rest;
     const T low = half_q + (rest - m);
     return copysign(over_one_plus(m, low), x);
+}
+
+// What Phi(-a) = e p / (a + 5) is made of: a = min(|x|, 39), u = a / (a + 5), p = P(2u - 1),
+// e = e^(-a^2 / 2) with what the square loses.
+template <class T>
+__device__ __forceinline__ void normal_tail(T x, T& a, T& u, T& p, T& e)
+{
+    a = magnitude(x);
+    a = a > T(39) ? T(39) : a;
+    u = a / (a + T(5));
+    p = normal_tail_polynomial(u + u - T(1));
+    const T square = a * a;
+    const T lost = fma(-a, a, square);
+    e = exp(T(-0.5) * square, T(0.5) * lost);
+}
+
+// x Phi(x) = max(x, 0) - a Phi(-a), a = |x|: no cancellation.
+template <class T>
+__device__ __forceinline__ T gelu(T x)
+{
+    T a, u, p, e;
+    normal_tail(x, a, u, p, e);
+    return fma(-(u * p), e, x < T(0) ? T(0) : x);
+}
+
+// Phi(x) + x phi(x): d = Phi(-a) - a phi(a) for negative x, 1 - d for positive.
+template <class T>
+__device__ __forceinline__ T gelu_slope(T x)
+{
+    T a, u, p, e;
+    normal_tail(x, a, u, p, e);
+    const T d = e * fma(-a, T(0.3989422804014327), p * (T(1) - u) * T(0.2));
+    return x < T(0) ? d : T(1) - d;
 }
 
 // log(1 + e^x) = max(x, 0) + log(1 + e^-|x|).

@@ -10,6 +10,7 @@ from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
 from asmgen.plan.specs import ActBackward, ActForward, Activation, KernelSpec
 
 ACTIVATIONS = [Activation("relu"), Activation("leaky_relu", 0.01), Activation("sigmoid"), Activation("tanh")]
+FROM_X = [Activation("gelu")]
 SIDES, ENDS = Halo(1, 2, 3, 1), Halo(1, 1, 0, 0)
 
 
@@ -28,4 +29,6 @@ def test_images_and_rows(dtype: str) -> None:
     for number, (x, y, dx) in enumerate(surfaces):
         for act in (ACTIVATIONS[number % 2], ACTIVATIONS[2 + number % 2], Activation("sigmoid")):
             specs += [ActForward(x, y, act), ActBackward(x, y, dx, act)]
+        for act in FROM_X:
+            specs += [ActForward(x, y, act), ActBackward(y, x, dx, act)]
     check_cuda_kernels(list(dict.fromkeys(specs)))

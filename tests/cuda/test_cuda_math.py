@@ -15,11 +15,11 @@ TEXT = (CUDA_RUNTIME / "math.cuh").read_text()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["exp", "log", "log1p"])
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "normal_tail"])
 def test_polynomials(name: str, dtype: str) -> None:
     ctype = {"float32": "float", "float64": "double"}[dtype]
     body = TEXT.split(f"{ctype} {name}_polynomial({ctype}", 1)[1].split("}", 1)[0]
-    found = [float(number) for number in re.findall(r"(?:= |, )(\d[\d.e-]*)f?[;)]", body)]
+    found = [float(number) for number in re.findall(r"(?:= |, )(-?\d[\d.e-]*)f?[;)]", body)]
     np.testing.assert_array_equal(np.array(found, dtype), np.array(getattr(polynomials, name.upper())[dtype], dtype))
 
 

@@ -15,6 +15,7 @@ ACTIVATIONS = [
     Activation("leaky_relu", 1.5),
     Activation("sigmoid"),
     Activation("tanh"),
+    Activation("gelu"),
 ]
 SIDES = Halo(1, 2, 3, 1)
 ENDS = Halo(1, 1, 0, 0)  # whole rows are contiguous, planes are not

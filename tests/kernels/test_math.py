@@ -1,9 +1,10 @@
-"""exp, log, sigmoid, tanh and softplus: errors in ulp against long doubles, and the ends of their ranges."""
+"""exp, log and the functions made of them: errors in ulp against long doubles, and the ends of their ranges."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,59 @@ import pytest
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import ISAS
-from asmgen.harness.math_error import FUNCTIONS, Function, errors, evaluate
-from asmgen.kernels import math
+from asmgen.harness import math_error
+from asmgen.harness.math_error import Function, errors, evaluate
+from asmgen.kernels import activations, math
 
+Array = np.ndarray[Any, Any]
+
+
+def _normal_tail(a: Array) -> tuple[Array, Array]:
+    """phi(a) and Phi(-a) of long doubles a >= 0 that are doubles: a series up to 2, a continued fraction above."""
+    high = a.astype(np.float32).astype(np.longdouble)  # its square is exact
+    phi = np.exp(-high * high / 2) * np.exp((high - a) * (high + a) / 2) / np.sqrt(8 * np.arctan(np.longdouble(1)))
+    small, term, total = np.minimum(a, 2), np.minimum(a, 2), np.minimum(a, 2)
+    for n in range(3, 99, 2):
+        term = term * small * small / n
+        total = total + term
+    large = np.maximum(a, 2)
+    fraction = large
+    for n in range(400, 0, -1):
+        fraction = large + n / fraction
+    return phi, np.where(a < 2, np.longdouble(0.5) - phi * total, phi / fraction)
+
+
+def _gelu(x: Array) -> Array:
+    a = np.abs(x)
+    return np.asarray(np.maximum(x, 0) - a * _normal_tail(a)[1])
+
+
+def _gelu_slope(x: Array) -> Array:
+    phi, tail = _normal_tail(np.abs(x))
+    d = tail - np.abs(x) * phi
+    return np.asarray(np.where(x < 0, d, 1 - d))
+
+
+def _gelu_terms(x: Array) -> Array:
+    phi, tail = _normal_tail(np.abs(x))
+    return np.asarray(np.where(x < 0, tail + np.abs(x) * phi, 1))
+
+
+_LOW, _HIGH = {"float32": -13.1, "float64": -37.5}, {"float32": 30.0, "float64": 50.0}
+GELU_SLOPE = Function("gelu_slope", activations.gelu_slope, _gelu_slope, _LOW, _HIGH)
+#: With the sums of the absolute terms that a slope is made of.
+SLOPES = ((GELU_SLOPE, _gelu_terms),)
+FUNCTIONS = (*math_error.FUNCTIONS, Function("gelu", activations.gelu, _gelu, _LOW, _HIGH))
 LIMITS_ULP = {
     "exp": (1.0, 1.0),
     "log": (1.0, 1.0),
     "sigmoid": (2.0, 2.0),
     "tanh": (2.0, 2.25),
     "softplus": (2.25, 2.25),
+    "gelu": (4.5, 5.0),
 }
-BY_NAME = {function.name: function for function in FUNCTIONS}
+SLOPE_LIMIT_EPS = 3.0
+BY_NAME = {function.name: function for function in (*FUNCTIONS, *(slope for slope, _ in SLOPES))}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -35,6 +78,27 @@ def test_error(isa: str, dtype: str, function: Function) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("slope", "terms"), SLOPES, ids=lambda value: getattr(value, "name", ""))
+def test_error_of_slopes(isa: str, dtype: str, slope: Function, terms: Callable[[Array], Array]) -> None:
+    """In eps of their terms: near a zero of its own a slope is a difference."""
+    x = slope.samples(20_000, dtype)
+    exact = x.astype(np.longdouble)
+    error = np.abs(evaluate(slope, ISAS[isa], x) - slope.exact(exact))
+    assert not np.isnan(error).any()
+    assert (error / terms(exact)).max() <= SLOPE_LIMIT_EPS * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_signs(isa: str, dtype: str) -> None:
+    """Below zero GELU is never above it, down to where it is flushed to zero and beyond."""
+    x = -np.exp(np.linspace(-60, 60, 20_000)).astype(dtype)
+    y = evaluate(BY_NAME["gelu"], ISAS[isa], x)
+    assert (y <= 0).all()
+    assert (y[x < -40] == 0).all()
+    assert (y[(x > -13) & (x < -1e-20)] < 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -42,6 +106,8 @@ def test_error(isa: str, dtype: str, function: Function) -> None:
         ("log", {1: 0}),
         ("sigmoid", {0: 0.5, -1e30: 0, -np.inf: 0, 1e30: 1, np.inf: 1, 50: 1}),
         ("tanh", {0: 0, 1e-30: 1e-30, -1e-30: -1e-30, 1e30: 1, -1e30: -1, np.inf: 1, -np.inf: -1, 25: 1}),
+        ("gelu", {0: 0, -1e30: 0, -np.inf: 0, -40: 0, 40: 40, 1e30: 1e30, np.inf: np.inf}),
+        ("gelu_slope", {-1e30: 0, -np.inf: 0, -40: 0, 40: 1, 1e30: 1, np.inf: 1}),
         ("softplus", {-1e30: 0, -np.inf: 0, 1e30: 1e30, np.inf: np.inf, 100: 100}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -53,7 +119,7 @@ def test_ends(isa: str, dtype: str, name: str, values: dict[float, float]) -> No
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+@pytest.mark.parametrize("function", BY_NAME.values(), ids=lambda function: function.name)
 def test_nan_stays_nan(isa: str, dtype: str, function: Function) -> None:
     """With any payload and sign: integer arithmetic on the bits must not make a number of it."""
     x = np.full(8, np.nan, dtype)
