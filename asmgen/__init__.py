@@ -17,6 +17,7 @@ from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
 from asmgen.ops.relu import ReLU
 from asmgen.ops.sigmoid import Sigmoid
+from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
 from asmgen.ops.symbol import Input
 from asmgen.ops.tanh import Tanh
@@ -49,6 +50,7 @@ __all__ = [
     "OneOf",
     "ReLU",
     "Residual",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "SoftmaxCrossEntropy",

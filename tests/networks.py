@@ -22,6 +22,7 @@ from asmgen import (
     ReLU,
     Residual,
     Sigmoid,
+    SiLU,
     Softmax,
     SoftmaxCrossEntropy,
     Tanh,
@@ -39,6 +40,7 @@ NETWORKS = {
     "overlapping_pools": ([Conv2D(4, 3), ReLU(), MaxPool2D(3, 2), Conv2D(3, 2), AvgPool2D(2, 1), Flatten()], 2),
     "conv_flatten_relu": ([Conv2D(3, 3), Flatten(), ReLU()], 2),
     "conv_gelu_maxpool": ([Conv2D(5, 3, padding=1), GELU(), MaxPool2D(2), Flatten(), Dense(7), GELU()], 3),
+    "conv_silu_avgpool": ([Conv2D(5, 3), SiLU(), AvgPool2D(2), Conv2D(4, 2), SiLU(), Flatten(), Dense(6), SiLU()], 2),
     "strides": (
         [Conv2D(4, 3, stride=2, padding=1), ReLU(), Conv2D(5, (3, 2), stride=(2, 1), bias=False), ReLU(), Flatten()],
         3,

@@ -56,6 +56,12 @@ CODES: dict[str, Code] = {
     "sigmoid": Code("1 / (1 + e^-x)", "dy * y * (1 - y)", "math::sigmoid({x})", "{dy} * ({saved} * (1 - {saved}))"),
     "tanh": Code("tanh(x)", "dy * (1 - y^2)", "math::tanh({x})", "{dy} * fma(-{saved}, {saved}, {T}(1))"),
     "gelu": Code("x Phi(x)", "dy * (Phi(x) + x phi(x))", "math::gelu({x})", "{dy} * math::gelu_slope({saved})"),
+    "silu": Code(
+        "x / (1 + e^-x)",
+        "dy * (s + x s (1 - s)), s = 1 / (1 + e^-x)",
+        "math::silu({x})",
+        "{dy} * math::silu_slope({saved})",
+    ),
 }
 
 

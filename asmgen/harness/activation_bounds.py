@@ -9,6 +9,7 @@ import numpy as np
 
 from asmgen.harness.case import Array, Draw
 from asmgen.ops.gelu import normal_density, normal_distribution
+from asmgen.ops.sigmoid import sigmoid
 from asmgen.plan.specs import Activation, entry_of
 
 
@@ -22,7 +23,8 @@ class Bounds:
 
 
 #: By kind. relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps (|y| <= 1).
-#: gelu: 8 ulp. Their slopes' terms are added with few roundings each.
+#: gelu: 8 ulp. silu: 8 ulp, and up to 709 times the least e^-|x|, which is flushed to zero.
+#: The terms of their slopes are added with few roundings.
 BOUNDS: dict[str, Bounds] = {
     "none": Bounds(lambda draw, y: 0.0, None),
     "relu": Bounds(lambda draw, y: 0.0, None),
@@ -32,6 +34,10 @@ BOUNDS: dict[str, Bounds] = {
     "gelu": Bounds(
         lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny),
         lambda x: normal_distribution(x) + np.abs(x) * normal_density(x),
+    ),
+    "silu": Bounds(
+        lambda draw, y: 8 * draw.eps * np.abs(y) + 1000 * draw.tiny,
+        lambda x: sigmoid(x) * (1 + np.abs(x) * sigmoid(-x)),
     ),
 }
 

@@ -267,6 +267,62 @@ def _square(asm: Assembler, square: Any, lost: Any, a: Any) -> None:
         asm.note("lost = s - a^2")
 
 
+# x / (1 + e^-x) -------------------------------------------------------------------------------------------------------
+
+
+def _silu(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    return _in_place(asm, silu)
+
+
+def _silu_backward(asm: Assembler, act: Activation) -> Backward:
+    return _times_slope(asm, silu_slope)
+
+
+def silu(asm: Assembler, x: Any) -> None:
+    """x = x s(x) = max(x, 0) - a s(-a), a = |x|, s the sigmoid: no cancellation. Zero where e^-a is flushed to zero."""
+    v = asm.v
+    asm.comment("x s(x) = max(x, 0) - a s(-a), a = |x|, s(-a) = e^-a / (1 + e^-a)")
+    with math.temporaries(asm, "max(x, 0)", "|x|") as (y, a):
+        v.zero(y)
+        v.max(y, y, x)
+        asm.note("max(x, 0)")
+        _sigmoid_tail(asm, x, a)
+        v.fnma(y, a, x)
+        asm.note("max(x, 0) - a s(-a)")
+        v.mov(x, y)
+
+
+def silu_slope(asm: Assembler, x: Any) -> None:
+    """x = s + x s (1 - s), s = s(x): d = q (1 - a (1 - q)), q = s(-a), for negative x, 1 - d for positive, a = |x|."""
+    v = asm.v
+    one = asm.vector_constant("one", 1.0)
+    asm.comment("s + x s (1 - s): q = s(-a), d = q (1 - a (1 - q)), a = |x|; d where x < 0, else 1 - d")
+    with (
+        math.temporaries(asm, "|x|", "1 - q", "1 - a (1 - q), 1 - d") as (a, p, rest),
+        _negative(asm, x) as is_negative,
+    ):
+        _sigmoid_tail(asm, x, a)
+        v.load(p, one)
+        v.sub(p, p, x)
+        asm.note("1 - q")
+        v.load(rest, one)
+        v.fnma(rest, a, p)
+        asm.note("1 - a (1 - q)")
+        v.mul(x, x, rest)
+        asm.note("d")
+        _mirrored(asm, x, is_negative, rest)
+
+
+def _sigmoid_tail(asm: Assembler, x: Any, a: Any) -> None:
+    """a = min(|x|, 750), x = e^-a / (1 + e^-a)."""
+    _magnitude_up_to(asm, a, x, 750.0)
+    asm.v.mov(x, a)
+    asm.v.or_(x, x, math.sign_bit(asm))
+    asm.note("-a")
+    math.exp(asm, x)
+    math.over_one_plus(asm, x)
+
+
 # functions of |x| that the sign of x mirrors --------------------------------------------------------------------------
 
 
@@ -324,5 +380,14 @@ CODES: dict[str, Code] = {
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),
     "gelu": Code(
         "x Phi(x)", "gelu({})", "dy * (Phi(x) + x phi(x))", _gelu, _gelu_backward, unroll=1, backward_unroll=1
+    ),
+    "silu": Code(
+        "x / (1 + e^-x)",
+        "silu({})",
+        "dy * (s + x s (1 - s)), s = 1 / (1 + e^-x)",
+        _silu,
+        _silu_backward,
+        unroll=1,
+        backward_unroll=1,
     ),
 }

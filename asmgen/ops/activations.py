@@ -7,6 +7,7 @@ from asmgen.ops.gelu import GELU
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.relu import ReLU
 from asmgen.ops.sigmoid import Sigmoid
+from asmgen.ops.silu import SiLU
 from asmgen.ops.tanh import Tanh
 
-ACTIVATIONS: dict[str, type[Elementwise]] = {op.symbol: op for op in (ReLU, LeakyReLU, Sigmoid, Tanh, GELU)}
+ACTIVATIONS: dict[str, type[Elementwise]] = {op.symbol: op for op in (ReLU, LeakyReLU, Sigmoid, Tanh, GELU, SiLU)}

@@ -1,4 +1,4 @@
-// exp, log, sigmoid, tanh, softplus and gelu: the algebra, the polynomials and so the errors of the CPU kernels
+// exp, log, sigmoid, tanh, softplus, gelu and silu: the algebra, the polynomials and so the errors of the CPU kernels
 // (docs/math.md). No table, no branch; NaN stays NaN.
 #pragma once
 
@@ -272,6 +272,34 @@ __device__ __forceinline__ T gelu_slope(T x)
     T a, u, p, e;
     normal_tail(x, a, u, p, e);
     const T d = e * fma(-a, T(0.3989422804014327), p * (T(1) - u) * T(0.2));
+    return x < T(0) ? d : T(1) - d;
+}
+
+// a = min(|x|, 750); e^-a / (1 + e^-a).
+template <class T>
+__device__ __forceinline__ T sigmoid_tail(T x, T& a)
+{
+    a = magnitude(x);
+    a = a > T(750) ? T(750) : a;
+    return over_one_plus(exp(-a), T(0));
+}
+
+// x s(x) = max(x, 0) - a s(-a), a = |x|, s the sigmoid: no cancellation.
+template <class T>
+__device__ __forceinline__ T silu(T x)
+{
+    T a;
+    const T q = sigmoid_tail(x, a);
+    return fma(-a, q, x < T(0) ? T(0) : x);
+}
+
+// s + x s (1 - s), s = s(x): d = q (1 - a (1 - q)), q = s(-a), for negative x, 1 - d for positive.
+template <class T>
+__device__ __forceinline__ T silu_slope(T x)
+{
+    T a;
+    const T q = sigmoid_tail(x, a);
+    const T d = q * fma(-a, T(1) - q, T(1));
     return x < T(0) ? d : T(1) - d;
 }
 

@@ -10,7 +10,7 @@ from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
 from asmgen.plan.specs import ActBackward, ActForward, Activation, KernelSpec
 
 ACTIVATIONS = [Activation("relu"), Activation("leaky_relu", 0.01), Activation("sigmoid"), Activation("tanh")]
-FROM_X = [Activation("gelu")]
+FROM_X = [Activation("gelu"), Activation("silu")]
 SIDES, ENDS = Halo(1, 2, 3, 1), Halo(1, 1, 0, 0)
 
 

@@ -27,6 +27,7 @@ from asmgen import (
     ReLU,
     Residual,
     Sigmoid,
+    SiLU,
     SoftmaxCrossEntropy,
     Tanh,
 )
@@ -69,7 +70,7 @@ NETWORKS = (
         layers=[
             Conv2D(18, 5, stride=2, padding=2), LeakyReLU(0.1),
             Conv2D(33, (3, 2), stride=(2, 1), bias=False), ReLU(),
-            Conv2D(4, 1), Tanh(), GELU(), Flatten(), Dense(3, bias=False),
+            Conv2D(4, 1), Tanh(), GELU(), SiLU(), Flatten(), Dense(3, bias=False),
         ],
         loss=_LOSS, optimizer=Nesterov(lr=0.1, momentum=0.9),
     ),

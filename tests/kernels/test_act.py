@@ -16,6 +16,7 @@ ACTIVATIONS = [
     Activation("sigmoid"),
     Activation("tanh"),
     Activation("gelu"),
+    Activation("silu"),
 ]
 SIDES = Halo(1, 2, 3, 1)
 ENDS = Halo(1, 1, 0, 0)  # whole rows are contiguous, planes are not

@@ -51,11 +51,33 @@ def _gelu_terms(x: Array) -> Array:
     return np.asarray(np.where(x < 0, tail + np.abs(x) * phi, 1))
 
 
+def _silu(x: Array) -> Array:
+    a = np.abs(x)
+    return np.asarray(np.maximum(x, 0) - a / (1 + np.exp(a)))
+
+
+def _silu_slope(x: Array) -> Array:
+    q = 1 / (1 + np.exp(np.abs(x)))
+    d = q * (1 - np.abs(x) * (1 - q))
+    return np.asarray(np.where(x < 0, d, 1 - d))
+
+
+def _silu_terms(x: Array) -> Array:
+    q = 1 / (1 + np.exp(np.abs(x)))
+    return np.asarray(np.where(x < 0, q * (1 + np.abs(x) * (1 - q)), 1))
+
+
 _LOW, _HIGH = {"float32": -13.1, "float64": -37.5}, {"float32": 30.0, "float64": 50.0}
 GELU_SLOPE = Function("gelu_slope", activations.gelu_slope, _gelu_slope, _LOW, _HIGH)
 #: With the sums of the absolute terms that a slope is made of.
-SLOPES = ((GELU_SLOPE, _gelu_terms),)
-FUNCTIONS = (*math_error.FUNCTIONS, Function("gelu", activations.gelu, _gelu, _LOW, _HIGH))
+_EXP_LOW = {"float32": -86.9, "float64": -708.0}
+SILU_SLOPE = Function("silu_slope", activations.silu_slope, _silu_slope, _EXP_LOW, _HIGH)
+SLOPES = ((GELU_SLOPE, _gelu_terms), (SILU_SLOPE, _silu_terms))
+FUNCTIONS = (
+    *math_error.FUNCTIONS,
+    Function("gelu", activations.gelu, _gelu, _LOW, _HIGH),
+    Function("silu", activations.silu, _silu, _EXP_LOW, _HIGH),
+)
 LIMITS_ULP = {
     "exp": (1.0, 1.0),
     "log": (1.0, 1.0),
@@ -63,6 +85,7 @@ LIMITS_ULP = {
     "tanh": (2.0, 2.25),
     "softplus": (2.25, 2.25),
     "gelu": (4.5, 5.0),
+    "silu": (3.25, 3.25),
 }
 SLOPE_LIMIT_EPS = 3.0
 BY_NAME = {function.name: function for function in (*FUNCTIONS, *(slope for slope, _ in SLOPES))}
@@ -89,13 +112,14 @@ def test_error_of_slopes(isa: str, dtype: str, slope: Function, terms: Callable[
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_signs(isa: str, dtype: str) -> None:
-    """Below zero GELU is never above it, down to where it is flushed to zero and beyond."""
+@pytest.mark.parametrize(("name", "zero_from", "normal_to"), [("gelu", -40, -13), ("silu", -750, -86)])
+def test_signs(isa: str, dtype: str, name: str, zero_from: float, normal_to: float) -> None:
+    """Below zero they are never above it, down to where they are flushed to zero and beyond."""
     x = -np.exp(np.linspace(-60, 60, 20_000)).astype(dtype)
-    y = evaluate(BY_NAME["gelu"], ISAS[isa], x)
+    y = evaluate(BY_NAME[name], ISAS[isa], x)
     assert (y <= 0).all()
-    assert (y[x < -40] == 0).all()
-    assert (y[(x > -13) & (x < -1e-20)] < 0).all()
+    assert (y[x < zero_from] == 0).all()
+    assert (y[(x > normal_to) & (x < -1e-20)] < 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -108,6 +132,8 @@ def test_signs(isa: str, dtype: str) -> None:
         ("tanh", {0: 0, 1e-30: 1e-30, -1e-30: -1e-30, 1e30: 1, -1e30: -1, np.inf: 1, -np.inf: -1, 25: 1}),
         ("gelu", {0: 0, -1e30: 0, -np.inf: 0, -40: 0, 40: 40, 1e30: 1e30, np.inf: np.inf}),
         ("gelu_slope", {-1e30: 0, -np.inf: 0, -40: 0, 40: 1, 1e30: 1, np.inf: 1}),
+        ("silu", {0: 0, -1e30: 0, -np.inf: 0, -750: 0, 50: 50, 1e30: 1e30, np.inf: np.inf}),
+        ("silu_slope", {-1e30: 0, -np.inf: 0, -750: 0, 50: 1, 1e30: 1, np.inf: 1}),
         ("softplus", {-1e30: 0, -np.inf: 0, 1e30: 1e30, np.inf: np.inf, 100: 100}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -145,7 +145,9 @@ def test_argmax_of_ties_is_the_first_in_row_major_order() -> None:
     assert codes.tolist() == [[[[1, 0]]]]
 
 
-@pytest.mark.parametrize("act", [*ACTIVATIONS[1:], Activation("sigmoid"), Activation("tanh"), Activation("gelu")])
+@pytest.mark.parametrize(
+    "act", [*ACTIVATIONS[1:], Activation("sigmoid"), Activation("tanh"), Activation("gelu"), Activation("silu")]
+)
 def test_activation_gradients(act: Activation) -> None:
     rows = Rows(3, 5, 8, F64)
     x, dy = np.random.default_rng(4).normal(size=(2, 3, 5))
