@@ -93,7 +93,8 @@ class CallsModule(nn.Module):  # type: ignore[misc,unused-ignore]
                 continue
             inputs = tuple(name for name in node.inputs if name not in parameters)
             module = node.op.torch(*(graph.values[name].shape for name in inputs))
-            _add(self, node.label, module)
+            prefixes = [name.rpartition(".")[0] for name in node.inputs if name in parameters]
+            _add(self, prefixes[0] if prefixes else node.label, module)
             self._calls.append((module, inputs, node.outputs[0]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

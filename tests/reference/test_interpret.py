@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from networks import EVERY_NETWORK, LOSSES, draw, make
 
-from asmgen import SGD, Adam, AdamW, Dense, Flatten, Momentum, Nesterov, Tanh
+from asmgen import SGD, Adam, AdamW, Conv2D, Dense, Flatten, Input, Momentum, Nesterov, Residual, Tanh
 from asmgen.plan.build import build_plan
 from asmgen.reference.interpret import Interpreter
 
@@ -70,6 +72,13 @@ def test_steps_are_pytorchs(network, loss):
 def test_optimizers_are_pytorchs(optimizer):
     pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
     _compare_with_torch(make([Flatten(), Dense(5), Tanh()], 3, "softmax_ce", optimizer))
+
+
+def test_a_residual_that_is_called_is_pytorchs():
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
+    x = Input(2, 11, 10)
+    y = Dense(3)(Flatten()(Residual([Conv2D(4, 3, padding=1), Tanh()], [Conv2D(4, 1)])(x)))
+    _compare_with_torch(dataclasses.replace(make([Flatten()], 3), layers=(), input=x, output=y, optimizer=SGD(0.01)))
 
 
 def _compare_with_torch(model, n_steps=4):
