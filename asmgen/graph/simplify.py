@@ -54,14 +54,17 @@ def _absorb_in_loss(graph: Graph) -> Graph | None:
 
 
 def _flatten_last(graph: Graph) -> Graph | None:
-    for node, act in _pairs(graph):
+    """The activation on the image, and a Flatten of its own; the old one stays for its other readers."""
+    pairs = ((node, act) for node in graph.nodes for act in graph.consumers(node.outputs[0]))
+    for node, act in pairs:
         if not (isinstance(node.op, Flatten) and isinstance(act.op, Elementwise)):
             continue
         image, y = graph.values[node.inputs[0]], act.outputs[0]
         between = Value(f"{y}.image", image.shape, "activation")
         first = replace(act, inputs=node.inputs, outputs=(between.name,))
         second = replace(node, inputs=(between.name,), outputs=(y,))
-        nodes = [each for each in graph.nodes if each is not node]
+        is_only = graph.uses(node.outputs[0]) == 1
+        nodes = [each for each in graph.nodes if each is not node or not is_only]
         at = nodes.index(act)
         return graph.with_nodes([*nodes[:at], first, second, *nodes[at + 1 :]], {between.name: between})
     return None

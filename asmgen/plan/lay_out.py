@@ -18,6 +18,7 @@ from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import ActivatedAvgPool, Pool
+from asmgen.ops.step import Accumulate
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
 
 
@@ -73,6 +74,9 @@ def lay_out(graph: Graph, batch: int, lanes: int, dtype: str) -> Layouts:
                 del homes[y]
                 inner = replace(image, halo=NO_HALO)
                 layouts[y] = Rows(batch, graph.values[y].shape[0], lanes, dtype, inner)
+        elif isinstance(node.op, Accumulate) and node.outputs[0] in homes:
+            # What is added up to the gradient of a flattened image lies as that image.
+            layouts.update(dict.fromkeys(node.inputs, layouts[homes[node.outputs[0]]]))
     return Layouts(homes, layouts, lanes)
 
 

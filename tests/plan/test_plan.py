@@ -8,10 +8,12 @@ from itertools import pairwise
 import pytest
 from networks import EVERY_NETWORK, make
 
-from asmgen import Conv2D, Flatten, MaxPool2D, ReLU, Sigmoid, Tanh
+from asmgen import Add, Conv2D, Dense, Flatten, Input, MaxPool2D, ReLU, Sigmoid, Tanh
+from asmgen.errors import UnsupportedError
 from asmgen.model.load import load_model
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
+from asmgen.plan.layout import Image
 from asmgen.plan.plan import INFER, TRAIN
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Pool, pool_tag
@@ -222,3 +224,25 @@ def test_probabilities_lie_as_what_they_are_made_of():
     (p,) = last.outputs
     assert plan.tensor(p).layout == last.spec.z
     assert plan.tensor(p).size_bytes == last.spec.z.size_bytes
+
+
+def branched(join, *ends):
+    """A network whose image is flattened, read by `ends`, and joined."""
+    image = Conv2D(3, 3)(Input(2, 11, 10))
+    flat = Flatten()(image)
+    y = Dense(2)(join(*(end(flat) for end in ends)))
+    return dataclasses.replace(make([Flatten()], 2), layers=(), input=(2, 11, 10), output=y)
+
+
+def test_a_flattened_image_may_be_read_several_times():
+    """Its activations work on the image, and what is added up to its gradient lies as the image does."""
+    plan = build_plan(branched(Add(), Dense(4), lambda x: Dense(4)(Tanh()(x)), Dense(4)), 16)
+    total = next(entry for entry in plan.entries if isinstance(entry.spec, specs.Add) and entry.phase == "backward")
+    assert all(isinstance(layout, Image) for layout in (total.spec.a, total.spec.b, total.spec.y))
+    (tanh,) = (entry.spec for entry in plan.phase("forward") if isinstance(entry.spec, specs.ActForward))
+    assert isinstance(tanh.x, Image)
+
+
+def test_a_sum_of_a_flattened_image_and_a_vector_is_refused():
+    with pytest.raises(UnsupportedError, match="add1: joins a flattened image with other vectors"):
+        build_plan(branched(Add(), lambda x: x, Dense(3 * 9 * 8)), 16)

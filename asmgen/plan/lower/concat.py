@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from asmgen.errors import UnsupportedError
 from asmgen.graph.graph import Node
 from asmgen.ops.concat import ConcatGradient
 from asmgen.plan import specs
 from asmgen.plan.draft import Draft
-from asmgen.plan.layout import Rows
+from asmgen.plan.lower.view import joined
 from asmgen.plan.specs.concat import n_channels
 
 
@@ -18,7 +17,7 @@ def concat(draft: Draft, node: Node) -> None:
     before: tuple[str, ...] = ()
     c0 = 0
     for number, value in enumerate(node.inputs, start=1):
-        x = _channels(draft, node, value)
+        x = joined(draft, node, value)
         name = y if number == len(node.inputs) else f"{y}.part{number}"
         target = draft.over(name, *before) if before else draft.add(name, layout)
         spec = specs.ConcatForward(draft.layout(x), layout, c0)
@@ -33,15 +32,3 @@ def concat_gradient(draft: Draft, node: Node) -> None:
     dy, dx = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     spec = specs.ConcatBackward(draft.layout(dy), draft.layout(dx), op.first)
     draft.entry("backward", spec, (dy, dx), (dx,), node.label, "d(concat)")
-
-
-def _channels(draft: Draft, node: Node, value: str) -> str:
-    """The tensor of an input. Raises UnsupportedError for a flattened image: its features do not lie in their order."""
-    x = draft.value(value)
-    layout = draft.layout(x)
-    wanted = len(draft.graph.values[value].shape)
-    if (isinstance(layout, Rows) and layout.source) or (not isinstance(layout, Rows) and wanted == 1):
-        raise UnsupportedError(
-            node.where, f"{node.label}: joins a flattened image with other vectors; put Flatten() behind it, or a Dense"
-        )
-    return x
