@@ -95,7 +95,7 @@ def kernel_rows(
     machine = machine or step_machine(model, plan, isa, listings)
     seen: set[KernelSpec] = set()
     live: dict[str, float] = {}
-    for entry in plan.entries:
+    for entry in plan.all_entries:
         _note_live_share(machine, entry, live)
         if entry.spec not in seen and wanted(entry):
             seen.add(entry.spec)
@@ -127,7 +127,7 @@ def _row(
         rate = peak.rate(listing.symbol, CallList([machine.call_of(entry)], machine.isa.name), spec.flops(), rounds)
     direct = direct_spec(spec, machine.isa, listing)
     live_share = next((live[name] for name in (*entry.outputs, *entry.args) if name in live), LIVE_SHARE)
-    uses = [other for other in machine.plan.entries if other.spec == spec]
+    uses = [other for other in machine.plan.all_entries if other.spec == spec]
     return KernelRow(
         kernel=listing.symbol,
         phase=entry.phase,
