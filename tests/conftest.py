@@ -29,6 +29,7 @@ def lacks(isa: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew (read the difference)")
     parser.addoption("--update-shares", action="store_true", help="measure tests/bench/shares.json anew")
+    parser.addoption("--networks", metavar="N|A:B", help="seeds of tests/graph/test_random_networks.py: 0 to N - 1")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -33,7 +33,7 @@ DOCUMENTS = [
 ]
 TOP = r"asmgen|runtime|templates|tests|scripts|docs|models|generated/showcase|\.ci"
 OF_OTHERS = {  # programs that the documents call, and their options
-    "--build-arg", "--rm", "--system-site-packages", "--index-url", "--update-golden", "--update-shares",
+    "--build-arg", "--rm", "--system-site-packages", "--index-url", "--update-golden", "--networks", "--update-shares",
 }  # fmt: skip
 CODE = re.compile(r"```\w*\n(.*?)```|^((?: {4}\S.*\n)+)|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
 
