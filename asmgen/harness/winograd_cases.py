@@ -128,8 +128,9 @@ def _bound(draw: Draw, what: Correlation, source: Array, filters: Array, bias: A
     u = _absolute_weights(transform, filters).reshape(what.u.outputs, what.u.inputs, -1)
     for sample, result in zip(np.abs(source), magnitude, strict=True):
         padded = np.zeros((what.u.inputs, what.rows + TAPS - 1, what.cols + TAPS - 1))
-        inside = sample[:, : padded.shape[1] - what.top, : padded.shape[2] - what.left]
-        padded[:, what.top : what.top + inside.shape[1], what.left : what.left + inside.shape[2]] = inside
+        top, left = max(0, what.top), max(0, what.left)
+        inside = sample[:, top - what.top :, left - what.left :][:, : padded.shape[1] - top, : padded.shape[2] - left]
+        padded[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
         tiles = sliding_window_view(padded, (transform.side, transform.side), axis=(1, 2))
         v = np.einsum("ik,crqkl,jl->ijcrq", bt, tiles, bt, optimize=True)
         v = v.reshape(transform.n_positions, what.u.inputs, -1)

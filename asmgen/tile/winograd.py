@@ -40,6 +40,7 @@ _SPILL_CYCLES = 1 / (40 * 1024)  # of a cache line of v, for every byte of v and
 _BLOCK_ROW_SHARE = 0.005  # of the cycles, for every row of tiles in a block: rows of an image lie far apart
 _GROUP_KIND_SHARE = 0.02  # for a second kind of group: its code does not stay in the decoder's cache
 _EPILOGUE_CYCLES = 2  # of an output, pooled or not
+_EXACT_ON_ZEROS = 2  # the largest m whose outputs are exactly 0 over zeros, whatever else their tile reads
 _PAYS = 0.9  # of the direct kernel's cycles
 
 
@@ -126,8 +127,9 @@ def algorithms(
     """Ways to compute a convolution, ranked: m of `sizes` for F(m x m, 3 x 3), or None for the direct kernel.
 
     The transform of the weights is counted. backward: the input gradient instead of the forward direction. An m is left
-    out where so many channels are summed that its error could exceed RMS_LIMITS. Which pools can be fused is for the
-    spec's check to say.
+    out where so many channels are summed that its error could exceed RMS_LIMITS, and where it would round the outputs
+    over nothing but padding: a ReLU must find their bias of 0 there, not its neighbour. Which pools can be fused is for
+    the spec's check to say.
     """
     w, x = conv.weights, conv.x
     rows, cols = (x.h, x.w) if backward else (conv.oh, conv.ow)
@@ -136,7 +138,8 @@ def algorithms(
     macs = x.n * rows * cols * w.kh * w.kw * inputs * -(-outputs // w.block)
     found: list[Candidate[int | None]] = [Candidate(None, _PAYS * macs / machine.multiply_adds)]
     if (w.kh, w.kw, conv.sh, conv.sw) == (TAPS, TAPS, 1, 1) and x.block == w.block:
-        for m in (each for each in sizes if inputs <= MOST_INPUTS[each]):
+        largest = _EXACT_ON_ZEROS if conv.has_windows_of_zeros and not backward else max(SIZES)
+        for m in (each for each in sizes if each <= largest and inputs <= MOST_INPUTS[each]):
             u = TransformedWeights(outputs, inputs, m, w.block, w.dtype, backward)
             best = _best(Correlation(x, 0, 0, rows, cols, u), isa)
             if best is not None:

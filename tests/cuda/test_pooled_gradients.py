@@ -22,7 +22,7 @@ from asmgen.model.load import load_model
 from asmgen.plan.layout import NO_HALO, Halo
 from asmgen.plan.specs import Conv2dBackwardInputPooled, Conv2dBackwardWeightsPooled, Conv2dForward
 from tests.cuda.test_products import _HALVES, _UNITS, ISA, MODES, _emitted
-from tests.kernels import test_conv2d_dw_pooled
+from tests.kernels import test_conv2d_dw_pooled, wide_pads
 from tests.kernels.pooled_shapes import SAME, make_spec
 from tests.kernels.support import V
 
@@ -40,8 +40,9 @@ BLOCKED: dict[str, dict[str, Any]] = {
     "window 5x1": {"shape": (1, V + 2, 11, 4), "oc": V, "kernel": (1, 3), "window": (5, 1)},
     "7x1": {"shape": (2, 3, 12, 5), "oc": 3, "kernel": (7, 1), "pads": (3, 3, 0, 0), "window": (1, 2)},
     "several patches": {"shape": (1, 2 * V, 19, 37), "oc": 3 * V - 1, "kernel": (3, 3), **SAME},
+    **{name: case for name, case in wide_pads.CASES.items() if "stride" not in case},
 }  # fmt: skip
-NO_DX = ("strides and asymmetric pads", "7x7 stride 2", "11x11 stride 4")
+NO_DX = ("strides and asymmetric pads", "7x7 stride 2", "11x11 stride 4", "even kernel, wide pads, strides")
 
 
 def weights_of(dtype: str, *, planar: bool = False, **case: Any) -> Conv2dBackwardWeightsPooled:

@@ -14,7 +14,7 @@ from asmgen.cuda.listing import CudaListing
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile, replace_split
 from asmgen.harness.cuda_check import check_cuda_kernel, check_cuda_kernels
 from asmgen.plan.specs import Activation, DenseBackwardInput, DenseForward, KernelSpec
-from tests.kernels import test_conv2d_dw, test_conv2d_dx, test_conv2d_fwd
+from tests.kernels import test_conv2d_dw, test_conv2d_dx, test_conv2d_fwd, wide_pads
 from tests.kernels.dense_shapes import Shape
 from tests.kernels.test_dense_update import KINDS
 from tests.kernels.test_dense_update import make_spec as update_of
@@ -27,17 +27,17 @@ FORWARD = [
     "first layer, odd image, leaky", "one gray plane", "whole blocks", "ragged blocks, three oc", "one lane more",
     "window of nine", "flat window", "tall window, no codes", "mean of eight live", "mean of nine, no activation",
     "mean, slope above one", "negative slope", "strides, asymmetric pads, pool", "stride beyond the kernel", "1x1",
-    "1x1 of one pixel", "7x7 stride 2", "11x11", "7x1",
+    "1x1 of one pixel", "7x7 stride 2", "11x11", "7x1", *wide_pads.CASES,
 ]  # fmt: skip
 BACKWARD_INPUT = [
     "whole blocks", "ragged blocks, three c", "one lane short", "one lane more", "a pool left rows out", "stride 2",
     "strides 1 and 3", "strides 3 and 1", "stride beyond the kernel", "1x1 stride 2", "1x1 of one pixel", "5x5",
-    "11x11 stride 4", "7x1",
+    "11x11 stride 4", "7x1", *wide_pads.CASES,
 ]  # fmt: skip
 BACKWARD_WEIGHTS = [
     "first layer", "one gray plane", "whole blocks, small samples", "ragged blocks, three oc", "one lane short",
     "one lane more", "strides and asymmetric pads", "stride beyond the kernel", "1x1", "1x1 of one pixel", "2x3",
-    "7x7 stride 2", "11x11 stride 4",
+    "7x7 stride 2", "11x11 stride 4", *wide_pads.CASES,
 ]  # fmt: skip
 DENSE = [
     Shape(1, 0, 1, 1), Shape(3, 1, 0, 4), Shape(7, 7, 0, 10), Shape(17, 8, -1, 20), Shape(3, 0, 0, 7, image=(5, 3, 3)),

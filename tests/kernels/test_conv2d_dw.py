@@ -13,6 +13,7 @@ from asmgen.kernels import conv2d_dw
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardWeights
 from asmgen.tile.conv2d_dw import choose_tile
+from tests.kernels import wide_pads
 from tests.kernels.support import V, channels
 
 
@@ -82,6 +83,7 @@ CASES: dict[str, dict[str, Any]] = {
         "pads": (2, 2, 2, 2),
     },
     "7x1": {"shape": (2, 5, 11, 3), "oc": V + 2, "kernel": (7, 1), "pads": (3, 3, 0, 0)},
+    **wide_pads.CASES,
 }
 
 

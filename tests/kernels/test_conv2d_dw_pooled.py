@@ -11,6 +11,7 @@ from asmgen.harness.check import check_kernel
 from asmgen.kernels import conv2d_dw_pooled
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.conv2d_dw_pooled import choose_tile
+from tests.kernels import wide_pads
 from tests.kernels.pooled_shapes import SAME, make_spec
 from tests.kernels.support import V
 
@@ -46,6 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
     "11x11 stride 4": {
         "shape": (3, 2, 27, 27), "oc": 2 * V + 3, "kernel": (11, 11), "stride": (4, 4), "pads": (2, 2, 2, 2),
     },
+    **wide_pads.CASES,
 }  # fmt: skip
 
 

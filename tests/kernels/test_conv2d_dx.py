@@ -13,6 +13,7 @@ from asmgen.kernels import conv2d_dx
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardInput
 from asmgen.tile.conv2d_dx import choose_tile, column_phases
+from tests.kernels import wide_pads
 from tests.kernels.support import V, channels
 
 
@@ -74,6 +75,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "11x11": {"shape": (1, 2, 6, 17), "oc": 3, "kernel": (11, 11), "pads": (5, 5, 5, 5)},
     "7x1": {"shape": (2, 5, 11, 3), "oc": V + 2, "kernel": (7, 1), "pads": (3, 3, 0, 0)},
+    **wide_pads.CASES,
 }
 
 

@@ -23,6 +23,7 @@ from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse, LiveEntries, Pool
 from asmgen.reference import ops
 from asmgen.tile.conv2d_dx_sparse import SparseInputTile, candidates, choose_tile, lists_have_codes
 from asmgen.tile.frame_patch import PatchTile
+from tests.kernels import wide_pads
 from tests.kernels.pooled_shapes import windows_of
 from tests.kernels.support import V, channels
 
@@ -189,6 +190,12 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "window 1x200": {"shape": (1, 1, 2, 410), "oc": 2, "kernel": (1, 1), "window": (1, 200), "step": (1, 100)},
     "7x1, wide pads": {"shape": (2, 5, 11, 3), "oc": V + 2, "kernel": (7, 1), "pads": (6, 6, 1, 1)},
+    **wide_pads.CASES,
+    **{f"{name}, no pool": {**case, "window": (1, 1)} for name, case in wide_pads.CASES.items()},
+    **{
+        f"{name}, windows 3x3 by 2": {**case, "window": (3, 3), "step": (2, 2)}
+        for name, case in wide_pads.CASES.items()
+    },
 }
 
 

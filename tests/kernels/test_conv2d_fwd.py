@@ -13,6 +13,7 @@ from asmgen.kernels import conv2d_fwd
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Activation, Conv, Conv2dForward, Pool
 from asmgen.tile.conv2d_fwd import choose_tile
+from tests.kernels import wide_pads
 from tests.kernels.support import V, channels
 
 RELU = Activation("relu")
@@ -121,6 +122,7 @@ CASES: dict[str, dict[str, Any]] = {
     "11x11 stride 4": {"shape": (3, 2, 23, 23), "oc": 2 * V + 3, "kernel": (11, 11), "stride": (4, 4), "planar": True},
     "11x11": {"shape": (1, 2, 13, 17), "oc": V, "kernel": (11, 11), "pads": (5, 5, 5, 5), "pool": ("max", 2, 2)},
     "7x1": {"shape": (2, 5, 11, 3), "oc": V + 2, "kernel": (7, 1), "pads": (3, 3, 0, 0)},
+    **wide_pads.CASES,
 }
 
 

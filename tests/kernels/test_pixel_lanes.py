@@ -14,7 +14,7 @@ from asmgen.kernels.registry import emit_kernel
 from asmgen.plan.specs import Activation, Conv2dForward
 from asmgen.tile import conv2d_fwd
 from asmgen.tile.pixel_lanes import PixelTile, candidates, channel_runs
-from tests.kernels import test_conv2d_fwd
+from tests.kernels import test_conv2d_fwd, wide_pads
 from tests.kernels.test_pixels import of_pixels
 
 MAX2, SAME3, SAME5 = ("max", 2, 2), (1, 1, 1, 1), (2, 2, 2, 2)
@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "rows skipped": {"shape": (2, 2, 15, 18), "oc": 6, "kernel": (5, 3), "stride": (2, 1), "pads": (2, 2, 1, 0)},
     "bands": {"shape": (2, 3, 46, 130), "oc": 6, "kernel": (3, 3), "pads": SAME3, "pool": MAX2},
     "rows of taps in a loop": {"shape": (1, 2, 14, 20), "oc": 6, "kernel": (11, 11), "pads": (5, 5, 5, 5)},
+    **{name: case for name, case in wide_pads.CASES.items() if case.get("stride", (1, 1))[1] == 1},
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from asmgen.plan.layout import ConvWeights
 from asmgen.plan.specs import Conv, Pixels, Pool
 from asmgen.tile.conv2d_fwd import choose_tile
 from asmgen.tile.pixel_strip import MAX_STRIP_BYTES, STRIP_BYTES, band_rows, reads_pixels
-from tests.kernels import pooled_shapes, test_conv2d_dw, test_conv2d_fwd
+from tests.kernels import pooled_shapes, test_conv2d_dw, test_conv2d_fwd, wide_pads
 from tests.kernels.support import V
 from tests.kernels.test_conv2d_dw_pooled import spec_of as pooled_spec
 
@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "1x1": {"shape": (4, 3, 4, 6), "oc": V, "kernel": (1, 1), "bias": False},
     "one window": {"shape": (1, 1, 2, 2), "oc": 1, "kernel": (1, 1)},
     "11x11 stride 4": {"shape": (2, 3, 27, 31), "oc": V + 3, "kernel": (11, 11), "stride": (4, 4)},
+    **wide_pads.CASES,
 }  # fmt: skip
 
 #: Exact numbers, one pair for all channels; and rounded ones, a pair for each. A shift makes a halo of zeros visible.

@@ -15,7 +15,7 @@ from asmgen.kernels.registry import emit_kernel
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile import conv2d_dw_pooled
 from asmgen.tile.tap_lanes import TapTile, candidates
-from tests.kernels import test_conv2d_dw_pooled
+from tests.kernels import test_conv2d_dw_pooled, wide_pads
 from tests.kernels.support import V
 from tests.kernels.test_pixels import of_pixels
 
@@ -46,6 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "window 16x16": {"shape": (1, 1, 32, 36), "oc": 3, "kernel": (3, 3), "window": (16, 16)},
     "bands": {"shape": (2, 2, 46, 130), "oc": 6, "kernel": (3, 3), "pads": SAME3},
+    **{name: case for name, case in wide_pads.CASES.items() if case["oc"] < V},
 }  # fmt: skip
 
 

@@ -80,6 +80,8 @@ CASES: dict[str, dict[str, Any]] = {
     "flat window": {"shape": (1, 7, 7, 18), "oc": V, "pool": ("max", 1, 2), "y_halo": (1, 1, 1, 1)},
     "tall window, no codes": {"shape": (2, 2, 19, 5), "oc": 4 * V, "pool": ("max", 2, 1), "codes": False},
     "five vectors": {"shape": (1, V + 2, 12, 20), "oc": 5 * V},
+    "pads as the kernel": {"shape": (2, V, 5, 6), "oc": V, "pads": (3, 3, 3, 3), "pool": ("max", 2, 2)},
+    "pads far beyond the image": {"shape": (1, 3, 2, 1), "oc": V + 1, "pads": (11, 9, 20, 7)},
     "a halo wider than the taps": {"shape": (2, V, 5, 5), "oc": V, "pads": (1, 1, 1, 1)},
 }
 
@@ -103,9 +105,8 @@ def backward_spec(
     """shape is dx's. dz has the halo that the turned taps read."""
     conv = make_conv(isa, dtype, shape, oc, pads, True)
     (top, bottom, left, right), lanes = pads, ISAS[isa].lanes(dtype)
-    dz = Image(
-        shape[0], conv.weights.oc, conv.oh, conv.ow, lanes, dtype, Halo(2 - top, 2 - bottom, 2 - left, 2 - right)
-    )
+    halo = Halo(*(max(0, 2 - pad) for pad in (top, bottom, left, right)))
+    dz = Image(shape[0], conv.weights.oc, conv.oh, conv.ow, lanes, dtype, halo)
     dx = Image(shape[0], conv.x.c, shape[2], shape[3], lanes, dtype, Halo(dx_halo, dx_halo, dx_halo, dx_halo))
     return Conv2dBackwardInputWinograd(conv, dz, dx, m)
 
@@ -119,6 +120,8 @@ def backward_spec(
         ((3, V + 1, 7, 13), V - 1, (0, 0, 0, 0), 1),
         ((1, 2 * V + 3, 5, 6), 3, (2, 0, 1, 2), 2),
         ((2, 1, 4, 4), 1, (1, 1, 1, 1), 0),
+        ((2, V, 6, 7), V + 1, (3, 3, 3, 3), 1),
+        ((1, 3, 5, 4), V, (2, 3, 20, 11), 0),
     ],
 )
 def test_backward_input(isa: str, dtype: str, m: int, shape: Any, oc: int, pads: Any, dx_halo: int) -> None:
@@ -204,6 +207,16 @@ def test_the_error_keeps_its_limit_with_the_most_channels(isa: str, m: int) -> N
     most, more = (forward_spec(isa, "float32", m, (4, c * V, 32, 32), 8 * V).conv for c in (blocks, blocks + 1))
     assert m in (each.tile for each in algorithms(most, level))
     assert m not in (each.tile for each in algorithms(more, level))
+
+
+@pytest.mark.parametrize("pads", [(3, 0, 0, 0), (0, 3, 0, 0), (0, 0, 3, 0), (0, 0, 0, 3)])
+def test_outputs_over_nothing_but_padding_are_not_rounded(isa: str, pads: Shape) -> None:
+    """F(4 x 4) sums what other outputs of a tile read, which cancels but for rounding; there, z must be the bias."""
+    conv, level = forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128, pads=pads).conv, ISAS[isa]
+    near = forward_spec(isa, "float32", 4, (16, 64, 32, 32), 128, pads=tuple(min(2, pad) for pad in pads)).conv
+    assert [4 in [each.tile for each in algorithms(each_conv, level)] for each_conv in (conv, near)] == [False, True]
+    assert 2 in [each.tile for each in algorithms(conv, level)]
+    assert 4 in [each.tile for each in algorithms(conv, level, backward=True)]
 
 
 def test_precise_models_keep_to_small_tiles(isa: str) -> None:

@@ -77,6 +77,12 @@ class Conv:
             max(0, (self.x.w - 1 + self.pl) // self.sw - (self.ow - 1)),
         )
 
+    @property
+    def has_windows_of_zeros(self) -> bool:
+        """Whether an output lies that far outside that it reads nothing but padding: z is the bias, exactly."""
+        below, beside = (self.oh - 1) * self.sh - self.pt, (self.ow - 1) * self.sw - self.pl
+        return self.pt >= self.weights.kh or self.pl >= self.weights.kw or below >= self.x.h or beside >= self.x.w
+
     def of_samples(self, n: int) -> Conv:
         """The same for another number of samples."""
         return replace(self, x=replace(self.x, n=n))

@@ -154,7 +154,8 @@ class Conv2dForwardWinograd(KernelSpec):
 class Conv2dBackwardInputWinograd(KernelSpec):
     """dx as Conv2dBackwardInput, for 3 x 3 and stride 1, from the mirrored u; arguments: dz, u, dx.
 
-    A correlation of dz with the turned taps and pads of 2 - pt, 2 - pl. dx has at least m rows and columns.
+    A correlation of dz with the turned taps and pads of 2 - pt, 2 - pl: below 0 where dx begins behind dz's first rows
+    and columns. dx has at least m rows and columns.
     """
 
     conv: Conv
@@ -223,7 +224,7 @@ def _check_conv(spec: KernelSpec, conv: Conv, m: int) -> None:
 def _check_correlation(spec: KernelSpec, what: Correlation) -> None:
     source, halo = what.source, what.source.halo
     require(min(what.rows, what.cols) >= what.u.m, spec, "the output is smaller than a tile")
-    inside = 0 <= what.top <= halo.top and 0 <= what.left <= halo.left
+    inside = what.top <= halo.top and what.left <= halo.left
     inside &= what.rows + TAPS - 1 - what.top <= source.h + halo.bottom
     inside &= what.cols + TAPS - 1 - what.left <= source.w + halo.right
     require(inside, spec, "the taps reach beyond the halo of their source")
