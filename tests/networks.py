@@ -83,6 +83,17 @@ NETWORKS = {
         2,
     ),
     "big_windows": ([Conv2D(4, 3), ReLU(), AvgPool2D(3), Conv2D(2, 1), MaxPool2D(2), Flatten()], 2),
+    "wide_padding": (
+        [
+            Conv2D(5, 3, padding=4),
+            ReLU(),
+            MaxPool2D(2),
+            Conv2D(6, 3, padding=3),
+            Conv2D(4, (2, 3), 3, padding=(9, 5)),
+            Flatten(),
+        ],
+        2,
+    ),
     "maxpool_first": ([MaxPool2D(2), Conv2D(5, 3, padding="same"), ReLU(), Flatten()], 3),
     "avgpool_first": ([AvgPool2D(3, 2), Flatten(), Dense(5), Tanh()], 2),
     "sigmoid_first": ([Sigmoid(), Conv2D(4, 3, padding=1), ReLU(), MaxPool2D(2), Flatten()], 3),

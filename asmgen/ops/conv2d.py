@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_KERNEL = 11
 MAX_STRIDE = 64
+MAX_PADDING = 1024  # zeros on a side
+MAX_PADDED_VALUES = 2**27  # of a sample of the input, with its zeros
 MAX_WIDTH = 65536  # filters of a convolution, outputs of a dense layer
 
 
@@ -27,8 +29,8 @@ class Conv2D(Layer):
     """y[oc] = bias[oc] + sum over c, i, j of x[c, h * stride + i - pad, w * stride + j - pad] * w[oc, c, i, j].
 
     A cross-correlation, as in PyTorch. `padding`: "valid" (none), "same" (output as large as the input, stride 1 only;
-    the odd zero of an even kernel goes to the bottom and the right), or how many zeros on each side: n or a pair.
-    `bias_init` uses the fans of the weights.
+    the odd zero of an even kernel goes to the bottom and the right), or how many zeros on each side: n or a pair,
+    larger than the kernel, too. `bias_init` uses the fans of the weights.
     """
 
     kind = "conv"
@@ -61,13 +63,7 @@ class Conv2D(Layer):
                 raise self.error(f'padding={self.padding!r} must be "same", "valid", a number or a pair')
         else:
             object.__setattr__(self, "padding", as_pair(self.padding))
-            self.need_pair("padding", 0, MAX_KERNEL - 1)
-            top, left = self.pads[0], self.pads[2]
-            if top >= self.kernel[0] or left >= self.kernel[1]:
-                raise self.error(
-                    f"padding {size((top, left))} must be smaller than the kernel {size(self.kernel)}; "
-                    "outputs that see only zeros learn nothing"
-                )
+            self.need_pair("padding", 0, MAX_PADDING)
 
     @property
     def pads(self) -> Pads:
@@ -85,6 +81,9 @@ class Conv2D(Layer):
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
         x = inputs[0]
         out = windows(site, "kernel", x, self.kernel, self.stride, self.pads)
+        top, bottom, left, right = self.pads
+        padded = x[0] * (x[1] + top + bottom) * (x[2] + left + right)
+        site.above(padded, MAX_PADDED_VALUES, "padded input values per sample")
         site.above(self.filters * x[0] * math.prod(self.kernel), MAX_WEIGHTS, "weights")
         return (bounded(site, (self.filters, *out)),)
 

@@ -47,6 +47,16 @@ def test_states_of_large_convolutions(target: str) -> None:
     emit(model((1024, 8, 8), [*layers, Flatten(), Dense(2)], batch=2), target)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_widest_padding(target: str) -> None:
+    """A first layer whose strips of pixels are too wide, and layers behind it with gradients of every kind."""
+    layers: list[Layer] = [
+        Conv2D(4, 3, stride=16, padding=1024), ReLU(), MaxPool2D(8), Conv2D(8, 3, padding=40), ReLU(), MaxPool2D(3, 2),
+        Conv2D(16, 3, padding=5), ReLU(), Conv2D(16, (2, 3), stride=64, padding=(1024, 1023)), Flatten(), Dense(2),
+    ]  # fmt: skip
+    emit(model((3, 30, 20), layers, batch=2), target)
+
+
 SAMPLE = [Conv2D(1, 3, padding=1), Tanh(), Conv2D(1, 3, padding=1), ReLU(), MaxPool2D(16), Flatten(), Dense(2)]
 WEIGHTS = [Flatten(), Dense(1)]
 SAMPLES = [Conv2D(8, 1), ReLU(), Flatten(), Dense(4)]

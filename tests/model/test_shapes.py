@@ -99,6 +99,14 @@ IMAGE = [Conv2D(4, 3), Flatten()]
             [Conv2D(60000, 1), Flatten(), Dense(2)], {"input": (1, 64, 64)},
             r"conv1: 245760000 output values per sample; at most 67108864$",
         ),
+        (
+            [Conv2D(2, 3, padding=1024), Conv2D(32, 1), Conv2D(1, 1, 64, padding=1024), Flatten(), Dense(2)], {},
+            r"conv2: 135005312 output values per sample; at most 67108864$",
+        ),
+        (
+            [Conv2D(64, 3), Conv2D(1, 3, stride=64, padding=1024), Flatten(), Dense(2)], {},
+            r"conv2: 270010624 padded input values per sample; at most 134217728$",
+        ),
         ([*IMAGE, Dense(60000), Dense(60000)], {}, r"dense2: 3600000000 weights; at most 134217728$"),
         (
             [*IMAGE, Dense(2)], {"data": Dataset("d", mean=(0.5,))},

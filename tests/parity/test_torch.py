@@ -60,6 +60,10 @@ WINDOWS = {
     "5x5, 3x2 by 2": [
         Conv2D(7, 3, stride=2), Tanh(), Conv2D(17, 3), ReLU(), MaxPool2D(5), Conv2D(5, 1), ReLU(), MaxPool2D((3, 2), 2),
     ],
+    "padding beyond the kernel": [
+        Conv2D(16, 3, padding=4), ReLU(), MaxPool2D(2), Conv2D(32, 3, padding=3), ReLU(), Conv2D(32, 3, padding=(1, 7)),
+        ReLU(), Conv2D(8, (2, 3), 3, padding=(5, 9)), LeakyReLU(0.1),
+    ],
 }  # fmt: skip
 
 

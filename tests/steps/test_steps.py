@@ -32,6 +32,7 @@ from asmgen.plan.layout import Image
 from asmgen.plan.plan import Entry
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import ConcatForward
+from asmgen.plan.winograd import SIZES
 from asmgen.reference.initial import initial_parameters
 from asmgen.tile.pixel_strip import reads_pixels
 
@@ -86,6 +87,13 @@ def test_relu_first(first, dtype, isa):
 def test_stored_gradients_behind_max_pools(network, dtype, isa):
     layers, outputs = EVERY_NETWORK[network]
     compare(make(layers, outputs, dtype=dtype), isa, behind_max_pool=lambda conv, pool, has_dx: "stored")
+
+
+@pytest.mark.parametrize("m", SIZES)
+def test_winograd_with_padding_beyond_the_kernel(m, isa):
+    """The input gradient of the second layer begins inside of its output's; over padding its ReLU finds exact zeros."""
+    model = make([Conv2D(5, 3), ReLU(), Conv2D(6, 3, padding=(3, 9)), ReLU(), Flatten()], 2)
+    compare(model, isa, algorithm=lambda conv, backward: (m if backward else 2) if conv.x.block > 1 else None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
