@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from asmgen import (
@@ -27,7 +29,10 @@ from asmgen import (
     SoftmaxCrossEntropy,
     Tanh,
 )
-from asmgen.model.trace import classes_of, parameters_of
+from asmgen.graph.differentiate import differentiate, gradient_name
+from asmgen.graph.fuse import fuse
+from asmgen.graph.simplify import simplify
+from asmgen.model.trace import classes_of, parameters_of, trace
 
 # Each list is one network's layers before its dense output; together they hold every fusion the planner knows.
 NETWORKS = {
@@ -150,3 +155,14 @@ def draw(model, rng):
         parameters[parameter.name] = rng.uniform(-1, 1, parameter.shape) * np.sqrt(3 / parameter.fan_in)
     images = rng.integers(0, 256, (model.batch_size, *model.input)).astype(np.uint8)
     return parameters, images, rng.integers(0, classes_of(model), model.batch_size)
+
+
+def second_reader(parameter):
+    """In place of training_graph: the gradient of a parameter is a result of the step, too."""
+
+    def training_graph(model, *, fuses_steps=True):
+        graph = differentiate(simplify(trace(model)), model.optimizer)
+        results = (*graph.results, gradient_name(parameter))
+        return fuse(replace(graph, results=results), fuses_steps=fuses_steps)
+
+    return training_graph

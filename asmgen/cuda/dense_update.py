@@ -1,6 +1,7 @@
-"""dw and db of a dense layer with the optimizer's step: rows are outputs, columns inputs, k samples.
+"""dw and db of a dense layer, with the optimizer's step or stored: rows are outputs, columns inputs, k samples.
 
-No gradient is stored: the lane that has summed one updates its parameter. K is never split, a batch is short.
+With the step no gradient is stored: the lane that has summed one updates its parameter. K is never split, a batch is
+short.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from asmgen.cuda.strides import check_size
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile
 from asmgen.cuda.update import constants, formula
 from asmgen.plan.layout import DenseWeights
-from asmgen.plan.specs import DenseUpdate, dtype_tag
+from asmgen.plan.specs import DenseUpdate, DenseWeightGradient, dtype_tag
 
 
-def product(spec: DenseUpdate, precision: str) -> Product:
+def product(spec: DenseWeightGradient, precision: str) -> Product:
     """The product of a spec, whose weights lie by input: CUDA's plans have no others."""
     weights = spec.weights
     assert isinstance(weights, DenseWeights)
@@ -30,13 +31,15 @@ def product(spec: DenseUpdate, precision: str) -> Product:
     )
 
 
-def emit(spec: DenseUpdate, precision: str, tile: Tile | None = None) -> CudaListing:
-    """x, dy, w (bias behind, states at their distances), hyper."""
+def emit(spec: DenseWeightGradient, precision: str, tile: Tile | None = None) -> CudaListing:
+    """x, dy, w (bias behind, states at their distances), hyper; or x, dy, dw (bias behind)."""
     x, dy, weights = spec.x, spec.dy, spec.weights
     shape = product(spec, precision)
     tile = tile or choose_tile(shape)
     symbol = spec.symbol("cuda")
-    distances = [distance // weights.element_bytes for distance in spec.state_bytes]
+    step = spec.update if isinstance(spec, DenseUpdate) else None
+    state_bytes = spec.state_bytes if isinstance(spec, DenseUpdate) else ()
+    distances = [distance // weights.element_bytes for distance in state_bytes]
     for size in (x.n * x.stride, dy.n * dy.stride, sum(distances[-1:]) + weights.size_bytes // weights.element_bytes):
         check_size(size)
     tiles = -(-shape.windows // tile.rows), -(-shape.columns // tile.columns)
@@ -44,39 +47,50 @@ def emit(spec: DenseUpdate, precision: str, tile: Tile | None = None) -> CudaLis
         "dense_update",
         symbol,
         x.dtype,
-        (Launch(symbol, (tiles[0] * tiles[1], 1, 1), tile.threads, tile.shared_bytes, ("a0", "a1", "a2", "a3")),),
+        (
+            Launch(
+                symbol,
+                (tiles[0] * tiles[1], 1, 1),
+                tile.threads,
+                tile.shared_bytes,
+                ("a0", "a1", "a2", *(("a3",) if step else ())),
+            ),
+        ),
         _facts(spec, shape, tile, tiles),
         spec=spec,
-        step=spec.update,
+        step=step,
         weights=weights,
         tile=tile,
         stem=spec.stem(),
         states=dict(zip(("v",) if len(distances) == 1 else ("m", "v"), distances, strict=False)),
-        **constants(spec.update),
+        **(constants(step) if step else {}),
     )
 
 
-def _facts(spec: DenseUpdate, shape: Product, tile: Tile, tiles: tuple[int, int]) -> Facts:
+def _facts(spec: DenseWeightGradient, shape: Product, tile: Tile, tiles: tuple[int, int]) -> Facts:
     x, dy, weights, ctype = spec.x, spec.dy, spec.weights, dtype_tag(spec.x.dtype)
     block_bytes = weights.bias_offset_bytes + (weights.n_rows * weights.element_bytes if spec.bias else 0)
-    notes = [*([] if spec.bias else ["bias untouched"])]
-    notes += [f"state {at}: + {distance} B" for at, distance in enumerate(spec.state_bytes, start=1)]
+    notes = [] if spec.bias else ["bias untouched"]
+    block, title, n_read = f"{ctype} {weights}", "dense_dw", 0
+    end: tuple[str, ...] = ("dw = g",)
+    arguments: tuple[Argument, ...] = (Argument("a2", "dw", block, "out", "; ".join(notes)),)
+    if isinstance(spec, DenseUpdate):
+        title, end, n_read = f"dense_dw+{spec.update.kind}", formula(spec.update), spec.n_blocks
+        notes += [f"state {at}: + {distance} B" for at, distance in enumerate(spec.state_bytes, start=1)]
+        hyper = Argument("a3", "hyper", f"{ctype} [3]", "in", "lr, step, inv_sqrt")
+        arguments = (Argument("a2", "w", block, "in/out", "; ".join(notes)), hyper)
     return Facts(
-        title=f"dense_dw+{spec.update.kind}  {x.features} -> {weights.out}, batch {x.n}",
+        title=f"{title}  {x.features} -> {weights.out}, batch {x.n}",
         source="asmgen/cuda/dense_update.py",
-        formula=(
-            "g[o,k] = sum_n dy[n,o] * x[n,k]" + (",   g_b[o] = sum_n dy[n,o]" if spec.bias else ""),
-            *formula(spec.update),
-        ),
+        formula=("g[o,k] = sum_n dy[n,o] * x[n,k]" + (",   g_b[o] = sum_n dy[n,o]" if spec.bias else ""), *end),
         arguments=(
             Argument("a0", "x", f"{ctype} {x}", "in"),
             Argument("a1", "dy", f"{ctype} {dy}", "in"),
-            Argument("a2", "w", f"{ctype} {weights}", "in/out", "; ".join(notes)),
-            Argument("a3", "hyper", f"{ctype} [3]", "in", "lr, step, inv_sqrt"),
+            *arguments,
         ),
         flops=spec.flops(),
-        bytes_read=x.size_bytes + dy.size_bytes + (1 + spec.update.n_states) * block_bytes,
-        bytes_written=(1 + spec.update.n_states) * block_bytes,
+        bytes_read=x.size_bytes + dy.size_bytes + n_read * block_bytes,
+        bytes_written=spec.n_blocks * block_bytes,
         tile=str(tile),
         loops=(
             f"block ({tiles[0]}x tiles of {tile.rows} outputs, {tiles[1]}x of {tile.columns} inputs)",

@@ -56,6 +56,7 @@ _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.Conv2dBackwardWeightsPooled: conv2d_dw.emit,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseBackwardInput: dense_dx.emit,
+    specs.DenseBackwardWeights: dense_update.emit,
     specs.DenseUpdate: dense_update.emit,
 }
 

@@ -88,6 +88,8 @@ def _read(plan: Plan) -> _Shape | Refusal:
     load, loss = ends[LoadInput], ends[Loss]
     assert isinstance(load, LoadInput)
     assert isinstance(loss, Loss)
+    if stored := [block.label for block in plan.parameters if block.stores_gradient]:
+        return Refusal(f"the gradients of {stored[0]} are stored")
     update = next(entry.spec for entry in plan.phase("backward") if isinstance(entry.spec, DenseUpdate))
     unseen = [act.kind for *_, act, _ in layers if act.traits.slope_from == "x"]
     if unseen:

@@ -4,7 +4,7 @@
   any window belongs to it, since the gradients need no more than its codes.
 - A dense layer takes the activation behind it.
 - The gradients of what is fused are fused.
-- A dense weight gradient takes the optimizer's step where nothing else reads the gradient.
+- A dense weight gradient takes the optimizer's step where that is wanted and nothing else reads the gradient.
 - All other steps are one.
 """
 
@@ -36,8 +36,8 @@ from asmgen.ops.step import Step
 Take = Callable[[type[Region], list[Node], Node, Node], None]
 
 
-def fuse(graph: Graph) -> Graph:
-    """The graph with its regions, checked."""
+def fuse(graph: Graph, *, fuses_steps: bool = True) -> Graph:
+    """The graph with its regions, checked. fuses_steps: dense weight gradients take the optimizer's steps."""
     taken: dict[int, Node] = {}  # id of the last member -> the region that stands there
     gone: set[int] = set()
 
@@ -56,7 +56,8 @@ def fuse(graph: Graph) -> Graph:
             case Dense():
                 members += _activation(graph, node.outputs[0], gates_only=False)
                 take(DenseForward, members, node, members[-1])
-                _gradient(graph, members, DenseGradient, (DenseInputGradient, DenseWeightGradient), take)
+                products = (DenseInputGradient, DenseWeightGradient)
+                _gradient(graph, members, DenseGradient, products, take, takes_steps=fuses_steps)
             case Loss():
                 members += [other for other in graph.nodes if isinstance(other.op, LossGradient)]
                 take(LossAndGradient, members, node, members[-1])
@@ -98,7 +99,13 @@ def _activation(graph: Graph, value: str, *, gates_only: bool) -> list[Node]:
 
 
 def _gradient(
-    graph: Graph, forward: list[Node], kind: type[Region], products: tuple[type[Op], ...], take: Take
+    graph: Graph,
+    forward: list[Node],
+    kind: type[Region],
+    products: tuple[type[Op], ...],
+    take: Take,
+    *,
+    takes_steps: bool = False,
 ) -> None:
     """The region of the gradients of a forward region, if the graph has them."""
     labels = {node.label for node in forward[1:]}
@@ -108,7 +115,7 @@ def _gradient(
     wide = (ElementwiseGradient, *POOL_GRADIENTS)
     before = [node for node in graph.nodes if node.label in labels and isinstance(node.op, wide)]
     last = mine[-1]
-    steps = _steps(graph, last) if kind is DenseGradient else []
+    steps = _steps(graph, last) if takes_steps else []
     take(kind, [*before, *mine, *steps], last, last)
 
 

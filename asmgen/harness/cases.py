@@ -276,6 +276,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.DenseForward: dense_forward,
     specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,
+    specs.DenseBackwardWeights: update_cases.dense_dw,
     specs.DenseUpdate: update_cases.dense_update,
     specs.WinogradWeights: winograd_cases.weights,
     specs.Conv2dForwardWinograd: winograd_cases.forward,

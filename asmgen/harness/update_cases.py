@@ -1,4 +1,4 @@
-"""Cases of the optimizer's step: alone, and behind the weight gradient of a dense layer."""
+"""Cases of the optimizer's step: alone, and behind the weight gradient of a dense layer; and of that gradient alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from asmgen.harness.case import Array, Case, Draw, Expected, Operand, weights_padding_check
+from asmgen.harness.case import Array, Case, Draw, Expected, Operand, unwritten_weights, weights_padding_check
 from asmgen.plan import specs
 from asmgen.plan.layout import DenseWeights, DenseWeightsByOutput
 from asmgen.reference import ops
@@ -40,6 +40,27 @@ def update(spec: specs.Update, draw: Draw) -> Iterable[Case]:
         operands[2] = Operand("states", flat(states), is_output=True)
         expected.append(Expected("states", 2, lambda m: m, new_states.reshape(-1), state_bound.reshape(-1)))
     yield Case("", tuple(operands), tuple(expected))
+
+
+def dense_dw(spec: specs.DenseBackwardWeights, draw: Draw) -> Iterable[Case]:
+    """Bound: a sum of n products."""
+    weights, n = spec.weights, spec.x.n
+    x, dy = draw(n, spec.x.features), draw(n, weights.out)
+    dw, db = ops.run(spec, x, dy)
+    dw_magnitude, db_magnitude = ops.run(spec, np.abs(x), np.abs(dy))
+    before = unwritten_weights(weights, bias=spec.bias)
+    if isinstance(weights, DenseWeights):  # a vector's biases behind the rows are never written
+        before[weights.bias_offset_bytes // weights.element_bytes + weights.n_rows :] = 0
+    expected = [Expected("dw", 2, lambda m: weights.unpack(m)[0], dw, draw.bound(n, dw_magnitude, exact=True))]
+    if spec.bias:
+        bound = draw.bound(n, db_magnitude, exact=True)
+        expected.append(Expected("db", 2, lambda m: weights.unpack(m)[1], db, bound))
+    operands = (
+        Operand("x", spec.x.pack(x)),
+        Operand("dy", spec.dy.pack(dy)),
+        Operand("dw", before, is_output=True),
+    )
+    yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, weights),))
 
 
 def dense_update(spec: specs.DenseUpdate, draw: Draw) -> Iterable[Case]:

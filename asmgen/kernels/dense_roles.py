@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.plan.layout import DenseWeightsByOutput, Rows
-from asmgen.plan.specs import DenseUpdate
+from asmgen.plan.specs import DenseWeightGradient
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Roles:
         return f"g[{self.factors.index}][{self.lanes.index}]"
 
 
-def roles(spec: DenseUpdate) -> Roles:
+def roles(spec: DenseWeightGradient) -> Roles:
     """Lanes are inputs or outputs, as in the weights."""
     x, dy = Role("x", spec.x, "k", "inputs"), Role("dy", spec.dy, "o", "outputs")
     return Roles(x, dy) if isinstance(spec.weights, DenseWeightsByOutput) else Roles(dy, x)

@@ -1,4 +1,4 @@
-"""Dense layer, gradient of the parameters and the optimizer's step: g[o,k] = sum_n dy[n,o] x[n,k], then w, b, states.
+"""Dense layer, gradient of the parameters: g[o,k] = sum_n dy[n,o] x[n,k], then the optimizer's step or a store.
 
 Lanes run along k (dense_update_tile.py). A block of inputs meets all outputs of the slice before the next is read. The
 kernel for weights whose lanes are outputs: dense_update_by_output.py.
@@ -14,14 +14,14 @@ from asmgen.kernels import dense_update_by_output
 from asmgen.kernels.dense_copies import pack_lanes, spread_factors
 from asmgen.kernels.dense_update_tile import UpdateKernel
 from asmgen.plan.layout import DENSE_ROW_GROUP
-from asmgen.plan.specs import DenseUpdate
+from asmgen.plan.specs import DenseWeightGradient
 from asmgen.tile.dense_update import UpdateByOutputTile, UpdateTile, choose_update_tile
 from asmgen.tile.split import parts
 from asmgen.tile.words import advance
 
 
-def emit(spec: DenseUpdate, isa: Isa, tile: UpdateTile | UpdateByOutputTile | None = None) -> Listing:
-    """The listing of one kernel (arguments: x, dy, w with bias and states, hyper; slice: see the spec)."""
+def emit(spec: DenseWeightGradient, isa: Isa, tile: UpdateTile | UpdateByOutputTile | None = None) -> Listing:
+    """The listing of one kernel (arguments: x, dy, then w with bias and states, hyper, or dw; slice: see the spec)."""
     chosen = tile or choose_update_tile(spec, isa)
     if isinstance(chosen, UpdateByOutputTile):
         return dense_update_by_output.emit(spec, isa, chosen)
@@ -36,20 +36,20 @@ class _ByInput(UpdateKernel):
     def emit(self) -> Listing:
         asm, spec, tile = self.asm, self.spec, self.tile
         with asm:
-            names = enumerate(("x", "dy", "w", "hyper"))
-            self.x, self.dy, self.w, hyper = (asm.argument(i, name) for i, name in names)
+            names = enumerate(("x", "dy", *self.end.arguments))
+            self.x, self.dy, self.w, *hyper = (asm.argument(i, name) for i, name in names)
             begin, self.n_groups = asm.argument(4, "begin"), asm.argument(5, "end / groups in the slice")
             asm.release_arguments()
             done = asm.label("done")
             x86.CMP(begin, self.n_groups)
             x86.JAE(done)
-            self.set_up(hyper)
+            self.end.set_up(*hyper)
             if tile.packs_lanes:
                 self.packed = asm.scratch(spec.x.n * tile.block_tiles * tile.vectors * asm.isa.vector_bytes)
             if tile.spreads_factors:
                 self.factor_bytes = DENSE_ROW_GROUP * asm.isa.vector_bytes
                 self.spread = asm.scratch(spec.x.n * self.factor_bytes)
-            asm.comment(f"move dy, w{' and the bias' if spec.bias else ''} to the first group of the slice")
+            asm.comment(f"move dy, {self.target}{' and the bias' if spec.bias else ''} to the first group of the slice")
             x86.SUB(self.n_groups, begin)
             offset = asm.gp.alloc("offset")
             x86.IMUL(offset, begin, self.group_w_bytes)
@@ -81,7 +81,7 @@ class _ByInput(UpdateKernel):
             asm.move(
                 self.w,
                 block_vectors * self.spec.weights.vector_bytes,
-                f"w: {advance(block_vectors, 'vector')} of {self.lanes.plural}",
+                f"{self.target}: {advance(block_vectors, 'vector')} of {self.lanes.plural}",
             )
         rest = parts(tiles_left * tile.vectors + tail, tile.vectors)
         if rest:
@@ -95,7 +95,13 @@ class _ByInput(UpdateKernel):
             pack_lanes(asm, lanes, self.x, self.packed, tiles)
         group, lanes_tile, factors_at, w_group, w_tile = (
             asm.gp.alloc(name)
-            for name in ("groups left", f"{lanes.name} tile", f"{factors.name} group", "w group", "w tile")
+            for name in (
+                "groups left",
+                f"{lanes.name} tile",
+                f"{factors.name} group",
+                f"{self.target} group",
+                f"{self.target} tile",
+            )
         )
         x86.MOV(group, self.n_groups)
         x86.MOV(factors_at, self.dy)
@@ -117,7 +123,9 @@ class _ByInput(UpdateKernel):
                         self.spec.x.n * tile_bytes if self.tile.packs_lanes else tile_bytes,
                         f"{lanes.name}: next tile",
                     )
-                    asm.move(w_tile, vectors * self.spec.weights.vector_bytes, f"w: {advance(vectors, 'vector')}")
+                    asm.move(
+                        w_tile, vectors * self.spec.weights.vector_bytes, f"{self.target}: {advance(vectors, 'vector')}"
+                    )
             asm.move(factors_at, self.group_bytes, f"{factors.name}: next group")
-            asm.move(w_group, self.group_w_bytes, f"w: next group of {factors.plural}")
+            asm.move(w_group, self.group_w_bytes, f"{self.target}: next group of {factors.plural}")
         asm.gp.free(group, lanes_tile, factors_at, w_group, w_tile)

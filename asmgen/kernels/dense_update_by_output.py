@@ -1,7 +1,7 @@
-"""Dense layer, gradient of the parameters and the optimizer's step, lanes = outputs: g[k,o] = sum_n x[n,k] dy[n,o].
+"""Dense layer, gradient of the parameters, lanes = outputs: g[k,o] = sum_n x[n,k] dy[n,o], then the step or a store.
 
 A tile of dy, a few vectors wide, meets all inputs (dense_update_tile.py). Slices are vectors of outputs: a thread
-updates the weights that it reads in the next forward pass.
+that takes the step updates the weights that it reads in the next forward pass.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.dense_copies import pack_lanes
 from asmgen.kernels.dense_update_tile import UpdateKernel
-from asmgen.plan.specs import DenseUpdate
+from asmgen.plan.specs import DenseWeightGradient
 from asmgen.tile.dense_update import UpdateByOutputTile
 from asmgen.tile.split import parts
 from asmgen.tile.words import advance
 
 
-def emit(spec: DenseUpdate, isa: Isa, tile: UpdateByOutputTile) -> Listing:
-    """The listing of one kernel (arguments: x, dy, w with bias and states, hyper; slice: vectors of outputs)."""
+def emit(spec: DenseWeightGradient, isa: Isa, tile: UpdateByOutputTile) -> Listing:
+    """The listing of one kernel (arguments: x, dy, then w with bias and states, hyper, or dw; slice: vectors)."""
     return _ByOutput(spec, isa, tile).emit()
 
 
@@ -33,19 +33,20 @@ class _ByOutput(UpdateKernel):
     def emit(self) -> Listing:
         asm, spec, tile, weights = self.asm, self.spec, self.tile, self.spec.weights
         with asm:
-            names = enumerate(("x", "dy", "w argument", "hyper"))
-            self.x, self.dy, w, hyper = (asm.argument(i, name) for i, name in names)
+            target, *others = self.end.arguments
+            names = enumerate(("x", "dy", f"{target} argument", *others))
+            self.x, self.dy, w, *hyper = (asm.argument(i, name) for i, name in names)
             begin, count = asm.argument(4, "begin"), asm.argument(5, "end / vectors in the slice")
             asm.release_arguments()
             done = asm.label("done")
             x86.CMP(begin, count)
             x86.JAE(done)
-            self.set_up(hyper)
+            self.end.set_up(*hyper)
             if tile.packs_lanes:
                 self.packed = asm.scratch(spec.x.n * tile.vectors * asm.isa.vector_bytes)
-            asm.comment(f"move dy, w{' and the bias' if spec.bias else ''} to the first vector of the slice")
+            asm.comment(f"move dy, {target}{' and the bias' if spec.bias else ''} to the first vector of the slice")
             x86.SUB(count, begin)
-            self.w = asm.gp.take(x86.r10, "w")  # the division below needs rax and rdx
+            self.w = asm.gp.take(x86.r10, target)  # the division below needs rax and rdx
             x86.IMUL(self.w, begin, weights.vector_bytes)
             x86.ADD(self.w, w)
             x86.IMUL(begin, begin, asm.isa.vector_bytes)
@@ -85,7 +86,7 @@ class _ByOutput(UpdateKernel):
         with asm.loop(name, trips, count):
             if self.packed is not None:
                 pack_lanes(asm, self.lanes, self.dy, self.packed, [(1, vectors)])
-            dy, x, w = (asm.gp.alloc(each) for each in ("dy tile", "x group", "w group"))
+            dy, x, w = (asm.gp.alloc(each) for each in ("dy tile", "x group", f"{self.target} group"))
             if self.packed is None:
                 x86.MOV(dy, self.dy)
             else:
@@ -96,8 +97,8 @@ class _ByOutput(UpdateKernel):
                 with asm.loop("k", repeats):
                     self.emit_tile(groups, vectors, dy, x, w)
                     asm.move(x, groups * self.group_bytes, f"x: {advance(groups, 'group')} of inputs")
-                    asm.move(w, groups * self.group_w_bytes, f"w: {advance(groups, 'group')} of inputs")
+                    asm.move(w, groups * self.group_w_bytes, f"{self.target}: {advance(groups, 'group')} of inputs")
             asm.gp.free(dy, x, w)
             asm.move(self.dy, vectors * asm.isa.vector_bytes, f"dy: {advance(vectors, 'vector')} of outputs")
-            asm.move(self.w, vectors * weights.vector_bytes, f"w: {advance(vectors, 'vector')} of outputs")
+            asm.move(self.w, vectors * weights.vector_bytes, f"{self.target}: {advance(vectors, 'vector')} of outputs")
         asm.gp.free(count)

@@ -1,41 +1,41 @@
-"""What the kernels of the dense weight gradient share: a tile's sums, the optimizer's step with them, the bias.
+"""What the kernels of the dense weight gradient share: a tile's sums, what becomes of them, the bias.
 
-A tile of g[4 factors][vectors of lanes] stays in registers while the sum runs over the samples in order; the step
-consumes it there, so the gradient is never stored. Lanes are inputs or outputs, as in the weights (dense_roles.py).
+A tile of g[4 factors][vectors of lanes] stays in registers while the sum runs over the samples in order; then the
+optimizer's step consumes it there, or it is stored (dense_gradient_end.py). Lanes are inputs or outputs, as in the
+weights (dense_roles.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import peachpy.x86_64 as x86
-from peachpy.x86_64.operand import MemoryOperand
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts
+from asmgen.kernels.dense_gradient_end import end_of
 from asmgen.kernels.dense_roles import roles
-from asmgen.kernels.optimizer_step import HYPER, OptimizerStep, formula, load_scalar, scalar_names
 from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
-from asmgen.plan.specs import DenseUpdate, dtype_tag
+from asmgen.plan.specs import DenseWeightGradient, dtype_tag
 from asmgen.tile.dense_update import UpdateByOutputTile, UpdateTile
 from asmgen.tile.split import parts
 from asmgen.tile.words import advance, counted
 
 _BIAS_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
-_STEPS_AT_ONCE = 4  # gradients whose steps are interleaved, to overlap their latencies
 
 
 class UpdateKernel:
     """One emission: the assembler, the tile and the registers that live throughout."""
 
-    def __init__(self, spec: DenseUpdate, isa: Isa, tile: UpdateTile | UpdateByOutputTile) -> None:
+    def __init__(self, spec: DenseWeightGradient, isa: Isa, tile: UpdateTile | UpdateByOutputTile) -> None:
         self.spec = spec
         self.tile = tile
         self.asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
         self.v = self.asm.v
+        self.end = end_of(self.asm, spec)
+        self.target = self.end.arguments[0]  # w or dw
         self.roles = roles(spec)
         self.factors, self.lanes = self.roles.factors, self.roles.lanes
         self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of the factors
@@ -43,29 +43,9 @@ class UpdateKernel:
         self.factor_bytes = self.factors.rows.sample_bytes  # from a sample's factors to the next's
         self.packed: Any = None  # the copy of a block of lanes, and of a group's factors, on the frame
         self.spread: Any = None
-        self.explained = False  # the step's comments stand where it occurs first
-
-    def set_up(self, hyper: Any) -> None:
-        """The optimizer's step; frees the register with the hyper block."""
-        self.step = OptimizerStep(self.asm, self.spec.update, self._scalars(hyper))
-        self.asm.gp.free(hyper)
-
-    def _scalars(self, hyper: Any) -> dict[str, Any]:
-        """The step's scalars on the frame: the tile leaves no registers for them."""
-        asm, update = self.asm, self.spec.update
-        asm.comment("the step's scalars, in every lane, on the frame")
-        names = scalar_names(update)
-        frame = asm.scratch(len(names) * asm.isa.vector_bytes)
-        found = {name: MemoryOperand(frame + at * asm.isa.vector_bytes) for at, name in enumerate(names)}
-        register = asm.vec.alloc("scalar")
-        for name, place in found.items():
-            load_scalar(asm, update, name, register, hyper)
-            asm.v.store(place, register)
-        asm.vec.free(register)
-        return found
 
     def bias(self, dy: Any, bias: Any, count: Any, trips: str, unit_bytes: int) -> None:
-        """The step of biases, `count` (a register, kept) times unit_bytes; the register `bias` moves on."""
+        """Gradients of biases and their end: `count` (a register, kept) times unit_bytes; `bias` moves on."""
         asm, spec, v = self.asm, self.spec, self.asm.v
         asm.comment(f"g[o..] = sum_n dy[n][o..], in {_BIAS_CHAINS} chains of samples")
         width = min(unit_bytes, asm.isa.vector_bytes)
@@ -87,29 +67,11 @@ class UpdateKernel:
                         asm.move(dy_at, extent * spec.dy.sample_bytes, f"dy: {advance(extent, 'sample')}")
                 for view in views[1:]:
                     v.add(views[0], views[0], view)
-                self._take_step([views[0]], [bias + part])
+                self.end.take([views[0]], [bias + part])
             asm.move(dy_unit, unit_bytes, "dy: next unit of outputs")
             asm.move(bias, unit_bytes, "bias: next unit of outputs")
         asm.vec.free(*chains)
         asm.gp.free(left, dy_unit, dy_at)
-
-    def _take_step(self, g: list[Any], w_at: list[Any]) -> None:
-        """The step for gradients whose parameters lie at these addresses, and the states behind them."""
-        with self._distances() as distances:
-            states_at = [[address + distance for address in w_at] for distance in distances]
-            self.step.emit(g, w_at, states_at, explain=not self.explained)
-        self.explained = True
-
-    @contextmanager
-    def _distances(self) -> Iterator[list[Any]]:
-        """From w to each state, to be added to an address: numbers, or multiples of a register where they are far."""
-        if not self.spec.has_far_states:
-            yield list(self.spec.state_bytes)
-            return
-        distance = self.asm.gp.alloc("from w to state 1")
-        x86.MOV(distance, self.spec.state_bytes[0])
-        yield [distance * state for state in range(1, len(self.spec.state_bytes) + 1)]
-        self.asm.gp.free(distance)
 
     def _lanes_bytes(self, vectors: int) -> int:
         """From a sample's lanes of a tile to the next sample's."""
@@ -119,7 +81,7 @@ class UpdateKernel:
     def emit_tile(
         self, groups: int, vectors: int, lanes_tile: Any, factors_group: Any, w_tile: Any, *, prefetches: bool = False
     ) -> None:
-        """The whole sum over the samples for [groups * 4 factors][vectors], and the step.
+        """The whole sum over the samples for [groups * 4 factors][vectors], and what becomes of it.
 
         prefetches: the parameters of the next 4 factors.
         """
@@ -148,23 +110,23 @@ class UpdateKernel:
                     asm.move(lanes_at, unroll * self._lanes_bytes(vectors), f"{b.name}: {advance(unroll, 'sample')}")
                     asm.move(factors_at, unroll * self.factor_bytes, f"{a.name}: {advance(unroll, 'sample')}")
 
-        ahead = f", while the parameters of the next {a.plural} arrive" if prefetches else ""
+        ahead = f", while {self.end.goes_through} of the next {a.plural} arrive" if prefetches else ""
         asm.comment(f"{self.roles.gradient} += {a.name}[n][{a.index}] * {b.name}[n][{b.index}..]{ahead}")
         if prefetches:
             self._prefetching(vectors, w_tile, add_samples)
         add_samples(spec.x.n % DENSE_ROW_GROUP if prefetches else spec.x.n)
         asm.vec.free(broadcast, *lanes_vec)
         asm.gp.free(lanes_at, factors_at)
-        asm.comment("the step, in place")
+        asm.comment(self.end.comment)
         places = [
             (register, w_tile + i * spec.weights.row_bytes + j * spec.weights.vector_bytes)
             for i, row in enumerate(acc)
             for j, register in enumerate(row)
         ]
         while places:
-            at_once = min(_STEPS_AT_ONCE, asm.vec.n_free() // self.step.n_registers)
+            at_once = self.end.at_once
             now, places = places[:at_once], places[at_once:]
-            self._take_step([register for register, _ in now], [address for _, address in now])
+            self.end.take([register for register, _ in now], [address for _, address in now])
             asm.vec.free(*(register for register, _ in now))
 
     def _prefetching(self, vectors: int, w_tile: Any, add_samples: Callable[[int], None]) -> None:
@@ -174,7 +136,7 @@ class UpdateKernel:
         pieces = [size for count, size in parts(samples, self.tile.unroll) for _ in range(count)] or [0]
         ahead = asm.gp.alloc(f"parameters of a next {self.factors.plural[:-1]}")
         x86.LEA(ahead, [w_tile + self.group_w_bytes])
-        with self._distances() as distances, asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
+        with self.end.distances() as distances, asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
             lines = [
                 ahead + distance + at
                 for distance in (0, *distances)
@@ -213,34 +175,25 @@ class UpdateKernel:
         shapes = f"x {x.n} x {x.features}, dy {dy.n} x {w.out} -> {w.out} x {x.features}"
         by_output = "_by_output" if self.lanes.name == "dy" else ""
         limits = f"    n < {x.n}, o < {w.out}, k < {x.features}"
-        n_states = spec.update.n_states
-        behind = ["64-byte aligned", f"lanes are {self.lanes.plural}", *(["the bias behind w"] if spec.bias else [])]
-        behind += [f"state {at}: + {distance}" for at, distance in enumerate(spec.state_bytes, start=1)]
+        notes = ["64-byte aligned", f"lanes are {self.lanes.plural}"]
+        notes += [f"the bias behind {self.target}"] if spec.bias else []
         parameter_bytes = w.size_bytes if spec.bias else w.bias_offset_bytes
         return Facts(
-            title=f"dense_dw+{spec.update.kind}{by_output}  {shapes}",
+            title=f"{self.end.title}{by_output}  {shapes}",
             source=f"asmgen/kernels/{source}, dense_update_tile.py",
             formula=(
                 f"g[o,k] = sum_n dy[n,o] * x[n,k]{limits}" + (",  g_b[o] = sum_n dy[n,o]" if spec.bias else ""),
-                *formula(spec.update),
+                *self.end.formula,
             ),
             arguments=(
                 Argument("rdi", "x", ctype, str(x), "in", "64-byte aligned"),
                 Argument("rsi", "dy", ctype, str(dy), "in", "64-byte aligned"),
-                Argument(
-                    "rdx",
-                    "w",
-                    ctype,
-                    str(w),
-                    "in/out",
-                    "; ".join(behind),
-                ),
-                Argument("rcx", "hyper", ctype, f"[{len(HYPER)}]", "in", ", ".join(HYPER)),
+                *self.end.described(notes),
             ),
             slice_unit=f"{slice_unit}, 0..{spec.slice_units()}",
             flops=spec.flops(),
             flops_note="of the product",
-            bytes_read=x.size_bytes + dy.size_bytes + (1 + n_states) * parameter_bytes,
-            bytes_written=(1 + n_states) * parameter_bytes,
+            bytes_read=x.size_bytes + dy.size_bytes + self.end.n_read * parameter_bytes,
+            bytes_written=spec.n_blocks * parameter_bytes,
             tile=str(self.tile),
         )

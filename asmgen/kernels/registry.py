@@ -66,6 +66,7 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.DenseForward: dense_fwd.emit,
     specs.DenseForwardByOutput: dense_fwd_by_output.emit,
     specs.DenseBackwardInput: dense_dx.emit,
+    specs.DenseBackwardWeights: dense_update.emit,
     specs.DenseUpdate: dense_update.emit,
     specs.WinogradWeights: winograd_weights.emit,
     specs.Conv2dForwardWinograd: winograd.emit_forward,

@@ -14,7 +14,8 @@ from asmgen.plan.schedule import Spans, Stage
 class Block:
     """Tensors lying one after the other, and `gap_bytes` free behind them.
 
-    Its name is that of a tensor where kernels work on all of it at once (parameters and gradients of convolutions).
+    Its name is that of a tensor where kernels work on all of it at once (parameters whose gradients are stored, and
+    their gradients).
     """
 
     name: str

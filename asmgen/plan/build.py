@@ -31,7 +31,7 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     Raises ModelError or UnsupportedError, with file:line of the layer, where the model does not fit together or a
     layer has no kernel.
     """
-    graph = training_graph(model)
+    graph = training_graph(model, fuses_steps=policy.dense_steps == "fused")
     layouts = lay_out(graph, model.batch_size, lanes, model.dtype)
     draft = Draft(model, graph, layouts, lanes, policy)
     draft.convs = choose_convs(graph, layouts, policy)

@@ -14,9 +14,9 @@ from asmgen.model.trace import trace
 from asmgen.ops.probabilities import PROBABILITIES, Probabilities
 
 
-def training_graph(model: Model) -> Graph:
-    """The fused graph of a training step."""
-    return fuse(differentiate(simplify(trace(model)), model.optimizer))
+def training_graph(model: Model, *, fuses_steps: bool = True) -> Graph:
+    """The fused graph of a training step. fuses_steps: dense weight gradients take the optimizer's steps."""
+    return fuse(differentiate(simplify(trace(model)), model.optimizer), fuses_steps=fuses_steps)
 
 
 def evaluation_graph(model: Model) -> Graph:

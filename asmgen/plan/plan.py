@@ -98,7 +98,7 @@ class Plan:
 
     All programs work on one set of parameters; what lives in one program shares memory with what lives in another.
 
-    parts: the tensors that a tensor consists of, such as the parameters of all convolutions. updates: what becomes the
+    parts: the tensors that a tensor consists of, such as all whose gradients are stored. updates: what becomes the
     content of which tensor for the next step: {"conv1.w": "conv1.w.next"}. where: `file:line` of each layer, by its
     label as in the entries, and of the model, as "".
     """

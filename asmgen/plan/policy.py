@@ -71,11 +71,15 @@ def one_group(conv: Conv) -> int:
     return 1
 
 
+#: A dense layer's step is "fused" with its weight gradient where nothing else reads that, or the gradient is "stored".
+DenseSteps = Literal["fused", "stored"]
+
+
 @dataclass(frozen=True)
 class Policy:
     """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does.
     behind_max_pool: how the gradients behind one are. has_codes: what their lists hold. dense_lanes: how weights lie.
-    groups: where weight gradients of convolutions are summed in parts.
+    groups: where weight gradients of convolutions are summed in parts. dense_steps: whether dense ones are stored.
     """
 
     algorithm: Algorithm = direct
@@ -84,3 +88,4 @@ class Policy:
     has_codes: HasCodes = behind_large_windows
     dense_lanes: LanesOfDense = by_input
     groups: Groups = one_group
+    dense_steps: DenseSteps = "fused"

@@ -19,8 +19,8 @@ Parameters = dict[str, Array]
 class Interpreter:
     """The state of a plan: `values` holds every tensor's logical array, parameter blocks as (weight, bias).
 
-    It also holds the gradients (`d_dense1.w`) that the plan never stores. parameters: canonical arrays by name
-    ("0.weight"), as PyTorch shapes them.
+    It also holds the gradients (`d_dense1.w`) that no kernel stores. parameters: canonical arrays by name ("0.weight"),
+    as PyTorch shapes them.
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, Array]) -> None:
@@ -102,6 +102,7 @@ class Interpreter:
                 specs.Conv2dBackwardWeights()
                 | specs.Conv2dBackwardWeightsSparse()
                 | specs.Conv2dBackwardWeightsPooled()
+                | specs.DenseBackwardWeights()
             ):
                 dw, db = outputs
                 self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
@@ -128,6 +129,8 @@ class Interpreter:
                 return [_rows(values[first]), *values[second]]
             case specs.DenseBackwardInput():
                 return [_rows(values[first]), values[second][0]]
+            case specs.DenseBackwardWeights():
+                return [_rows(values[first]), _rows(values[second])]
             case specs.Conv2dBackwardInput() | specs.Conv2dBackwardWeights():
                 return [values[first], values[second]]
             case specs.Conv2dPackInputGradient():

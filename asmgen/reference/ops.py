@@ -214,6 +214,11 @@ def dense_dx(spec: specs.DenseBackwardInput, dy: Array, w: Array) -> tuple[Array
     return (dy @ w,)
 
 
+def dense_dw(spec: specs.DenseBackwardWeights, x: Array, dy: Array) -> tuple[Array, Array | None]:
+    """x [n, in], dy [n, out] -> dw [out, in], db [out] (None without bias)."""
+    return dy.T @ x, dy.sum(0) if spec.bias else None
+
+
 def dense_update(
     spec: specs.DenseUpdate, x: Array, dy: Array, parameters: Parts, states: Sequence[Parts], hyper: Array
 ) -> tuple[Parts, Parts, tuple[Parts, ...]]:
@@ -296,6 +301,7 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.DenseForward: dense_forward,
     specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,
+    specs.DenseBackwardWeights: dense_dw,
     specs.DenseUpdate: dense_update,
     specs.WinogradWeights: winograd_weights,
     specs.Conv2dForwardWinograd: conv2d_forward,

@@ -39,6 +39,7 @@ _CANDIDATES: dict[type[KernelSpec], Callable[..., tuple[Candidate[Any], ...]]] =
     specs.DenseForward: dense.forward_candidates,
     specs.DenseForwardByOutput: dense.by_output_candidates,
     specs.DenseBackwardInput: dense.input_candidates,
+    specs.DenseBackwardWeights: dense_update.update_candidates,
     specs.DenseUpdate: dense_update.update_candidates,
 }
 _SPARSE = (specs.Conv2dBackwardWeightsSparse, specs.Conv2dBackwardInputSparse)  # ask for the live share, too

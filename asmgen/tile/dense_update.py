@@ -7,7 +7,7 @@ from math import gcd
 
 from asmgen.asm.isa import Isa
 from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES, DenseWeights, DenseWeightsByOutput
-from asmgen.plan.specs import DenseUpdate
+from asmgen.plan.specs import DenseWeightGradient
 from asmgen.tile.cost import L2_BYTES, Candidate, ranked
 from asmgen.tile.dense import MAX_VECTORS, n_registers, step_cycles
 from asmgen.tile.split import parts
@@ -67,13 +67,13 @@ class UpdateByOutputTile:
         return self.single_groups if vectors == 1 else 1
 
 
-def choose_update_tile(spec: DenseUpdate, isa: Isa) -> UpdateTile | UpdateByOutputTile:
+def choose_update_tile(spec: DenseWeightGradient, isa: Isa) -> UpdateTile | UpdateByOutputTile:
     """The tile with the fewest predicted cycles, and the blocks that keep its lanes in L1."""
     return update_candidates(spec, isa)[0].tile
 
 
 def update_candidates(
-    spec: DenseUpdate, isa: Isa
+    spec: DenseWeightGradient, isa: Isa
 ) -> tuple[Candidate[UpdateTile], ...] | tuple[Candidate[UpdateByOutputTile], ...]:
     """Every number of vectors that the registers hold, ranked."""
     weights, n = spec.weights, spec.x.n
@@ -130,9 +130,9 @@ def _column_cycles(n_groups: int, most: int, isa: Isa) -> float:
     return sum(count * _cycles(isa, groups, 1) for count, groups in parts(n_groups, most))
 
 
-def _by_input_tile(spec: DenseUpdate, vectors: int, isa: Isa) -> UpdateTile:
+def _by_input_tile(spec: DenseWeightGradient, vectors: int, isa: Isa) -> UpdateTile:
     lanes = spec.x
-    prefetches = (1 + spec.update.n_states) * spec.weights.size_bytes > L2_BYTES
+    prefetches = spec.n_blocks * spec.weights.size_bytes > L2_BYTES
     spread_bytes = lanes.n * DENSE_ROW_GROUP * isa.vector_bytes
     spreads = isa.shuffles_broadcasts(lanes.dtype) and lanes.n_vectors // vectors >= LEAST_SPREAD_TILES
     spreads = spreads and spread_bytes <= MOST_SPREAD_BYTES

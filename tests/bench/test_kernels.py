@@ -110,7 +110,8 @@ def test_every_kind_of_product_has_its_direct_form():
     """A new spec of a convolution must say what it replaces, or that it is direct."""
     known = {
         specs.Conv2dBackwardInput, specs.Conv2dBackwardInputPooled, specs.Conv2dBackwardWeights, specs.Conv2dForward,
-        specs.DenseBackwardInput, specs.DenseForward, specs.DenseForwardByOutput, specs.DenseUpdate,
+        specs.DenseBackwardInput, specs.DenseBackwardWeights, specs.DenseForward, specs.DenseForwardByOutput,
+        specs.DenseUpdate,
     }  # fmt: skip
     reduced = {
         specs.Conv2dBackwardInputSparse, specs.Conv2dBackwardInputWinograd, specs.Conv2dBackwardWeightsPooled,

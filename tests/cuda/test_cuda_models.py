@@ -15,6 +15,8 @@ from asmgen.harness.cuda_check import check_cuda_kernels
 from asmgen.harness.cuda_library import CUDA_RUNTIME
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
+from asmgen.plan.build import build_plan
+from asmgen.plan.policy import Policy
 from asmgen.plan.specs import KernelSpec
 from asmgen.toolchain import nvcc
 from tests.kernels.support import NETWORKS
@@ -46,6 +48,7 @@ def test_every_kernel_of_the_shipped_models(path: Path) -> None:
 def test_plans_hold_nothing_else() -> None:
     """Whatever the plans of the CPU fuse or leave out, those for CUDA keep to the ops that have kernels here."""
     plans = [plan_for(model, CUDA) for model in (*map(load_model, MODELS), *NETWORKS)]
+    plans.append(build_plan(NETWORKS[6], CUDA.lanes("float32"), Policy(dense_steps="stored")))
     assert {type(spec) for plan in plans for spec in plan.specs()} == registry.OPS
     assert {plan.entries[0].text for plan in plans} == {"load_input"}
 

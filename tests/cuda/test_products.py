@@ -13,7 +13,7 @@ from asmgen.cuda import conv2d_dw, conv2d_dx, conv2d_fwd, dense_dx, dense_fwd, d
 from asmgen.cuda.listing import CudaListing
 from asmgen.cuda.tile_gemm import Product, Tile, choose_tile, replace_split
 from asmgen.harness.cuda_check import check_cuda_kernel, check_cuda_kernels
-from asmgen.plan.specs import Activation, DenseBackwardInput, DenseForward, KernelSpec
+from asmgen.plan.specs import Activation, DenseBackwardInput, DenseBackwardWeights, DenseForward, KernelSpec
 from tests.kernels import test_conv2d_dw, test_conv2d_dx, test_conv2d_fwd, wide_pads
 from tests.kernels.dense_shapes import Shape
 from tests.kernels.test_dense_update import KINDS
@@ -79,6 +79,7 @@ def _dense(shape: Shape, dtype: str) -> Iterator[KernelSpec]:
     kind, other = (KINDS[(DENSE.index(shape) + step) % len(KINDS)] for step in (0, 3))
     yield update_of(shape, ISA, dtype, kind)
     yield update_of(shape, ISA, dtype, other, weight_decay=0.01, bias=False)
+    yield from (DenseBackwardWeights(x, y, w, bias) for bias in (True, False))
 
 
 @pytest.mark.parametrize("mode", MODES, ids="-".join)
@@ -156,7 +157,8 @@ def test_tiles_of_dense_layers(tile: dict[str, Any]) -> None:
     tile = {name: value for name, value in tile.items() if name != "split"}
     check_cuda_kernel(DenseBackwardInput(y, w, x), emit=_emitted(dense_dx, **tile))
     tile["a_unit"] = 4
-    check_cuda_kernel(update_of(shape, ISA, "float32", "momentum"), emit=_emitted(dense_update, **tile))
+    for spec in (update_of(shape, ISA, "float32", "momentum"), DenseBackwardWeights(x, y, w, True)):
+        check_cuda_kernel(spec, emit=_emitted(dense_update, **tile))
 
 
 def _tile(**facts: Any) -> tuple[Product, Tile]:

@@ -37,6 +37,8 @@ from asmgen.cuda.resident_choice import decide
 from asmgen.cuda.target import CUDA
 from asmgen.emit.planning import plan_for
 from asmgen.model.load import load_model
+from asmgen.plan.build import build_plan
+from asmgen.plan.policy import Policy
 from asmgen.toolchain import nvcc
 from asmgen.toolchain.cuda_build import CUDA_RUNTIME
 from tests.cuda.test_trainer import LOSS_TOLERANCE, STEPS, rows, timeless
@@ -210,6 +212,9 @@ def test_what_it_cannot_do_is_said() -> None:
         refused = decide(plan_for(other, CUDA), nvcc.DEFAULT_ARCHES, "float32")
         assert isinstance(refused, Refusal)
         assert words in refused.reason
+    stored = decide(build_plan(model, CUDA.lanes(model.dtype), Policy(dense_steps="stored")), ("sm_90",), "float32")
+    assert isinstance(stored, Refusal)
+    assert stored.reason == "the gradients of dense1 are stored"
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "mnist_mlp", "mnist_sigmoid"])

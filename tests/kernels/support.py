@@ -162,7 +162,9 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
         what = spec.y, spec.bias, spec.act
         found = [specs.DenseForwardByOutput(spec.x, w, *what) for w in (spec.weights, spec.weights.by_output())]
     elif isinstance(spec, specs.DenseUpdate) and isinstance(spec.weights, DenseWeights):
-        found = [_update_by_output(spec, spec.weights.by_output())]
+        by_output = spec.weights.by_output()
+        stored = [specs.DenseBackwardWeights(spec.x, spec.dy, w, spec.bias) for w in (spec.weights, by_output)]
+        found = [_update_by_output(spec, by_output), *stored]
     elif isinstance(spec, specs.Conv2dBackwardWeights):
         n = spec.conv.x.n
         found = [replace(spec, groups=n), specs.SumParts.of(spec.dw, n, bias=spec.conv.bias)]

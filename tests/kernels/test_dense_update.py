@@ -1,4 +1,4 @@
-"""The dense layer's gradient and the optimizer's step in one: tile edges, every optimizer, packed blocks."""
+"""The dense layer's gradient, with the optimizer's step or stored: tile edges, every optimizer, packed blocks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
 from asmgen.kernels import dense_update
-from asmgen.plan.layout import round_up
-from asmgen.plan.specs import DenseUpdate, Update
+from asmgen.plan.layout import DENSE_ROW_GROUP, round_up
+from asmgen.plan.specs import DenseBackwardWeights, DenseUpdate, Update
 from asmgen.tile.dense_update import UpdateTile, choose_update_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
@@ -38,6 +38,27 @@ def choose(spec: DenseUpdate, isa: str) -> UpdateTile:
 def test_shapes(shape: Shape, isa: str, dtype: str) -> None:
     kind = KINDS[SHAPES.index(shape) % len(KINDS)]
     check_kernel(make_spec(shape, isa, dtype, kind, bias=shape.out != 9), isa)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_stored(shape: Shape, isa: str, dtype: str) -> None:
+    x, w, y = shape.layouts(isa, dtype)
+    for weights in (w, w.by_output()):
+        spec = DenseBackwardWeights(x, y, weights, shape.out != 9)
+        if weights.n_rows % DENSE_ROW_GROUP:  # an image's lanes are not padded to 4
+            with pytest.raises(ValueError, match="groups of 4"):
+                spec.check()
+        else:
+            check_kernel(spec, isa)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stored_with_prefetching_and_copies(isa: str, dtype: str) -> None:
+    x, w, y = Shape(21, 7, 0, 9).layouts(isa, dtype)
+    spec = DenseBackwardWeights(x, y, w, True)
+    tile = replace(choose_update_tile(spec, ISAS[isa]), prefetches=True, packs_lanes=True, spreads_factors=True)
+    check_kernel(spec, isa, emit=lambda spec, isa: dense_update.emit(spec, isa, tile))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -90,6 +90,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "dense_fwd_turned": specs.DenseForwardByOutput(
             inputs, DenseWeights(lanes, inputs, lanes, F32), whole, True, RELU
         ),
+        "dense_dw": specs.DenseBackwardWeights(inputs, outputs, dense, False),
         "dense_update": specs.DenseUpdate(inputs, outputs, dense, False, step, ()),
         "dense_update_by_output": specs.DenseUpdate(inputs, outputs, by_output, False, step_by_output, ()),
         "mse": specs.Loss("mse", outputs),

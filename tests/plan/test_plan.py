@@ -6,11 +6,18 @@ import dataclasses
 from itertools import pairwise
 
 import pytest
-from networks import EVERY_NETWORK, make
+from networks import EVERY_NETWORK, make, second_reader
 
 from asmgen import Add, Conv2D, Dense, Flatten, Input, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.errors import UnsupportedError
+from asmgen.graph.differentiate import differentiate, gradient_name
+from asmgen.graph.fuse import fuse
+from asmgen.graph.graph import Node
+from asmgen.graph.regions import DenseGradient
+from asmgen.graph.simplify import simplify
 from asmgen.model.load import load_model
+from asmgen.model.trace import trace
+from asmgen.ops.step import Accumulate, Step
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
 from asmgen.plan.layout import Image
@@ -22,6 +29,9 @@ from asmgen.tile.pixel_strip import reads_pixels
 MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
 
 
+POLICIES = [Policy(reads_pixels=reads_pixels), Policy(), Policy(reads_pixels=reads_pixels, dense_steps="stored")]
+
+
 def plans():
     for name in MODELS:
         yield name, load_model(f"models/{name}.py")
@@ -29,13 +39,11 @@ def plans():
         yield name, make(layers, outputs)
 
 
-@pytest.mark.parametrize("stores_input", [False, True])
+@pytest.mark.parametrize("policy", POLICIES, ids=["reads pixels", "stores the input", "stores dense gradients"])
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16])
 @pytest.mark.parametrize(("name", "model"), list(plans()), ids=lambda value: value if isinstance(value, str) else "")
-def test_plan_checks_and_shares_memory_safely(name, model, lanes, stores_input):
-    plan = (
-        build_plan(model, lanes) if stores_input else build_plan(model, lanes, Policy(reads_pixels=reads_pixels))
-    )  # Plan.check
+def test_plan_checks_and_shares_memory_safely(name, model, lanes, policy):
+    plan = build_plan(model, lanes, policy)  # Plan.check
     # Independently of Plan.check: follow who wrote each byte range last, and who reads it.
     holder: dict[str, str] = {}
     spans = {t.name: (plan.offsets[t.name], plan.offsets[t.name] + t.size_bytes) for t in plan.tensors}
@@ -78,10 +86,11 @@ def dependent(plan, earlier, later):
     return meet(first[1], second[0] + second[1]) or meet(second[1], first[0])
 
 
+@pytest.mark.parametrize("dense_steps", ["fused", "stored"])
 @pytest.mark.parametrize(("name", "model"), list(plans()), ids=lambda value: value if isinstance(value, str) else "")
-def test_any_swap_of_two_dependent_entries_is_refused(name, model):
+def test_any_swap_of_two_dependent_entries_is_refused(name, model, dense_steps):
     """Every value is made once, so an order is right or a value is missing when it is read."""
-    plan = build_plan(model, 4)
+    plan = build_plan(model, 4, Policy(dense_steps=dense_steps))
     swaps = 0
     for at, (earlier, later) in enumerate(pairwise(plan.entries)):
         swapped = [*plan.entries[:at], later, earlier, *plan.entries[at + 2 :]]
@@ -126,6 +135,52 @@ def test_gradients_are_stored_for_convolutions_only():
     assert list(plan.parts["grads"]) == ["d_conv1.w", "d_conv2.w", "d_conv3.w"]
     assert len(plan.phase("update")) == 1
     assert not build_plan(load_model("models/mnist_mlp.py"), 16).phase("update")
+
+
+def test_dense_gradients_are_stored_where_that_is_wanted():
+    plan = build_plan(load_model("models/catdog.py"), 16, Policy(dense_steps="stored"))
+    labels = ["conv1", "conv2", "conv3", "dense1", "dense2"]
+    assert list(plan.parts["params"]) == [f"{label}.w" for label in labels]
+    assert list(plan.parts["grads"]) == [f"d_{label}.w" for label in labels]
+    assert len(plan.phase("update")) == 1
+    assert "dense_w" not in plan.offsets
+    symbols = {entry.spec.stem().split("_n")[0] for entry in plan.entries if entry.text == "dense_dw"}
+    assert symbols == {"dense_dw"}
+    assert not any(isinstance(spec, specs.DenseUpdate) for spec in plan.specs())
+
+
+def test_a_dense_gradient_that_something_else_reads_is_stored_alone(monkeypatch):
+    """The states of the layers with fused steps lie where their specs say, as if the other were not there."""
+    monkeypatch.setattr("asmgen.plan.build.training_graph", second_reader("3.weight"))
+    plan = build_plan(load_model("models/mnist_mlp.py"), 16)
+    assert list(plan.parts["grads"]) == ["d_dense2.w"]
+    assert [block.label for block in plan.parameters if not block.stores_gradient] == ["dense1", "dense3", "dense4"]
+    fused = {entry.layer: entry.spec for entry in plan.entries if isinstance(entry.spec, specs.DenseUpdate)}
+    assert list(fused) == ["dense4", "dense3", "dense1"]
+    (distances,) = {spec.state_bytes for spec in fused.values()}
+    assert distances[0] < sum(plan.tensor(f"dense{n}.w").size_bytes for n in (1, 2, 3, 4))
+    (update,) = plan.phase("update")
+    assert update.spec.n_vectors * 64 == plan.tensor("params").size_bytes
+
+
+def test_a_dense_step_is_fused_unless_something_else_reads_a_gradient():
+    """One more reader of a weight's gradient, and neither that step nor its bias's is in the region."""
+    model = load_model("models/mnist_mlp.py")
+    graph = differentiate(simplify(trace(model)), model.optimizer)
+
+    def steps(graph, **options):
+        nodes = [node for node in fuse(graph, **options).nodes if isinstance(node.op, DenseGradient)]
+        return {node.label: len(node.op.steps) for node in nodes}
+
+    assert steps(graph) == {f"dense{n}": 2 for n in (4, 3, 2, 1)}
+    assert steps(graph, fuses_steps=False) == {f"dense{n}": 0 for n in (4, 3, 2, 1)}
+    for parameter in ("3.weight", "3.bias"):
+        name = gradient_name(parameter)
+        at = next(at for at, node in enumerate(graph.nodes) if isinstance(node.op, Step))
+        reader = Node(Accumulate(), (name, name), ("twice",), "clip", "")
+        read = dataclasses.replace(graph, nodes=(*graph.nodes[:at], reader, *graph.nodes[at:]), results=("twice",))
+        read = read.with_nodes(read.nodes, {"twice": dataclasses.replace(graph.values[name], name="twice")})
+        assert steps(read) == {"dense4": 2, "dense3": 2, "dense2": 0, "dense1": 2}
 
 
 def test_catdog_is_the_documented_plan():

@@ -167,6 +167,10 @@ def test_dense_gradients() -> None:
     step = specs.Update("sgd", F64, 8, weights.size_bytes // 64)
     update = specs.DenseUpdate(x_rows, y_rows, weights, True, step, ())
     (dw, db), (new_w, new_b), _ = ops.run(update, x, dy, (w, b), [], np.array([0.25, 0, 0]))
+    stored = ops.run(specs.DenseBackwardWeights(x_rows, y_rows, weights, True), x, dy)
+    np.testing.assert_array_equal(stored[0], dw)
+    np.testing.assert_array_equal(stored[1], db)
+    assert ops.run(specs.DenseBackwardWeights(x_rows, y_rows, weights, False), x, dy)[1] is None
     np.testing.assert_allclose(new_w, w - 0.25 * dw)
     np.testing.assert_allclose(new_b, b - 0.25 * db)
     assert_gradient(lambda v: (dy * ops.run(forward, v, w, b)[0]).sum(), x, dx)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from networks import EVERY_NETWORK, LOSSES, make
+from networks import EVERY_NETWORK, LOSSES, make, second_reader
 
 from asmgen import (
     SGD,
@@ -34,6 +34,7 @@ from asmgen.plan.policy import Policy
 from asmgen.plan.specs import ConcatForward
 from asmgen.plan.winograd import SIZES
 from asmgen.reference.initial import initial_parameters
+from asmgen.reference.interpret import Interpreter
 from asmgen.tile.pixel_strip import reads_pixels
 
 OPTIMIZERS = [
@@ -106,6 +107,53 @@ def test_every_loss(loss, dtype, isa):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
 def test_every_optimizer(optimizer, dtype, isa):
     compare(make([Flatten(), Dense(5), Tanh()], 3, "softmax_ce", optimizer, dtype=dtype), isa)
+
+
+DENSE_BEHIND_CONV = [Conv2D(5, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(9), ReLU(), Dense(7, bias=False), Tanh()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
+def test_stored_dense_gradients(optimizer, dtype, isa):
+    compare(make(DENSE_BEHIND_CONV, 3, "softmax_ce", optimizer, dtype=dtype), isa, dense_steps="stored")
+    by_output = make([Flatten(), Dense(37), Tanh()], 3, "softmax_ce", optimizer, dtype=dtype)
+    compare(by_output, isa, dense_steps="stored", dense_lanes=lambda spec, has_dx: "inputs" if has_dx else "outputs")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_stored_dense_gradient_among_fused_steps(dtype, isa, monkeypatch):
+    monkeypatch.setattr("asmgen.plan.build.training_graph", second_reader("4.weight"))
+    compare(make(DENSE_BEHIND_CONV, 3, "softmax_ce", Adam(0.01), dtype=dtype), isa)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
+def test_stored_and_fused_steps_have_the_same_bits(optimizer, dtype, isa, monkeypatch):
+    """The sums are emitted by one kernel, the steps by OptimizerStep; in "mixed" one gradient has a second reader."""
+    model = make(DENSE_BEHIND_CONV, 3, "softmax_ce", optimizer, dtype=dtype)
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 256, (model.batch_size, *model.input)).astype(np.uint8)
+    labels = rng.integers(0, 3, model.batch_size)
+    start = {name: value.astype(dtype) for name, value in initial_parameters(model).items()}
+    trained = {}
+    for form, n_stored in {"fused": 0, "stored": 3, "mixed": 1}.items():
+        with monkeypatch.context() as patch:
+            if form == "mixed":
+                patch.setattr("asmgen.plan.build.training_graph", second_reader("4.weight"))
+            plan = build_plan(model, ISAS[isa].lanes(dtype), Policy(dense_steps=form if form == "stored" else "fused"))
+        assert sum(entry.text == "dense_dw" for entry in plan.entries) == n_stored
+        machine, reference = Machine(plan, ISAS[isa], emit_plan(plan, ISAS[isa])), Interpreter(plan, start)
+        machine.set_parameters(start)
+        for _ in range(5):
+            reference.begin_step(images, np.arange(model.batch_size), labels, model.batch_size, model.optimizer.lr)
+            machine.poison()
+            machine.begin_step(images, np.arange(model.batch_size), labels, model.batch_size, reference.values["hyper"])
+            machine.run("forward", "backward", "update", "derive")
+        trained[form] = machine.parameters()
+    for name, value in trained["fused"].items():
+        assert not np.array_equal(value, start[name])
+        for form in ("stored", "mixed"):
+            assert value.tobytes() == trained[form][name].tobytes(), (form, name)
 
 
 def test_an_average_over_more_than_256_values(isa):

@@ -1,4 +1,4 @@
-"""Dense layers as entries: forward with the activation, both gradients, and the optimizer's step."""
+"""Dense layers as entries: forward with the activation, both gradients, the optimizer's step where it is fused."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ def dense_forward(draft: Draft, node: Node) -> None:
     y = draft.value(region.nodes[-1].outputs[0])
     target = draft.as_rows(y)
     plain = specs.DenseForward(source, by_input, target, layer.bias, act)
-    lanes = draft.dense_lanes.get(label) or draft.policy.dense_lanes(plain, _has_dx(draft, label))
+    gradient = _gradient_of(draft, label)
+    has_dx = gradient is not None and gradient.dx is not None
+    lanes = draft.dense_lanes.get(label) or draft.policy.dense_lanes(plain, has_dx)
     draft.dense_lanes[label] = lanes
     layout = by_input.by_output() if lanes == "outputs" else by_input
-    block = add_parameters(draft, region.dense, layout, stores_gradient=False)
+    stores_gradient = gradient is not None and not gradient.steps
+    block = add_parameters(draft, region.dense, layout, stores_gradient=stores_gradient)
     spec: KernelSpec = plain
     if lanes != "inputs":
         spec = specs.DenseForwardByOutput(source, layout, target, layer.bias, act)
@@ -39,7 +42,7 @@ def dense_forward(draft: Draft, node: Node) -> None:
 
 
 def dense_gradient(draft: Draft, node: Node) -> None:
-    """dx, then dw with the optimizer's step: dx needs the old weights."""
+    """dx, then dw: with the optimizer's step, for which dx needs the old weights, or stored."""
     region, label = node.op, node.label
     assert isinstance(region, DenseGradient)
     assert isinstance(region.dw.op, DenseWeightGradient)
@@ -54,6 +57,10 @@ def dense_gradient(draft: Draft, node: Node) -> None:
         spec = specs.DenseBackwardInput(draft.as_rows(dy), weights, draft.as_rows(dx))
         draft.entry("backward", spec, (dy, block.name, dx), (dx,), label, "dense_dx")
     x = draft.value(region.dw.inputs[0])
+    if block.stores_gradient:
+        dw = specs.DenseBackwardWeights(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias)
+        draft.entry("backward", dw, (x, dy, block.gradient), (block.gradient,), label, "dense_dw")
+        return
     step = optimizer_step(draft, weights.size_bytes)
     distances = dense_state_bytes(draft, step.n_states)
     update = specs.DenseUpdate(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias, step, distances)
@@ -64,9 +71,7 @@ def dense_gradient(draft: Draft, node: Node) -> None:
     )
 
 
-def _has_dx(draft: Draft, label: str) -> bool:
-    """Whether the input of a dense layer has a gradient."""
-    return any(
-        isinstance(node.op, DenseGradient) and node.label == label and node.op.dx is not None
-        for node in draft.graph.nodes
-    )
+def _gradient_of(draft: Draft, label: str) -> DenseGradient | None:
+    """The region of a dense layer's gradients; None in a program without them."""
+    found = (node.op for node in draft.graph.nodes if node.label == label)
+    return next((op for op in found if isinstance(op, DenseGradient)), None)

@@ -17,7 +17,7 @@ _DENSE_GAP_BYTES = 21 * LINE_BYTES
 
 
 def add_parameters(draft: Draft, node: Node, layout: Weights, *, stores_gradient: bool) -> LayerParameters:
-    """The parameter block of a layer, with its gradient, or with the optimizer's states."""
+    """The parameter block of a layer, with its gradient, or with the optimizer's states where its step is fused."""
     if node.label in draft.parameters:
         return draft.parameters[node.label]
     known = {parameter.name: parameter for parameter in draft.graph.parameters}
@@ -31,7 +31,7 @@ def add_parameters(draft: Draft, node: Node, layout: Weights, *, stores_gradient
 
 
 def parameter_blocks(draft: Draft) -> list[Block]:
-    """Parameters and gradients for one update; those that dense layers update: with their states."""
+    """Parameters and gradients for one update; those whose steps are fused: with their states."""
     found = []
     stored = [block for block in draft.parameters.values() if block.stores_gradient]
     if stored:
@@ -64,7 +64,7 @@ def optimizer_step(draft: Draft, size_bytes: int) -> specs.Update:
 
 
 def state_tensors(draft: Draft, label: str) -> tuple[str, ...]:
-    """The states of a dense layer's parameters."""
+    """The states of the parameters of a dense layer whose step is fused."""
     return tuple(f"{label}.{state}" for state in draft.model.optimizer.states)
 
 

@@ -28,6 +28,7 @@ from asmgen.plan.specs.conv import (
 )
 from asmgen.plan.specs.dense import (
     DenseBackwardInput,
+    DenseBackwardWeights,
     DenseForward,
     DenseForwardByOutput,
     DenseUpdate,
@@ -47,6 +48,7 @@ from asmgen.plan.specs.sparse import (
 from asmgen.plan.specs.winograd import Conv2dBackwardInputWinograd, Conv2dForwardWinograd, WinogradWeights
 
 ConvWeightGradient = Conv2dBackwardWeights | Conv2dBackwardWeightsSparse | Conv2dBackwardWeightsPooled
+DenseWeightGradient = DenseBackwardWeights | DenseUpdate
 
 __all__ = [
     "TRAITS",
@@ -72,6 +74,7 @@ __all__ = [
     "Conv2dUnpool",
     "ConvWeightGradient",
     "DenseBackwardInput",
+    "DenseBackwardWeights",
     "DenseForward",
     "DenseForwardByOutput",
     "DenseUpdate",

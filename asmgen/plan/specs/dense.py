@@ -1,4 +1,4 @@
-"""Specs of the dense layer: forward, both gradients, and the weight gradient with the optimizer's step."""
+"""Specs of the dense layer: forward, both gradients, and the weight gradient with the optimizer's step in it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,56 @@ class DenseBackwardInput(KernelSpec):
 
 
 @dataclass(frozen=True)
-class DenseUpdate(KernelSpec):
+class _DenseWeightGradient(KernelSpec):
+    """Base: g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o]; a subclass says what becomes of g.
+
+    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are.
+    """
+
+    x: Rows
+    dy: Rows
+    weights: DenseWeights | DenseWeightsByOutput
+    bias: bool
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks as large as the layer's parameters that a call goes through."""
+        return 1
+
+    def slice_units(self) -> int:
+        if isinstance(self.weights, DenseWeightsByOutput):
+            return self.weights.n_blocks
+        return self.weights.n_groups
+
+    def flops(self) -> int:
+        """Of the product, as all products count; a step adds a few for each weight."""
+        return 2 * self.x.n * self.x.features * self.weights.out
+
+    def check(self) -> None:
+        super().check()
+        _check_product(self, self.x, self.weights, self.dy)
+        require(self.weights.n_rows % DENSE_ROW_GROUP == 0, self, "rows of weights are not groups of 4")
+
+    def _tag(self) -> str:
+        """`_by_output_n8x784_k128_bias`."""
+        lanes = "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
+        return f"{lanes}_{activations_tag(self.x)}_k{self.weights.out}" + ("_bias" if self.bias else "")
+
+
+@dataclass(frozen=True)
+class DenseBackwardWeights(_DenseWeightGradient):
+    """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], stored as the weights lie: dw, the bias behind it.
+
+    Overwritten. Not written: the zeros behind the biases of the last group, and without bias that whole part. Slice:
+    groups of 4 outputs; vectors of outputs where the weights' lanes are.
+    """
+
+    def stem(self) -> str:
+        return f"dense_dw{self._tag()}_{dtype_tag(self.x.dtype)}"
+
+
+@dataclass(frozen=True)
+class DenseUpdate(_DenseWeightGradient):
     """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], and the optimizer's step with them; g is never stored.
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
@@ -118,45 +167,31 @@ class DenseUpdate(KernelSpec):
     weights as they lie: a thread updates what it reads next.
     """
 
-    x: Rows
-    dy: Rows
-    weights: DenseWeights | DenseWeightsByOutput
-    bias: bool
     update: Update
     state_bytes: tuple[int, ...]
+
+    @property
+    def n_blocks(self) -> int:
+        return 1 + self.update.n_states
 
     @property
     def has_far_states(self) -> bool:
         """Whether a displacement, of 31 bits, from an element of w to its states is not enough."""
         return bool(self.state_bytes) and self.state_bytes[-1] + self.weights.size_bytes >= 1 << 31
 
-    def slice_units(self) -> int:
-        if isinstance(self.weights, DenseWeightsByOutput):
-            return self.weights.n_blocks
-        return self.weights.n_groups
-
     def stem(self) -> str:
-        bias = "_bias" if self.bias else ""
-        shape = f"{activations_tag(self.x)}_k{self.weights.out}"
-        lanes = "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
         step, apart = self.update.constants_tag(), "".join(f"_s{distance}" for distance in self._distances())
-        return f"dense_dw_{self.update.kind}{lanes}_{shape}{bias}{step}{apart}_{dtype_tag(self.x.dtype)}"
+        return f"dense_dw_{self.update.kind}{self._tag()}{step}{apart}_{dtype_tag(self.x.dtype)}"
 
     def _distances(self) -> tuple[int, ...]:
         """state_bytes, but for those that follow from the first: states lie at one distance from each other."""
         even = tuple((1 + at) * self.state_bytes[0] for at in range(len(self.state_bytes)))
         return self.state_bytes[:1] if even == self.state_bytes else self.state_bytes
 
-    def flops(self) -> int:
-        """Of the product, as all products count; the step adds a few for each weight."""
-        return 2 * self.x.n * self.x.features * self.weights.out
-
     def check(self) -> None:
         super().check()
         self.update.check()
-        _check_product(self, self.x, self.weights, self.dy)
         require(len(self.state_bytes) == self.update.n_states, self, "one distance for each state")
-        require(self.weights.n_rows % DENSE_ROW_GROUP == 0, self, "rows of weights are not groups of 4")
         block_bytes = self.update.n_vectors * self.update.block * self.weights.element_bytes
         require(block_bytes == self.weights.size_bytes, self, "the step is not over the parameter block")
         distances = (0, *self.state_bytes)
