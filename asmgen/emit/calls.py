@@ -24,8 +24,12 @@ def step_calls(plan: Plan, isa: Isa) -> dict[str, tuple[Call, ...]]:
 
 
 def _stage_calls(plan: Plan, stage: Stage, isa: Isa) -> Iterator[Call]:
-    """A barrier behind the last. Of entries with few units every other one deals its shares in reverse: what is left
-    over, or less than there are threads, then goes to different ones."""
+    """The calls of a stage, with a barrier behind the last.
+
+    A call whose units do not go round leaves the last threads with more of them than the first. Such a remainder weighs
+    where the units are few. So every second call with few units deals its shares in reverse, last thread first. Two
+    calls of 3 units on 2 threads: the first gives 1 and 2, the second 2 and 1.
+    """
     at_a_time = samples_at_a_time(plan, stage, isa) % plan.batch
     last, n_few = stage.entries[-1], 0
     for entry in stage.by_outputs:

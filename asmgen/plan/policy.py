@@ -77,9 +77,11 @@ DenseSteps = Literal["fused", "stored"]
 
 @dataclass(frozen=True)
 class Policy:
-    """algorithm: how each 3 x 3 convolution is computed. reads_pixels: whether a convolution on the input does.
-    behind_max_pool: how the gradients behind one are. has_codes: what their lists hold. dense_lanes: how weights lie.
-    groups: where weight gradients of convolutions are summed in parts. dense_steps: whether dense ones are stored.
+    """A function for each choice that a plan leaves to its target.
+
+    algorithm: Winograd's tile of a 3 x 3 convolution, or direct. reads_pixels: whether a first convolution reads the u8
+    images. behind_max_pool: how gradients behind one are computed. has_codes: what lists of live entries hold.
+    dense_lanes: how dense weights lie. groups: in how many groups of samples a weight gradient is summed.
     """
 
     algorithm: Algorithm = direct

@@ -28,7 +28,8 @@ ITERATION_MACS = 96  # multiply-adds that hide the overhead of one iteration of 
 
 _TILE_CYCLES = 24  # loop control, pointers and the drained pipeline around a tile
 _L1_WEIGHT_BYTES = 32 * 1024  # weights that still lie in L1 when the next tile wants them; others stream from L2
-_FREE_LOADS, _LOAD_SHARE = 0.25, 0.25  # a row of taps begins with loads: half a load per multiply-add costs 6 %
+# A multiply-add may have so many loads for nothing; a further one takes this share of its cycle. At half a load, 6 %.
+_FREE_LOADS, _LOAD_SHARE = 0.25, 0.25
 _N_RUNS = 8  # ways to cut a row that are worth comparing
 
 

@@ -27,7 +27,9 @@ _L1_WEIGHT_BYTES = 40 * 1024  # weights of a sweep that stay in L1 from window t
 _ENTRY_INSTRUCTIONS = 6  # of an entry, beside its multiply-adds
 _POSITION_CYCLES = 8  # of a list, however long: its mask, and what a mispredicted end costs
 _INSTRUCTION_BYTES = 9
-_MASKS_TAKE = 1.15  # of what is predicted, beside lists with codes: many masks of few entries mispredict more ends
+# Measured over predicted cycles of lists with masks, where lists with codes take what is predicted. A mask ends in a
+# branch that is mispredicted; many masks of few entries have more such ends.
+_MASKS_TAKE = 1.15
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ STEP_CYCLES = 10  # of the optimizer on a vector, about: what lanes without a we
 def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
     """The form with the fewest predicted cycles a step.
 
-    By output, forward needs no sums of lanes; but dx then does, so where there is one, forward turns the weights it
-    reads. It reads them once for every few samples: larger ones than L2 stay by input. So do those of few vectors of
-    outputs, whose weight gradient would be slices of single vectors for two threads.
+    Weights by output: forward has no sums over lanes. The input gradient would have them instead. So weights lie by
+    output only where the layer's input has no gradient. Elsewhere they lie by input, and forward may turn a block of
+    them on its frame ("turned"). Forward reads all weights once for every few samples, so weights larger than L2 stay
+    by input. So do layers of few vectors of outputs: a thread's slice of their weight gradient would be one vector.
     """
     by_input, by_output = spec.weights, spec.weights.by_output()
     if by_input.bias_offset_bytes > L2_BYTES:

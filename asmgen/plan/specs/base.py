@@ -53,8 +53,13 @@ class KernelSpec:
         raise NotImplementedError
 
     def slice_kind(self) -> SliceKind:
-        """What the units are. "samples": unit i is sample i, and of every tensor that kernels write by samples a call
-        touches only the parts of its own ones. "outputs": parts of what it writes, whatever it reads.
+        """What a unit of the slice is: the contract by which threads share a kernel.
+
+        "samples": unit i is sample i. A call on [begin, end) reads and writes, of every tensor that has samples, only
+        samples begin .. end - 1. Two kernels sliced so need no barrier between them: each thread meets its own samples.
+        Example: a convolution's forward kernel.
+        "outputs": a unit is a part of what the kernel writes, such as a block of output channels. A call writes only
+        its own parts, and may read anything. Example: a weight gradient, which reads all samples.
         """
         return "outputs"
 

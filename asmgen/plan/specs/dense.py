@@ -163,8 +163,8 @@ class DenseUpdate(_DenseWeightGradient):
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
     states has the block's layout and lies `state_bytes` behind w. Without bias, that part is neither read nor written.
-    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are. As in the forward kernel that reads the
-    weights as they lie: a thread updates what it reads next.
+    Slice: groups of 4 outputs of weights by input, vectors of outputs of weights by output. The forward kernel that
+    reads the same layout has the same slice, so that a thread updates the weights that it reads in the next step.
     """
 
     update: Update
