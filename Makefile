@@ -7,7 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 ASMGEN := $(VENV)/bin/asmgen
 SETUP_INPUTS := pyproject.toml scripts/constraints.txt scripts/setup.sh scripts/apt.sh
-SOURCES := $(wildcard asmgen/*.py asmgen/*/*.py asmgen/*/*/*.py asmgen/*/*.asm asmgen/*/*.inc runtime/*.* runtime/*/*.* templates/*.* templates/*/*.*)
+SOURCES := $(wildcard asmgen/*.py asmgen/*/*.py asmgen/*/*/*.py asmgen/*/*.asm asmgen/*/*.c asmgen/*/*.inc runtime/*.* runtime/*/*.* templates/*.* templates/*/*.* templates/*/*/*.*)
 
 # Options: make trainer MODEL=models/lenet.py ISA=avx2;  make test PYTEST_ARGS="-k setup";  PYTHON, TORCH: scripts/setup.sh
 MODEL := models/catdog.py

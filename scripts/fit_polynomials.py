@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Prints asmgen/kernels/polynomials.py: the polynomials behind exp, log and GELU, fitted with mpmath.
+"""Prints asmgen/kernels/common/polynomials.py: the polynomials behind exp, log and GELU, fitted with mpmath.
 
-    python scripts/fit_polynomials.py > asmgen/kernels/polynomials.py
+    python scripts/fit_polynomials.py > asmgen/kernels/common/polynomials.py
 
 Each polynomial interpolates its function at the Chebyshev nodes of the interval, which is within a small factor of the
 best one; then its coefficients are rounded to the dtype. `error` is the largest effect on the final result, relative
@@ -104,7 +104,7 @@ def largest_error(fit: Fit, coefficients: list[float]) -> float:
 
 
 def main() -> None:
-    print('"""Coefficients of the polynomials in math.py and activations.py, highest power first.')
+    print('"""Coefficients of the polynomials in transcendental.py and activations.py, highest power first.')
     print('\nWritten by scripts/fit_polynomials.py; change that.\n"""')
     for fit in FITS:
         print(f"\n# {fit.formula}.")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from asmgen.asm.assembler import Assembler
-from asmgen.cuda import activations as cuda
+from asmgen.cuda.common import activations as cuda
 from asmgen.harness import activation_bounds as harness
-from asmgen.kernels import activations as cpu
+from asmgen.kernels.common import activations as cpu
 from asmgen.ops.base import Elementwise
 from asmgen.plan.specs import TRAITS, Activation, Traits
 from asmgen.reference import activations as reference

@@ -16,7 +16,9 @@ import click
 import pytest
 
 import asmgen
-from asmgen.bench import gpu_check, gpu_speed, replay
+from asmgen.bench import replay
+from asmgen.bench.gpu import check as gpu_check
+from asmgen.bench.gpu import speed as gpu_speed
 from asmgen.cli.main import COMMANDS, main
 from asmgen.cuda import registry as cuda_registry
 from asmgen.errors import ModelError

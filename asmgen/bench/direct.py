@@ -10,7 +10,7 @@ from asmgen.plan import specs
 from asmgen.plan.layout import Halo, Image
 from asmgen.plan.specs import Conv, KernelSpec
 from asmgen.tile.candidates import chosen
-from asmgen.tile.tap_lanes import TapTile
+from asmgen.tile.sparse.conv2d_dw_tap_lanes import TapTile
 
 
 def direct_spec(spec: KernelSpec, isa: Isa, listing: Listing) -> KernelSpec | None:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from asmgen.bench.naive import C_FLAGS, c_compiler
+from asmgen.peers.naive import C_FLAGS, c_compiler
 from asmgen.toolchain.cpu import affinity_cores, cpu_features, cpu_model, quota_cores
 from asmgen.toolchain.tools import TOOLS
 from asmgen.version import __version__

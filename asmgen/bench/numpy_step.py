@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from asmgen.bench.compare import median_seconds
-from asmgen.bench.numpy_peer import NumpyPeer, set_blas_threads
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of
+from asmgen.peers.numpy_peer import NumpyPeer, set_blas_threads
 from asmgen.reference.initial import initial_parameters
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from asmgen.bench.parity import STEPS, Array, first_batch, read_split
-from asmgen.bench.torch_peer import TorchPeer
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
 from asmgen.model.tensor_file import read_tensor
+from asmgen.peers.torch_peer import TorchPeer
 from asmgen.reference.initial import initial_parameters
 
 

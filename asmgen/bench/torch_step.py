@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from asmgen.bench.compare import median_seconds
-from asmgen.bench.torch_peer import TorchPeer
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of
 from asmgen.ops.conv2d import Conv2D
+from asmgen.peers.torch_peer import TorchPeer
 from asmgen.reference.initial import initial_parameters
 
 

@@ -25,7 +25,7 @@ from asmgen.plan.plan import Entry
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Conv, KernelSpec, WinogradWeights
 from asmgen.tile.candidates import candidates
-from asmgen.tile.winograd import algorithms
+from asmgen.tile.winograd.conv2d_winograd import algorithms
 
 LEAST_GAIN = 1.02  # of the winner, in the median of a second contest; less may be noise
 _SAMPLE_SECONDS = 0.005

@@ -10,13 +10,13 @@ from pathlib import Path
 from asmgen.asm.isa import Isa
 from asmgen.bench.clock import CallList
 from asmgen.bench.kernels import step_machine
-from asmgen.bench.naive import NaiveC, NaivePython, c_compiler, heaviest, step_macs
 from asmgen.bench.suite import Workload
 from asmgen.bench.trainer import TrainerBench
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
 from asmgen.emit.tuning import Tuning
 from asmgen.model.network import Model
+from asmgen.peers.naive import NaiveC, NaivePython, c_compiler, heaviest, step_macs
 from asmgen.plan.build import build_plan
 
 PEERS = ("torch", "numpy", "c", "python")

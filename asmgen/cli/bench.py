@@ -196,7 +196,7 @@ def _kernels(model: Model, isa: Isa, request: Request, show: Callable[[str], Non
 
 
 def _facts(model: Model) -> dict[str, Any]:
-    from asmgen.bench.naive import heaviest, step_macs
+    from asmgen.peers.naive import heaviest, step_macs
     from asmgen.plan.build import build_plan
 
     plan = build_plan(model, 4)

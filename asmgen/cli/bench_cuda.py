@@ -35,7 +35,7 @@ def bench_cuda(
 ) -> str:
     """Build, measure -> the table, or JSON. Raises ToolError with the trainer's own line where there is no GPU."""
     from asmgen.bench.deadline import Clock
-    from asmgen.bench.gpu_speed import TorchRequest, speed_table, steps_of, torch_rows, trainer_row
+    from asmgen.bench.gpu.speed import TorchRequest, speed_table, steps_of, torch_rows, trainer_row
 
     model = load(model_path, settings)
     products = precision if model.dtype == "float32" else model.dtype

@@ -14,8 +14,8 @@ from asmgen.bench.profile import Profile
 from asmgen.bench.tables import Table, duration
 from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
-from asmgen.cli.targets import require_picture
 from asmgen.cli.tuning import TuneFile, tune_options
+from asmgen.cli.writable import require_picture
 from asmgen.emit.tuning import Tuning
 from asmgen.model.network import Model
 from asmgen.plan.schedule import PHASES

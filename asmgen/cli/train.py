@@ -13,8 +13,8 @@ from asmgen.cli.build import build_if_stale
 from asmgen.cli.console import FilePath, say, verbosity
 from asmgen.cli.cuda import build_cuda_if_stale, cuda_choice, cuda_options
 from asmgen.cli.options import CUDA_NAME, MODEL, OUT, SET, isa_option, load, resolve_isa, resolve_out
-from asmgen.cli.targets import require_picture
 from asmgen.cli.tuning import TuneFile, tune_options
+from asmgen.cli.writable import require_picture
 
 # Flags that the trainer itself knows; they are handed on as they are.
 _NUMBERS = ("epochs", "lr", "seed", "threads", "batch-limit")

@@ -12,8 +12,8 @@ import click
 from asmgen.bench.tune import Measured, TuneRow
 from asmgen.cli.console import FilePath, say
 from asmgen.cli.options import MODEL, SET, isa_option, load, require_cpu, resolve_isa
-from asmgen.cli.targets import require_replaceable
 from asmgen.cli.tuning import beside_model
+from asmgen.cli.writable import require_replaceable
 
 
 @click.command()

@@ -102,8 +102,8 @@ def _cpu(model: Model, model_path: str, isa: Isa, tune: TuneFile, seed: int, sho
 
 
 def _cuda(model: Model, precision: str, seed: int, show: Show) -> _Checked:
-    from asmgen.harness.cuda_check import check_cuda_kernels
-    from asmgen.harness.cuda_machine import CudaMachine
+    from asmgen.harness.cuda.check import check_cuda_kernels
+    from asmgen.harness.cuda.machine import CudaMachine
 
     plan = plan_for(model, CUDA)
     listings = emit_cuda_plan(plan, precision)

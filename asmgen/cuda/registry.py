@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asmgen.cuda import (
-    act,
-    add,
-    concat,
-    conv2d_dw,
-    conv2d_dx,
-    conv2d_dx_pooled,
-    conv2d_fwd,
-    conv2d_pack,
-    conv2d_unpool,
-    dense_dx,
-    dense_fwd,
-    dense_update,
-    global_avg_pool,
-    load_input,
-    loss,
-    pool,
-    probabilities,
-    update,
-)
+from asmgen.cuda.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool
+from asmgen.cuda.dense import dense_dw_step, dense_dx, dense_fwd
+from asmgen.cuda.elementwise import act, add, concat
+from asmgen.cuda.input import load_input
 from asmgen.cuda.listing import CudaListing
+from asmgen.cuda.loss import loss, probabilities
+from asmgen.cuda.optimizer import update
+from asmgen.cuda.pool import global_avg_pool, pool
+from asmgen.cuda.sparse import conv2d_dx_pooled
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
 
@@ -56,8 +44,8 @@ _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.Conv2dBackwardWeightsPooled: conv2d_dw.emit,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseBackwardInput: dense_dx.emit,
-    specs.DenseBackwardWeights: dense_update.emit,
-    specs.DenseUpdate: dense_update.emit,
+    specs.DenseBackwardWeights: dense_dw_step.emit,
+    specs.DenseBackwardWeightsStep: dense_dw_step.emit,
 }
 
 #: What a plan for CUDA may hold.

@@ -9,17 +9,17 @@ from typing import Any
 
 import jinja2
 
-from asmgen.cuda import resident_kernel
 from asmgen.cuda.listing import CudaListing, Launch
 from asmgen.cuda.registry import emit
-from asmgen.cuda.resident import PARAMETERS, Refusal, Resident
-from asmgen.cuda.resident_choice import decide
+from asmgen.cuda.resident import resident_kernel
+from asmgen.cuda.resident.resident import PARAMETERS, Refusal, Resident
+from asmgen.cuda.resident.resident_choice import decide
 from asmgen.cuda.target import CUDA
-from asmgen.emit.facts import device_facts
 from asmgen.emit.generate import write_changed, write_initial_values
 from asmgen.emit.manifest import manifest_text, plan_facts
 from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
+from asmgen.emit.trainer_facts import device_facts
 from asmgen.errors import ReachError, UsageError
 from asmgen.model.network import Model
 from asmgen.paths import TEMPLATES_DIR

@@ -9,10 +9,10 @@ import numpy as np
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.emit.facts import INIT_FOLDER, init_file, trainer_model
 from asmgen.emit.manifest import manifest, manifest_text
 from asmgen.emit.planning import plan_for
 from asmgen.emit.trainer import render_trainer
+from asmgen.emit.trainer_facts import INIT_FOLDER, init_file, trainer_model
 from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.errors import ReachError
 from asmgen.kernels.registry import emit_kernel

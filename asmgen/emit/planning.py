@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
-from asmgen.cuda import behind_max_pool as cuda_gradients
+from asmgen.cuda.sparse import behind_max_pool as cuda_gradients
 from asmgen.cuda.target import CudaTarget
 from asmgen.emit.tuning import UNTUNED, Tuning
 from asmgen.model.network import Model
@@ -12,10 +12,10 @@ from asmgen.plan.plan import Plan
 from asmgen.plan.policy import DenseLanes, Policy, PoolGradients
 from asmgen.plan.specs import Conv, DenseForward, Pool
 from asmgen.plan.winograd import SIZES
-from asmgen.tile import behind_max_pool as cpu_gradients
-from asmgen.tile.dense_lanes import dense_lanes
-from asmgen.tile.pixel_strip import reads_pixels
-from asmgen.tile.sample_groups import sample_groups
+from asmgen.tile.conv.sample_groups import sample_groups
+from asmgen.tile.dense.dense_lanes import dense_lanes
+from asmgen.tile.input.pixel_strip import reads_pixels
+from asmgen.tile.sparse import behind_max_pool as cpu_gradients
 
 PRECISE_SIZES = (2,)  # F(2 x 2) is as accurate as the direct sum; F(4 x 4) errs about five times as much
 

@@ -22,7 +22,7 @@ from asmgen.plan.plan import Plan
 from asmgen.plan.specs import Conv, KernelSpec, dtype_tag
 from asmgen.plan.winograd import SIZES
 from asmgen.tile.candidates import candidates
-from asmgen.tile.winograd import algorithms
+from asmgen.tile.winograd.conv2d_winograd import algorithms
 
 ALGORITHMS: dict[int | None, str] = {None: "direct", **{m: f"winograd F({m}x{m})" for m in SIZES}}
 _HELP = "run `asmgen tune` again, or build with --no-tune"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asmgen.harness.case import Array, Draw
+from asmgen.harness.cases.case import Array, Draw
 from asmgen.ops.gelu import normal_density, normal_distribution
 from asmgen.ops.sigmoid import sigmoid
 from asmgen.plan.specs import Activation, entry_of

@@ -16,8 +16,8 @@ from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Listing
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import KernelFault, call
-from asmgen.harness.case import DATA, Array, Case, Operand
-from asmgen.harness.cases import build_cases
+from asmgen.harness.cases.build import build_cases
+from asmgen.harness.cases.case import DATA, Array, Case, Operand
 from asmgen.harness.compare import KernelError, Report, Tally, differences, parse_spec, same_bits
 from asmgen.harness.library import instruction_at, load_kernel
 from asmgen.plan.specs import KernelSpec

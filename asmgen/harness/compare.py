@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asmgen.errors import AsmgenError
-from asmgen.harness.case import Array, Case, Expected
+from asmgen.harness.cases.case import Array, Case, Expected
 from asmgen.plan import layout, specs
 from asmgen.plan.specs import KernelSpec
 

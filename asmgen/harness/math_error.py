@@ -1,4 +1,4 @@
-"""Measures the error of asmgen.kernels.math in units in the last place.
+"""Measures the error of asmgen.kernels.common.transcendental in units in the last place.
 
 python -m asmgen.harness.math_error [samples] prints the table of docs/math.md.
 """
@@ -17,9 +17,9 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.harness.call import call
-from asmgen.harness.case import Array
+from asmgen.harness.cases.case import Array
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import math
+from asmgen.kernels.common import transcendental
 from asmgen.plan.layout import round_up
 from asmgen.toolchain.cpu import cpu_features, missing_features
 
@@ -66,14 +66,14 @@ _EXP_LOW, _EXP_HIGH = {"float32": -86.9, "float64": -708.0}, {"float32": 88.7, "
 _WIDE = {"float32": 30.0, "float64": 50.0}
 
 FUNCTIONS = (
-    Function("exp", math.exp, np.exp, _EXP_LOW, _EXP_HIGH),
+    Function("exp", transcendental.exp, np.exp, _EXP_LOW, _EXP_HIGH),
     Function(
-        "log", math.log, np.log,
+        "log", transcendental.log, np.log,
         {"float32": 1.2e-38, "float64": 2.3e-308}, {"float32": 3.4e38, "float64": 1.7e308}, logarithmic=True,
     ),
-    Function("sigmoid", math.sigmoid, _sigmoid, _EXP_LOW, _WIDE),
-    Function("tanh", math.tanh, np.tanh, {dtype: -high for dtype, high in _WIDE.items()}, _WIDE),
-    Function("softplus", math.softplus, _log1p_exp, _EXP_LOW, _EXP_HIGH),
+    Function("sigmoid", transcendental.sigmoid, _sigmoid, _EXP_LOW, _WIDE),
+    Function("tanh", transcendental.tanh, np.tanh, {dtype: -high for dtype, high in _WIDE.items()}, _WIDE),
+    Function("softplus", transcendental.softplus, _log1p_exp, _EXP_LOW, _EXP_HIGH),
 )  # fmt: skip
 
 

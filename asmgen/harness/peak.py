@@ -19,7 +19,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import ISAS, Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.harness.buffers import GuardedBuffer
-from asmgen.harness.cases import build_cases
+from asmgen.harness.cases.build import build_cases
 from asmgen.harness.check import Emit, registered_emitter
 from asmgen.harness.compare import parse_spec
 from asmgen.harness.library import load_kernel

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asmgen.errors import AsmgenError
-from asmgen.harness.case import unpack_codes
+from asmgen.harness.cases.case import unpack_codes
 from asmgen.harness.machine import PlanMemory
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of
@@ -136,7 +136,7 @@ def _differences(
 
 def _weights(entry: Entry, machine: PlanMemory, reference: Interpreter) -> _Sides | None:
     """The weights that an update without states works on: only their change shows its gradient, which is not stored."""
-    if not isinstance(entry.spec, specs.DenseUpdate) or entry.spec.update.n_states:
+    if not isinstance(entry.spec, specs.DenseBackwardWeightsStep) or entry.spec.update.n_states:
         return None
     name = entry.outputs[0]
     known = name if name in reference.values else machine.plan.home(name)

@@ -8,33 +8,15 @@ from typing import Any
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.kernels import (
-    act,
-    add,
-    concat,
-    conv2d_dw,
-    conv2d_dw_pooled,
-    conv2d_dw_sparse,
-    conv2d_dx,
-    conv2d_dx_sparse,
-    conv2d_fwd,
-    conv2d_pack,
-    conv2d_unpool,
-    dense_dx,
-    dense_fwd,
-    dense_fwd_by_output,
-    dense_update,
-    global_avg_pool,
-    live_entries,
-    load_input,
-    loss,
-    pool,
-    probabilities,
-    sum_parts,
-    update,
-    winograd,
-    winograd_weights,
-)
+from asmgen.kernels.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool, sum_parts
+from asmgen.kernels.dense import dense_dw_step, dense_dx, dense_fwd, dense_fwd_by_output
+from asmgen.kernels.elementwise import act, add, concat
+from asmgen.kernels.input import load_input
+from asmgen.kernels.loss import loss, probabilities
+from asmgen.kernels.optimizer import update
+from asmgen.kernels.pool import global_avg_pool, pool
+from asmgen.kernels.sparse import conv2d_dw_pooled, conv2d_dw_sparse, conv2d_dx_sparse, live_entries
+from asmgen.kernels.winograd import conv2d_winograd, winograd_weights
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
 from asmgen.tile.candidates import predicted_cycles
@@ -66,11 +48,11 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.DenseForward: dense_fwd.emit,
     specs.DenseForwardByOutput: dense_fwd_by_output.emit,
     specs.DenseBackwardInput: dense_dx.emit,
-    specs.DenseBackwardWeights: dense_update.emit,
-    specs.DenseUpdate: dense_update.emit,
+    specs.DenseBackwardWeights: dense_dw_step.emit,
+    specs.DenseBackwardWeightsStep: dense_dw_step.emit,
     specs.WinogradWeights: winograd_weights.emit,
-    specs.Conv2dForwardWinograd: winograd.emit_forward,
-    specs.Conv2dBackwardInputWinograd: winograd.emit_backward_input,
+    specs.Conv2dForwardWinograd: conv2d_winograd.emit_forward,
+    specs.Conv2dBackwardInputWinograd: conv2d_winograd.emit_backward_input,
     specs.Loss: loss.emit,
     specs.Probabilities: probabilities.emit,
     specs.Update: update.emit,

@@ -16,7 +16,7 @@ from asmgen.plan.layout import (
     DenseWeightsByOutput,
 )
 from asmgen.plan.precision import Precision
-from asmgen.plan.specs import DenseUpdate, KernelSpec, Update
+from asmgen.plan.specs import DenseBackwardWeightsStep, KernelSpec, Update
 from asmgen.plan.winograd import TransformedWeights
 
 Weights = ConvWeights | ConvWeightsByInput | DenseWeights | DenseWeightsByOutput
@@ -175,7 +175,7 @@ class Plan:
 
     def optimizer(self) -> Update:
         """The optimizer's step, over whichever parameters come first."""
-        steps = (spec.update if isinstance(spec, DenseUpdate) else spec for spec in self.specs())
+        steps = (spec.update if isinstance(spec, DenseBackwardWeightsStep) else spec for spec in self.specs())
         return next(step for step in steps if isinstance(step, Update))
 
     def check(self) -> None:
@@ -190,7 +190,7 @@ class Plan:
                 raise ValueError(f"tensor {tensor.name} at {offset} does not fit the arena of {self.arena_bytes} bytes")
         for entry in self.all_entries:
             entry.spec.check()
-            if isinstance(entry.spec, DenseUpdate):
+            if isinstance(entry.spec, DenseBackwardWeightsStep):
                 at, *states = (self.offsets[name] for name in entry.outputs)
                 if tuple(state - at for state in states) != entry.spec.state_bytes:
                     raise ValueError(f"{entry.text}: states of {entry.args[2]} do not lie {entry.spec.state_bytes}")

@@ -62,7 +62,7 @@ def by_input(spec: DenseForward, has_dx: bool) -> DenseLanes:
     return "inputs"
 
 
-#: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/parts.py).
+#: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/sum_parts.py).
 Groups = Callable[[Conv], int]
 
 

@@ -40,7 +40,7 @@ class Interpreter:
             if block.stores_gradient
         }
         for entry in plan.entries:
-            if isinstance(entry.spec, specs.DenseUpdate):
+            if isinstance(entry.spec, specs.DenseBackwardWeightsStep):
                 name, *states = (plan.home(output) for output in entry.outputs)
                 for state in states:
                     self.values[state] = tuple(np.zeros_like(array) for array in self.values[name])
@@ -86,8 +86,8 @@ class Interpreter:
         if isinstance(entry.spec, specs.Update):
             self._update(entry.spec)
             return
-        if isinstance(entry.spec, specs.DenseUpdate):
-            self._dense_update(entry, entry.spec)
+        if isinstance(entry.spec, specs.DenseBackwardWeightsStep):
+            self._dense_dw_step(entry, entry.spec)
             return
         if isinstance(entry.spec, specs.SumParts):  # the parts' value is their sum
             self.values[entry.outputs[0]] = self.values[entry.inputs[0]]
@@ -176,7 +176,7 @@ class Interpreter:
                 states.append(new_state)
             self.values[next_value(block.name)], self._states[block.name] = tuple(arrays), tuple(states)
 
-    def _dense_update(self, entry: Entry, spec: specs.DenseUpdate) -> None:
+    def _dense_dw_step(self, entry: Entry, spec: specs.DenseBackwardWeightsStep) -> None:
         values = self.values
         x, dy = (_rows(values[arg]) for arg in entry.args[:2] if arg)
         name, *states = (self.plan.home(output) for output in entry.outputs)

@@ -219,8 +219,8 @@ def dense_dw(spec: specs.DenseBackwardWeights, x: Array, dy: Array) -> tuple[Arr
     return dy.T @ x, dy.sum(0) if spec.bias else None
 
 
-def dense_update(
-    spec: specs.DenseUpdate, x: Array, dy: Array, parameters: Parts, states: Sequence[Parts], hyper: Array
+def dense_dw_step(
+    spec: specs.DenseBackwardWeightsStep, x: Array, dy: Array, parameters: Parts, states: Sequence[Parts], hyper: Array
 ) -> tuple[Parts, Parts, tuple[Parts, ...]]:
     """x [n, in], dy [n, out], (w, b), the states of (w, b), hyper -> the gradient of (w, b), new (w, b), new states."""
     gradient = dy.T @ x, dy.sum(0) if spec.bias else np.zeros(dy.shape[1])
@@ -302,7 +302,7 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,
     specs.DenseBackwardWeights: dense_dw,
-    specs.DenseUpdate: dense_update,
+    specs.DenseBackwardWeightsStep: dense_dw_step,
     specs.WinogradWeights: winograd_weights,
     specs.Conv2dForwardWinograd: conv2d_forward,
     specs.Conv2dBackwardInputWinograd: conv2d_dx,

@@ -10,19 +10,12 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
-from asmgen.tile import (
-    conv2d_dw,
-    conv2d_dw_pooled,
-    conv2d_dw_sparse,
-    conv2d_dx,
-    conv2d_dx_sparse,
-    conv2d_fwd,
-    dense,
-    dense_update,
-    pool,
-    winograd,
-)
+from asmgen.tile.conv import conv2d_dw, conv2d_dx, conv2d_fwd
 from asmgen.tile.cost import LIVE_SHARE, Candidate, bound_cycles, traffic_cycles
+from asmgen.tile.dense import dense_dw_step, dense_product
+from asmgen.tile.pool import pool
+from asmgen.tile.sparse import conv2d_dw_pooled, conv2d_dw_sparse, conv2d_dx_sparse
+from asmgen.tile.winograd import conv2d_winograd
 
 _CANDIDATES: dict[type[KernelSpec], Callable[..., tuple[Candidate[Any], ...]]] = {
     specs.Conv2dForward: conv2d_fwd.candidates,
@@ -31,16 +24,16 @@ _CANDIDATES: dict[type[KernelSpec], Callable[..., tuple[Candidate[Any], ...]]] =
     specs.Conv2dBackwardWeightsSparse: conv2d_dw_sparse.candidates,
     specs.Conv2dBackwardWeightsPooled: conv2d_dw_pooled.candidates,
     specs.Conv2dBackwardInputSparse: conv2d_dx_sparse.candidates,
-    specs.Conv2dForwardWinograd: winograd.candidates,
-    specs.Conv2dBackwardInputWinograd: winograd.candidates,
+    specs.Conv2dForwardWinograd: conv2d_winograd.candidates,
+    specs.Conv2dBackwardInputWinograd: conv2d_winograd.candidates,
     specs.Conv2dUnpool: pool.unpool_candidates,
     specs.PoolForward: pool.forward_candidates,
     specs.PoolBackward: pool.backward_candidates,
-    specs.DenseForward: dense.forward_candidates,
-    specs.DenseForwardByOutput: dense.by_output_candidates,
-    specs.DenseBackwardInput: dense.input_candidates,
-    specs.DenseBackwardWeights: dense_update.update_candidates,
-    specs.DenseUpdate: dense_update.update_candidates,
+    specs.DenseForward: dense_product.forward_candidates,
+    specs.DenseForwardByOutput: dense_product.by_output_candidates,
+    specs.DenseBackwardInput: dense_product.input_candidates,
+    specs.DenseBackwardWeights: dense_dw_step.update_candidates,
+    specs.DenseBackwardWeightsStep: dense_dw_step.update_candidates,
 }
 _SPARSE = (specs.Conv2dBackwardWeightsSparse, specs.Conv2dBackwardInputSparse)  # ask for the live share, too
 

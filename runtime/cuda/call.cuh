@@ -7,7 +7,7 @@
 
 namespace call {
 
-// Mirrored in asmgen/harness/cuda_run.py; what does not concern a GPU is not read.
+// Mirrored in asmgen/harness/cuda/run.py; what does not concern a GPU is not read.
 struct Launch {
     int32_t grid[3];
     int32_t block;

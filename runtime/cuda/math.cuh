@@ -37,7 +37,7 @@ struct Format<double> {
     static constexpr Bits one = 0x3FF0000000000000, sqrt_half = 0x3FE6A09E667F3BCC;
 };
 
-// Coefficients of asmgen/kernels/polynomials.py, highest power first.
+// Coefficients of asmgen/kernels/common/polynomials.py, highest power first.
 // e^r = 1 + r + r^2 E(r), |r| <= ln(2)/2.
 __device__ __forceinline__ float exp_polynomial(float r)
 {

@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from asmgen.bench.naive import c_compiler
 from asmgen.cli.main import main
+from asmgen.peers.naive import c_compiler
 from asmgen.toolchain.cpu import FEATURES
 
 MODEL = """

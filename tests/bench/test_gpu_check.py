@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from asmgen.bench import gpu_check
+from asmgen.bench.gpu import check as gpu_check
 from asmgen.cli.main import main
 
 TINY = """

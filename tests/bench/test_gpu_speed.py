@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from asmgen.bench.gpu_speed import SpeedRow, ratios, speed_table, steps_of
+from asmgen.bench.gpu.speed import SpeedRow, ratios, speed_table, steps_of
 from asmgen.cli.main import main
 from asmgen.model.load import load_model
 

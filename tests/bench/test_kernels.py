@@ -21,9 +21,9 @@ from asmgen.kernels.registry import emit_kernel
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
 from asmgen.plan.layout import ConvWeights, Halo, Image
-from asmgen.tile import conv2d_dw_pooled
 from asmgen.tile.candidates import candidates
-from asmgen.tile.tap_lanes import TapTile
+from asmgen.tile.sparse import conv2d_dw_pooled
+from asmgen.tile.sparse.conv2d_dw_tap_lanes import TapTile
 
 
 def test_clocks(isa):
@@ -111,7 +111,7 @@ def test_every_kind_of_product_has_its_direct_form():
     known = {
         specs.Conv2dBackwardInput, specs.Conv2dBackwardInputPooled, specs.Conv2dBackwardWeights, specs.Conv2dForward,
         specs.DenseBackwardInput, specs.DenseBackwardWeights, specs.DenseForward, specs.DenseForwardByOutput,
-        specs.DenseUpdate,
+        specs.DenseBackwardWeightsStep,
     }  # fmt: skip
     reduced = {
         specs.Conv2dBackwardInputSparse, specs.Conv2dBackwardInputWinograd, specs.Conv2dBackwardWeightsPooled,

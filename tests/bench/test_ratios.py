@@ -21,12 +21,12 @@ import pytest
 from asmgen.asm.isa import ISAS, Isa
 from asmgen.bench.clock import CallList
 from asmgen.bench.kernels import StepMachine, step_machine
-from asmgen.bench.naive import is_product
 from asmgen.bench.peak import Peak
 from asmgen.emit.generate import emit_plan
 from asmgen.emit.planning import plan_for
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
+from asmgen.peers.naive import is_product
 from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Entry, Plan
 from asmgen.plan.policy import Policy

@@ -13,7 +13,7 @@ MODELS = Path(__file__).parents[2] / "models"
 
 def test_rows_of_an_image_model():
     pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
-    command = [sys.executable, "-m", "asmgen.bench.torch_gpu", str(MODELS / "lenet.py"), "--device", "cpu"]
+    command = [sys.executable, "-m", "asmgen.bench.gpu.torch_speed", str(MODELS / "lenet.py"), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, "--steps", "1", "--rounds", "1"], capture_output=True, text=True, check=True, env=environment

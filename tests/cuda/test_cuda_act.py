@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asmgen.cuda.target import CUDA
-from asmgen.harness.cuda_check import check_cuda_kernels
+from asmgen.harness.cuda.check import check_cuda_kernels
 from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
 from asmgen.plan.specs import ActBackward, ActForward, Activation, KernelSpec
 

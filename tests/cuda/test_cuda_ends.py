@@ -9,10 +9,10 @@ import pytest
 
 from asmgen.cuda.registry import emit
 from asmgen.cuda.target import CUDA
-from asmgen.harness.case import Array, Case, Operand
-from asmgen.harness.cuda_check import check_cuda_kernels
-from asmgen.harness.cuda_library import load_library
-from asmgen.harness.cuda_run import CudaKernel, Variant
+from asmgen.harness.cases.case import Array, Case, Operand
+from asmgen.harness.cuda.check import check_cuda_kernels
+from asmgen.harness.cuda.library import load_library
+from asmgen.harness.cuda.run import CudaKernel, Variant
 from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
 from asmgen.plan.specs import LoadInput, Loss, Probabilities
 

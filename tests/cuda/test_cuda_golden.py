@@ -33,7 +33,7 @@ def specs_by_name() -> dict[str, specs.KernelSpec]:
     """
     found = {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
     found["softmax_fwd"] = specs.Probabilities("softmax", Rows(1, 4, CUDA.lanes(F32), F32))
-    return {name: spec for name, spec in found.items() if name != "dense_update_by_output"}
+    return {name: spec for name, spec in found.items() if name != "dense_dw_step_by_output"}
 
 
 SPECS = specs_by_name()

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from asmgen.harness.cuda_library import CUDA_RUNTIME
-from asmgen.kernels import math as cpu_math
-from asmgen.kernels import polynomials
+from asmgen.harness.cuda.library import CUDA_RUNTIME
+from asmgen.kernels.common import polynomials
+from asmgen.kernels.common import transcendental as cpu_math
 
 TEXT = (CUDA_RUNTIME / "math.cuh").read_text()
 

@@ -11,8 +11,8 @@ import pytest
 from asmgen.cuda import registry
 from asmgen.cuda.target import CUDA
 from asmgen.emit.planning import plan_for
-from asmgen.harness.cuda_check import check_cuda_kernels
-from asmgen.harness.cuda_library import CUDA_RUNTIME
+from asmgen.harness.cuda.check import check_cuda_kernels
+from asmgen.harness.cuda.library import CUDA_RUNTIME
 from asmgen.model.load import load_model
 from asmgen.model.network import Model
 from asmgen.plan.build import build_plan

@@ -8,8 +8,8 @@ from networks import make
 from asmgen import AdamW, Dense, Flatten, Nesterov, ReLU, Tanh
 from asmgen.cuda.target import CUDA
 from asmgen.emit.cuda import emit_cuda_plan
-from asmgen.harness.cuda_check import check_cuda_kernels
-from asmgen.harness.cuda_machine import CudaMachine
+from asmgen.harness.cuda.check import check_cuda_kernels
+from asmgen.harness.cuda.machine import CudaMachine
 from asmgen.harness.steps import compare_steps
 from asmgen.ops.optimizers import Optimizer
 from asmgen.plan.build import build_plan

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from asmgen.cuda.registry import emit
-from asmgen.harness.cuda_device import Device, check_on_device
-from asmgen.harness.cuda_run import CudaFault
+from asmgen.harness.cuda.device import Device, check_on_device
+from asmgen.harness.cuda.run import CudaFault
 from asmgen.plan.specs import Update
 from asmgen.toolchain.nvcc import find_nvcc
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from asmgen.cuda.listing import CudaListing, Facts, Launch
-from asmgen.harness.case import Array, Case, Operand
-from asmgen.harness.cuda_library import load_library
-from asmgen.harness.cuda_run import CudaFault, CudaKernel, Variant
+from asmgen.harness.cases.case import Array, Case, Operand
+from asmgen.harness.cuda.library import load_library
+from asmgen.harness.cuda.run import CudaFault, CudaKernel, Variant
 
 _FACTS = Facts("test", "test", (), (), 0, 0, 0, "", ())
 _X = np.arange(256, dtype=np.float32)
@@ -144,7 +144,7 @@ def test_missing_synchronisation_gives_wrong_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asmgen.harness.cuda_run._SECONDS", 1)
+    monkeypatch.setattr("asmgen.harness.cuda.run._SECONDS", 1)
     with pytest.raises(CudaFault, match=REFUSED[name][1]):
         _run(name)
     assert _run("copy")[5] == 5  # the next launch works

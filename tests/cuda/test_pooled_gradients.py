@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from asmgen.asm.isa import ISAS
-from asmgen.cuda import conv2d_dw, conv2d_dx_pooled
-from asmgen.cuda.behind_max_pool import behind_max_pool, estimates
+from asmgen.cuda.conv import conv2d_dw
 from asmgen.cuda.listing import CudaListing
+from asmgen.cuda.sparse import conv2d_dx_pooled
+from asmgen.cuda.sparse.behind_max_pool import behind_max_pool, estimates
+from asmgen.cuda.sparse.tile_patch import Patch, choose_patch
 from asmgen.cuda.target import CUDA
-from asmgen.cuda.tile_patch import Patch, choose_patch
 from asmgen.emit.planning import plan_for
-from asmgen.harness.cuda_check import check_cuda_kernel, check_cuda_kernels
-from asmgen.kernels import conv2d_dw_pooled
+from asmgen.harness.cuda.check import check_cuda_kernel, check_cuda_kernels
+from asmgen.kernels.sparse import conv2d_dw_pooled
 from asmgen.model.load import load_model
 from asmgen.plan.layout import NO_HALO, Halo
 from asmgen.plan.specs import Conv2dBackwardInputPooled, Conv2dBackwardWeightsPooled, Conv2dForward

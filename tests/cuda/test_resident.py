@@ -31,9 +31,9 @@ from asmgen import (
     Tanh,
 )
 from asmgen.cli.main import main
-from asmgen.cuda import resident_choice, resident_kernel
-from asmgen.cuda.resident import Refusal, Resident
-from asmgen.cuda.resident_choice import decide
+from asmgen.cuda.resident import resident_choice, resident_kernel
+from asmgen.cuda.resident.resident import Refusal, Resident
+from asmgen.cuda.resident.resident_choice import decide
 from asmgen.cuda.target import CUDA
 from asmgen.emit.planning import plan_for
 from asmgen.model.load import load_model
@@ -197,7 +197,7 @@ def test_show_lists_and_prints_it(arches: str, is_listed: bool) -> None:
     if is_listed:
         head = CliRunner().invoke(main, [*command, "resident"]).output
         assert head.startswith("// resident training  64 x 784 -> 256 -> 128 -> 64 -> 10, softmax_ce, adam   float32")
-        assert "-- edit asmgen/cuda/resident.py, templates/cuda/resident.cu.j2" in head
+        assert "-- edit asmgen/cuda/resident/resident.py, templates/cuda/resident/resident.cu.j2" in head
         assert "grid 16 x 1 x 1 in clusters of 16, 512 threads, 213 072 B of shared memory" in head
 
 

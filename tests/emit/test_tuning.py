@@ -42,7 +42,7 @@ def sources(folder: Path) -> dict[str, str]:
 
 def test_a_tile_changes_its_kernel_and_nothing_else(tmp_path: Path) -> None:
     plan = plan_for(LENET, AVX2)
-    tiles = second(plan, specs.Conv2dForward) | second(plan, specs.DenseUpdate)
+    tiles = second(plan, specs.Conv2dForward) | second(plan, specs.DenseBackwardWeightsStep)
     tuning = Tuning("lenet.tune.json", "some CPU", {}, tiles)
     plain = sources(generate(LENET, AVX2, tmp_path / "plain").folder)
     tuned = generate(LENET, AVX2, tmp_path / "tuned", tuning).folder

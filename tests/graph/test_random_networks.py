@@ -36,9 +36,9 @@ from asmgen.plan.specs import Conv, DenseForward, DenseForwardByOutput, Loss, Po
 from asmgen.plan.specs.dense import MOST_TURNED_BYTES
 from asmgen.reference.graph import next_sources, run
 from asmgen.reference.interpret import Interpreter
-from asmgen.tile.behind_max_pool import sparse_cycles
-from asmgen.tile.pixel_strip import reads_pixels
-from asmgen.tile.winograd import algorithms
+from asmgen.tile.input.pixel_strip import reads_pixels
+from asmgen.tile.sparse.behind_max_pool import sparse_cycles
+from asmgen.tile.winograd.conv2d_winograd import algorithms
 from tests.conftest import lacks
 from tests.graph.random_networks import network
 
@@ -242,7 +242,7 @@ def test_a_wrong_tensor_is_noticed_with_its_seed() -> None:
 
 def test_steps_are_pytorchs(seed: int) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra [torch])")
-    from asmgen.bench.torch_peer import TorchPeer
+    from asmgen.peers.torch_peer import TorchPeer
 
     given = Given(seed)
     with told(seed, given.model):

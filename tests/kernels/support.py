@@ -161,7 +161,7 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
     elif isinstance(spec, specs.DenseForward):
         what = spec.y, spec.bias, spec.act
         found = [specs.DenseForwardByOutput(spec.x, w, *what) for w in (spec.weights, spec.weights.by_output())]
-    elif isinstance(spec, specs.DenseUpdate) and isinstance(spec.weights, DenseWeights):
+    elif isinstance(spec, specs.DenseBackwardWeightsStep) and isinstance(spec.weights, DenseWeights):
         by_output = spec.weights.by_output()
         stored = [specs.DenseBackwardWeights(spec.x, spec.dy, w, spec.bias) for w in (spec.weights, by_output)]
         found = [_update_by_output(spec, by_output), *stored]
@@ -171,7 +171,9 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
     return [beside for beside in found if type(beside) in registry._EMITTERS and _fits(beside)]
 
 
-def _update_by_output(spec: specs.DenseUpdate, weights: DenseWeightsByOutput) -> specs.DenseUpdate:
+def _update_by_output(
+    spec: specs.DenseBackwardWeightsStep, weights: DenseWeightsByOutput
+) -> specs.DenseBackwardWeightsStep:
     """The same step over weights that lie by output, with states where that leaves room for them."""
     step = replace(spec.update, n_vectors=weights.size_bytes // (weights.block * weights.element_bytes))
     apart = round_up(max(weights.size_bytes, *spec.state_bytes[:1], 0), LINE_BYTES)

@@ -10,18 +10,18 @@ import pytest
 
 from asmgen import SGD, Conv2D, Dataset, Dense, Flatten, MeanSquaredError, Model
 from asmgen.asm.isa import ISAS
-from asmgen.bench import numpy_layers
-from asmgen.cuda import activations as cuda
-from asmgen.cuda.resident import Refusal
-from asmgen.cuda.resident_choice import decide
+from asmgen.cuda.common import activations as cuda
+from asmgen.cuda.resident.resident import Refusal
+from asmgen.cuda.resident.resident_choice import decide
 from asmgen.cuda.target import CUDA
 from asmgen.emit.planning import plan_for
 from asmgen.harness import activation_bounds
 from asmgen.harness.check import check_kernel
-from asmgen.harness.cuda_check import check_cuda_kernels
-from asmgen.kernels import activations as cpu
+from asmgen.harness.cuda.check import check_cuda_kernels
+from asmgen.kernels.common import activations as cpu
 from asmgen.kernels.registry import emit_kernel
 from asmgen.ops.base import Elementwise
+from asmgen.peers import numpy_layers
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
 from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows

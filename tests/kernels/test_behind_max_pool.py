@@ -10,7 +10,7 @@ import pytest
 from asmgen.asm.isa import ISAS
 from asmgen.plan.specs import Conv, Pool
 from asmgen.plan.winograd import SIZES
-from asmgen.tile.behind_max_pool import behind_max_pool, sparse_cycles, stored_cycles
+from asmgen.tile.sparse.behind_max_pool import behind_max_pool, sparse_cycles, stored_cycles
 from tests.kernels.pooled_shapes import SAME
 from tests.kernels.support import V
 from tests.kernels.test_conv2d_dw_pooled import spec_of

@@ -8,7 +8,7 @@ import pytest
 from asmgen.asm.isa import ISAS
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
-from asmgen.harness.case import unwritten
+from asmgen.harness.cases.case import unwritten
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
 from asmgen.kernels.registry import emit_kernel

@@ -8,9 +8,9 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_dw_pooled
+from asmgen.kernels.sparse import conv2d_dw_pooled
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
-from asmgen.tile.conv2d_dw_pooled import choose_tile
+from asmgen.tile.sparse.conv2d_dw_pooled import choose_tile
 from tests.kernels import wide_pads
 from tests.kernels.pooled_shapes import SAME, make_spec
 from tests.kernels.support import V

@@ -8,9 +8,9 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_dw_sparse
+from asmgen.kernels.sparse import conv2d_dw_sparse
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
-from asmgen.tile.conv2d_dw_sparse import CHUNK, LIST_BYTES, STRIP_BYTES, choose_tile, strip_bytes
+from asmgen.tile.sparse.conv2d_dw_sparse import CHUNK, LIST_BYTES, STRIP_BYTES, choose_tile, strip_bytes
 from tests.kernels import wide_pads
 from tests.kernels.pooled_shapes import SAME, make_spec
 from tests.kernels.support import V

@@ -9,10 +9,10 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_dx
+from asmgen.kernels.conv import conv2d_dx
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Conv, Conv2dBackwardInput
-from asmgen.tile.conv2d_dx import choose_tile, column_phases
+from asmgen.tile.conv.conv2d_dx import choose_tile, column_phases
 from tests.kernels import wide_pads
 from tests.kernels.support import V, channels
 

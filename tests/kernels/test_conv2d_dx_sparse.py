@@ -13,16 +13,16 @@ from asmgen.asm.isa import ISAS
 from asmgen.asm.listing import Listing
 from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
-from asmgen.harness.case import n_codes, pack_codes, unwritten
+from asmgen.harness.cases.case import n_codes, pack_codes, unwritten
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import conv2d_dx_sparse, live_entries
+from asmgen.kernels.sparse import conv2d_dx_sparse, live_entries
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.policy import behind_large_windows
 from asmgen.plan.specs import Conv, Conv2dBackwardInputSparse, LiveEntries, Pool
 from asmgen.reference import ops
-from asmgen.tile.conv2d_dx_sparse import SparseInputTile, candidates, choose_tile, lists_have_codes
-from asmgen.tile.frame_patch import PatchTile
+from asmgen.tile.sparse.conv2d_dx_scatter import PatchTile
+from asmgen.tile.sparse.conv2d_dx_sparse import SparseInputTile, candidates, choose_tile, lists_have_codes
 from tests.kernels import wide_pads
 from tests.kernels.pooled_shapes import windows_of
 from tests.kernels.support import V, channels

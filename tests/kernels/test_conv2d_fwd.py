@@ -9,10 +9,10 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_fwd
+from asmgen.kernels.conv import conv2d_fwd
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import Activation, Conv, Conv2dForward, Pool
-from asmgen.tile.conv2d_fwd import choose_tile
+from asmgen.tile.conv.conv2d_fwd import choose_tile
 from tests.kernels import wide_pads
 from tests.kernels.support import V, channels
 

@@ -6,7 +6,7 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_pack
+from asmgen.kernels.conv import conv2d_pack
 from asmgen.plan.layout import ConvWeights
 from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient
 

@@ -6,7 +6,7 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import conv2d_unpool
+from asmgen.kernels.conv import conv2d_unpool
 from asmgen.plan.layout import Halo, Image
 from asmgen.plan.specs import Activation, Conv2dUnpool, Pool
 

@@ -12,11 +12,11 @@ from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import dense_fwd_by_output, dense_update
+from asmgen.kernels.dense import dense_dw_step, dense_fwd_by_output
 from asmgen.plan.layout import DENSE_ROW_GROUP, round_up
-from asmgen.plan.specs import Activation, DenseForwardByOutput, DenseUpdate, Update
-from asmgen.tile.dense import choose_by_output_tile
-from asmgen.tile.dense_update import choose_update_tile
+from asmgen.plan.specs import Activation, DenseBackwardWeightsStep, DenseForwardByOutput, Update
+from asmgen.tile.dense.dense_dw_step import choose_update_tile
+from asmgen.tile.dense.dense_product import choose_by_output_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
 RELU = Activation("relu")
@@ -29,12 +29,12 @@ def make_forward(shape: Shape, isa: str, dtype: str, bias: bool = True, act: Act
     return DenseForwardByOutput(x, w.by_output(), y, bias, act)
 
 
-def make_update(shape: Shape, isa: str, dtype: str, kind: str, bias: bool = True) -> DenseUpdate:
+def make_update(shape: Shape, isa: str, dtype: str, kind: str, bias: bool = True) -> DenseBackwardWeightsStep:
     x, inputs, y = shape.layouts(isa, dtype)
     w, lanes = inputs.by_output(), ISAS[isa].lanes(dtype)
     step = Update(kind, dtype, lanes, w.size_bytes // ISAS[isa].vector_bytes, 0.9, 0.9, 0.999, 1e-8, 0.01)
     distance = round_up(w.size_bytes, 64) + 192
-    return DenseUpdate(x, y, w, bias, step, tuple(distance * (1 + at) for at in range(step.n_states)))
+    return DenseBackwardWeightsStep(x, y, w, bias, step, tuple(distance * (1 + at) for at in range(step.n_states)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,7 +118,7 @@ def test_update_with_single_vectors(vectors: int, single_groups: int, isa: str, 
     spec = make_update(Shape(21, 4, 3, 5 * ISAS[isa].lanes(dtype)), isa, dtype, "adam")
     chosen = choose_update_tile(spec, ISAS[isa])
     tile = replace(chosen, vectors=vectors, single_groups=single_groups, packs_lanes=True)
-    check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_update.emit(spec, isa, tile))
+    check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw_step.emit(spec, isa, tile))
 
 
 @pytest.mark.parametrize("act", [RELU, Activation("leaky_relu", 0.1), Activation("leaky_relu", 2.0)], ids=str)

@@ -6,9 +6,9 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import dense_dx
+from asmgen.kernels.dense import dense_dx
 from asmgen.plan.specs import DenseBackwardInput
-from asmgen.tile.dense import choose_input_tile
+from asmgen.tile.dense.dense_product import choose_input_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
 

@@ -10,9 +10,9 @@ from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import dense_fwd
+from asmgen.kernels.dense import dense_fwd
 from asmgen.plan.specs import Activation, DenseForward
-from asmgen.tile.dense import choose_forward_tile
+from asmgen.tile.dense.dense_product import choose_forward_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
 RELU = Activation("relu")

@@ -6,7 +6,7 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.plan.specs import Activation, DenseForward
-from asmgen.tile.dense_lanes import dense_lanes
+from asmgen.tile.dense.dense_lanes import dense_lanes
 from tests.kernels.dense_shapes import Shape
 
 

@@ -17,7 +17,7 @@ from asmgen.kernels.registry import _EMITTERS, emit_kernel
 from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
 from asmgen.plan.specs import Activation, Conv, Pixels, Pool
-from asmgen.tile import pixel_lanes
+from asmgen.tile.conv import conv2d_fwd_pixel_lanes
 from asmgen.tile.cost import Candidate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -91,8 +91,10 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
             inputs, DenseWeights(lanes, inputs, lanes, F32), whole, True, RELU
         ),
         "dense_dw": specs.DenseBackwardWeights(inputs, outputs, dense, False),
-        "dense_update": specs.DenseUpdate(inputs, outputs, dense, False, step, ()),
-        "dense_update_by_output": specs.DenseUpdate(inputs, outputs, by_output, False, step_by_output, ()),
+        "dense_dw_step": specs.DenseBackwardWeightsStep(inputs, outputs, dense, False, step, ()),
+        "dense_dw_step_by_output": specs.DenseBackwardWeightsStep(
+            inputs, outputs, by_output, False, step_by_output, ()
+        ),
         "mse": specs.Loss("mse", outputs),
         "mse_eval": specs.Loss("mse", outputs, gradient=False),
         "update_sgd": specs.Update("sgd", F32, lanes, 2),
@@ -101,7 +103,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
 
 #: Kinds of tiles that only larger shapes choose by themselves.
 CANDIDATES: dict[str, Callable[[Any, Isa], Sequence[Candidate[Any]]]] = {
-    "conv2d_fwd_pixel_lanes": pixel_lanes.candidates,
+    "conv2d_fwd_pixel_lanes": conv2d_fwd_pixel_lanes.candidates,
 }
 
 

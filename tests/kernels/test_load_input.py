@@ -12,7 +12,7 @@ from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import load_input
+from asmgen.kernels.input import load_input
 from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
 from asmgen.plan.specs import LoadInput
 

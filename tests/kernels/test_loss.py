@@ -12,7 +12,7 @@ from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import loss
+from asmgen.kernels.loss import loss
 from asmgen.plan.layout import Image, Rows
 from asmgen.plan.specs import Loss
 

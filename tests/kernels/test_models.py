@@ -14,7 +14,7 @@ from asmgen.model.load import load_model
 from asmgen.plan.build import build_plan
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import KernelSpec
-from asmgen.tile.pixel_strip import reads_pixels
+from asmgen.tile.input.pixel_strip import reads_pixels
 
 BATCH = 2
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.py"))

@@ -9,11 +9,12 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import KernelError, check_kernel
-from asmgen.kernels import conv2d_fwd, pixel_strip
+from asmgen.kernels.conv import conv2d_fwd
+from asmgen.kernels.input import pixel_strip
 from asmgen.plan.layout import ConvWeights
 from asmgen.plan.specs import Conv, Pixels, Pool
-from asmgen.tile.conv2d_fwd import choose_tile
-from asmgen.tile.pixel_strip import MAX_STRIP_BYTES, STRIP_BYTES, band_rows, reads_pixels
+from asmgen.tile.conv.conv2d_fwd import choose_tile
+from asmgen.tile.input.pixel_strip import MAX_STRIP_BYTES, STRIP_BYTES, band_rows, reads_pixels
 from tests.kernels import pooled_shapes, test_conv2d_dw, test_conv2d_fwd, wide_pads
 from tests.kernels.support import V
 from tests.kernels.test_conv2d_dw_pooled import spec_of as pooled_spec

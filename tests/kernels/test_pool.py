@@ -6,7 +6,7 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels import pool as pool_kernels
+from asmgen.kernels.pool import pool as pool_kernels
 from asmgen.plan.layout import Halo, Image
 from asmgen.plan.specs import Pool, PoolBackward, PoolForward
 

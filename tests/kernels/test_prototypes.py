@@ -12,8 +12,8 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.asm.listing import POINTER_REGISTERS, Listing
-from asmgen.harness.case import Case
-from asmgen.harness.cases import build_cases
+from asmgen.harness.cases.build import build_cases
+from asmgen.harness.cases.case import Case
 from asmgen.kernels.registry import emit_kernel
 from asmgen.plan import specs
 from asmgen.plan.layout import DenseWeights, Image, Rows

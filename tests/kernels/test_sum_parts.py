@@ -12,7 +12,7 @@ from asmgen.emit.planning import plan_for
 from asmgen.harness.check import check_kernel
 from asmgen.model.load import load_model
 from asmgen.plan import specs
-from asmgen.tile.sample_groups import sample_groups
+from asmgen.tile.conv.sample_groups import sample_groups
 from tests.kernels.pooled_shapes import make_spec
 from tests.kernels.support import V
 from tests.kernels.test_conv2d_dw import make_spec as dense_spec

@@ -9,8 +9,8 @@ from asmgen.asm.isa import ISAS
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels import update
-from asmgen.kernels.optimizer_step import LEAST_EPS
+from asmgen.kernels.optimizer import update
+from asmgen.kernels.optimizer.optimizer_step import LEAST_EPS
 from asmgen.plan.specs import Update
 from tests.kernels.dense_shapes import DTYPES
 

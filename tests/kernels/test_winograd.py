@@ -11,7 +11,7 @@ import pytest
 from asmgen.asm.isa import ISAS
 from asmgen.emit.planning import plan_for
 from asmgen.harness.check import check_kernel
-from asmgen.kernels.winograd import emit_forward
+from asmgen.kernels.winograd.conv2d_winograd import emit_forward
 from asmgen.model.load import load_model
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Halo, Image
 from asmgen.plan.specs import (
@@ -23,7 +23,7 @@ from asmgen.plan.specs import (
     WinogradWeights,
 )
 from asmgen.plan.winograd import MOST_INPUTS, TRANSFORMS
-from asmgen.tile.winograd import MAX_FRAME_BYTES, algorithms, choose_tile
+from asmgen.tile.winograd.conv2d_winograd import MAX_FRAME_BYTES, algorithms, choose_tile
 from tests.kernels.support import V, channels
 
 Shape = tuple[int, int, int, int]  # n, c, h, w; or top, bottom, left, right

@@ -24,7 +24,7 @@ from asmgen.plan.layout import Image
 from asmgen.plan.plan import INFER, TRAIN
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Pool, pool_tag
-from asmgen.tile.pixel_strip import reads_pixels
+from asmgen.tile.input.pixel_strip import reads_pixels
 
 MODELS = ["catdog", "mnist_mlp", "mnist_sigmoid", "lenet", "vgg_small"]
 
@@ -146,7 +146,7 @@ def test_dense_gradients_are_stored_where_that_is_wanted():
     assert "dense_w" not in plan.offsets
     symbols = {entry.spec.stem().split("_n")[0] for entry in plan.entries if entry.text == "dense_dw"}
     assert symbols == {"dense_dw"}
-    assert not any(isinstance(spec, specs.DenseUpdate) for spec in plan.specs())
+    assert not any(isinstance(spec, specs.DenseBackwardWeightsStep) for spec in plan.specs())
 
 
 def test_a_dense_gradient_that_something_else_reads_is_stored_alone(monkeypatch):
@@ -155,7 +155,9 @@ def test_a_dense_gradient_that_something_else_reads_is_stored_alone(monkeypatch)
     plan = build_plan(load_model("models/mnist_mlp.py"), 16)
     assert list(plan.parts["grads"]) == ["d_dense2.w"]
     assert [block.label for block in plan.parameters if not block.stores_gradient] == ["dense1", "dense3", "dense4"]
-    fused = {entry.layer: entry.spec for entry in plan.entries if isinstance(entry.spec, specs.DenseUpdate)}
+    fused = {
+        entry.layer: entry.spec for entry in plan.entries if isinstance(entry.spec, specs.DenseBackwardWeightsStep)
+    }
     assert list(fused) == ["dense4", "dense3", "dense1"]
     (distances,) = {spec.state_bytes for spec in fused.values()}
     assert distances[0] < sum(plan.tensor(f"dense{n}.w").size_bytes for n in (1, 2, 3, 4))

@@ -84,7 +84,7 @@ def test_a_residual_that_is_called_is_pytorchs():
 def _compare_with_torch(model, n_steps=4):
     import torch
 
-    from asmgen.bench.torch_peer import TorchPeer
+    from asmgen.peers.torch_peer import TorchPeer
 
     rng = np.random.default_rng(5)
     parameters, images, labels = draw(model, rng)

@@ -165,7 +165,7 @@ def test_dense_gradients() -> None:
     x, w, b, dy = (rng.normal(size=size) for size in ((4, 7), (3, 7), 3, (4, 3)))
     (dx,) = ops.run(specs.DenseBackwardInput(y_rows, weights, x_rows), dy, w)
     step = specs.Update("sgd", F64, 8, weights.size_bytes // 64)
-    update = specs.DenseUpdate(x_rows, y_rows, weights, True, step, ())
+    update = specs.DenseBackwardWeightsStep(x_rows, y_rows, weights, True, step, ())
     (dw, db), (new_w, new_b), _ = ops.run(update, x, dy, (w, b), [], np.array([0.25, 0, 0]))
     stored = ops.run(specs.DenseBackwardWeights(x_rows, y_rows, weights, True), x, dy)
     np.testing.assert_array_equal(stored[0], dw)

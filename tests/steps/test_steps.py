@@ -35,7 +35,7 @@ from asmgen.plan.specs import ConcatForward
 from asmgen.plan.winograd import SIZES
 from asmgen.reference.initial import initial_parameters
 from asmgen.reference.interpret import Interpreter
-from asmgen.tile.pixel_strip import reads_pixels
+from asmgen.tile.input.pixel_strip import reads_pixels
 
 OPTIMIZERS = [
     SGD(0.05, weight_decay=0.01),

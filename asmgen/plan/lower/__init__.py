@@ -29,7 +29,7 @@ from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
 from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
-from asmgen.plan.lower.ends import load_input, loss, probabilities
+from asmgen.plan.lower.input_and_loss import load_input, loss, probabilities
 from asmgen.plan.lower.pool import global_avg_pool, global_avg_pool_gradient, pool, pool_gradient
 from asmgen.plan.lower.step import step
 from asmgen.plan.lower.view import flatten, unflatten

@@ -63,7 +63,7 @@ def dense_gradient(draft: Draft, node: Node) -> None:
         return
     step = optimizer_step(draft, weights.size_bytes)
     distances = dense_state_bytes(draft, step.n_states)
-    update = specs.DenseUpdate(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias, step, distances)
+    update = specs.DenseBackwardWeightsStep(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias, step, distances)
     states = state_tensors(draft, label)
     outputs = tuple(draft.next(name) for name in (block.name, *states))
     draft.entry(

@@ -29,14 +29,16 @@ from asmgen.plan.specs.conv import (
 from asmgen.plan.specs.dense import (
     DenseBackwardInput,
     DenseBackwardWeights,
+    DenseBackwardWeightsStep,
     DenseForward,
     DenseForwardByOutput,
-    DenseUpdate,
 )
-from asmgen.plan.specs.ends import LoadInput, Loss, Probabilities, Update
-from asmgen.plan.specs.global_pool import GlobalAvgPoolBackward, GlobalAvgPoolForward
-from asmgen.plan.specs.parts import SumParts, part_stride_bytes
-from asmgen.plan.specs.pool import ActBackward, ActForward, PoolBackward, PoolForward
+from asmgen.plan.specs.elementwise import ActBackward, ActForward
+from asmgen.plan.specs.global_avg_pool import GlobalAvgPoolBackward, GlobalAvgPoolForward
+from asmgen.plan.specs.input import LoadInput
+from asmgen.plan.specs.loss import Loss, Probabilities
+from asmgen.plan.specs.optimizer import Update
+from asmgen.plan.specs.pool import PoolBackward, PoolForward
 from asmgen.plan.specs.sparse import (
     Conv2dBackwardInputPooled,
     Conv2dBackwardInputSparse,
@@ -45,10 +47,11 @@ from asmgen.plan.specs.sparse import (
     Conv2dPackForward,
     LiveEntries,
 )
+from asmgen.plan.specs.sum_parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.winograd import Conv2dBackwardInputWinograd, Conv2dForwardWinograd, WinogradWeights
 
 ConvWeightGradient = Conv2dBackwardWeights | Conv2dBackwardWeightsSparse | Conv2dBackwardWeightsPooled
-DenseWeightGradient = DenseBackwardWeights | DenseUpdate
+DenseWeightGradient = DenseBackwardWeights | DenseBackwardWeightsStep
 
 __all__ = [
     "TRAITS",
@@ -75,9 +78,9 @@ __all__ = [
     "ConvWeightGradient",
     "DenseBackwardInput",
     "DenseBackwardWeights",
+    "DenseBackwardWeightsStep",
     "DenseForward",
     "DenseForwardByOutput",
-    "DenseUpdate",
     "GlobalAvgPoolBackward",
     "GlobalAvgPoolForward",
     "KernelSpec",

@@ -1,7 +1,7 @@
 """Activations: what plans and all targets must know of each kind. Code and bounds are in tables of their own:
 
 what a kind computes    its op in asmgen/ops/, which asmgen/ops/activations.py lists
-its code                asmgen/kernels/activations.py, asmgen/cuda/activations.py
+its code                asmgen/kernels/common/activations.py, asmgen/cuda/common/activations.py
 its errors              asmgen/harness/activation_bounds.py
 
 A new kind is an entry in each. A kind without an entry is an error wherever it is looked up.

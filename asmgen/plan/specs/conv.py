@@ -19,7 +19,7 @@ from asmgen.plan.specs.base import (
     require,
     require_images,
 )
-from asmgen.plan.specs.parts import groups_tag
+from asmgen.plan.specs.sum_parts import groups_tag
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class Conv2dBackwardInput(KernelSpec):
 class Conv2dBackwardWeights(KernelSpec):
     """dw[oc,c,i,j] = sum_{n,oh,ow} dz[n,oc,oh,ow] * x[n,c,oh*sh+i-pt,ow*sw+j-pl]; db[oc] = sum dz. Overwritten.
 
-    Without bias the bias part of dw is not written. groups: sums in parts (asmgen/plan/specs/parts.py).
+    Without bias the bias part of dw is not written. groups: sums in parts (asmgen/plan/specs/sum_parts.py).
     """
 
     conv: Conv

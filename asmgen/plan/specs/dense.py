@@ -8,7 +8,7 @@ from itertools import pairwise
 from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput, Rows
 from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import KernelSpec, activation_tag, activations_tag, dtype_tag, require, require_rows
-from asmgen.plan.specs.ends import Update
+from asmgen.plan.specs.optimizer import Update
 
 MOST_TURNED_BYTES = 128 * 1024  # of a vector of outputs on a kernel's frame
 
@@ -158,7 +158,7 @@ class DenseBackwardWeights(_DenseWeightGradient):
 
 
 @dataclass(frozen=True)
-class DenseUpdate(_DenseWeightGradient):
+class DenseBackwardWeightsStep(_DenseWeightGradient):
     """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], and the optimizer's step with them; g is never stored.
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its

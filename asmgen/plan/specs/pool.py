@@ -1,25 +1,21 @@
-"""Specs of pools and activations with kernels of their own."""
+"""Specs of pools with kernels of their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asmgen.plan.layout import Activations, Image
-from asmgen.plan.specs.activations import Activation
+from asmgen.plan.layout import Image
 from asmgen.plan.specs.base import (
     MAX_CODES,
     KernelSpec,
     Pool,
     SliceKind,
-    activation_tag,
-    activations_tag,
     dtype_tag,
     halo_tag,
     image_tag,
     pool_tag,
     require,
     require_images,
-    require_same,
 )
 
 
@@ -103,64 +99,3 @@ def _check_windows(spec: KernelSpec, pool: Pool, whole: Image, pooled: Image) ->
     require(0 < pooled.h <= rows and 0 < pooled.w <= cols, spec, "the windows reach beyond the image")
     require_images(spec, (whole.c, pooled.h, pooled.w), pooled=pooled)
     require_images(spec, (pooled.c, whole.h, whole.w), whole=whole)
-
-
-@dataclass(frozen=True)
-class ActForward(KernelSpec):
-    """y = f(x) over a whole tensor (x and y have the same layout but for the halo; y may be x). Pad lanes stay zero."""
-
-    x: Activations
-    y: Activations
-    act: Activation
-
-    def slice_units(self) -> int:
-        return self.x.n
-
-    def slice_kind(self) -> SliceKind:
-        return "samples"
-
-    def stem(self) -> str:
-        o = f"_o{halo_tag(self.y)}" if isinstance(self.y, Image) and self.y.halo else ""
-        return f"act_fwd_{activations_tag(self.x)}{o}{activation_tag(self.act)}_{dtype_tag(self.x.dtype)}"
-
-    def flops(self) -> int:
-        return self.x.size_bytes // self.x.element_bytes
-
-    def check(self) -> None:
-        super().check()
-        require_same(self, x=self.x, y=self.y)
-
-
-@dataclass(frozen=True)
-class ActBackward(KernelSpec):
-    """dx = dy * f', and f' is seen from `saved`: x or y = f(x), as `act.traits.slope_from` says. dx may be dy.
-
-    From y: relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2.
-    """
-
-    dy: Activations
-    saved: Activations
-    dx: Activations
-    act: Activation
-
-    def slice_units(self) -> int:
-        return self.dy.n
-
-    def slice_kind(self) -> SliceKind:
-        return "samples"
-
-    def stem(self) -> str:
-        halos = "".join(
-            f"_{name}{halo_tag(t)}"
-            for name, t in (("d", self.dy), (self.act.traits.slope_from, self.saved), ("o", self.dx))
-            if isinstance(t, Image) and t.halo
-        )
-        base = activations_tag(self.dy).split("p")[0] if isinstance(self.dy, Image) else activations_tag(self.dy)
-        return f"act_bwd_{base}{halos}{activation_tag(self.act)}_{dtype_tag(self.dy.dtype)}"
-
-    def flops(self) -> int:
-        return 2 * self.dy.size_bytes // self.dy.element_bytes
-
-    def check(self) -> None:
-        super().check()
-        require_same(self, dy=self.dy, saved=self.saved, dx=self.dx)

@@ -5,7 +5,7 @@ takes more. Walking the entries that are left ("sparse"), or making the others w
 computes the same sums as the dense kernels, without ever storing the gradient of the convolution's output. Windows may
 have any size and stride; where they overlap, what several of them give to a position adds up. All specs here read dy
 after the activation's gradient was applied to it (`act_bwd` in place on the pooled tensor), so that an entry is live
-where dy != 0. groups: sums in parts (asmgen/plan/specs/parts.py).
+where dy != 0. groups: sums in parts (asmgen/plan/specs/sum_parts.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from asmgen.plan.specs.base import (
     require_images,
 )
 from asmgen.plan.specs.conv import Conv, check_input_gradient
-from asmgen.plan.specs.parts import groups_tag
+from asmgen.plan.specs.sum_parts import groups_tag
 
 
 @dataclass(frozen=True)

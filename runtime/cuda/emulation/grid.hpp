@@ -16,7 +16,7 @@ struct Index {
     int x, y, z;
 };
 
-// What a launch is, and what the caller wants to know of a failure; mirrored in asmgen/harness/cuda_run.py.
+// What a launch is, and what the caller wants to know of a failure; mirrored in asmgen/harness/cuda/run.py.
 struct Launch {
     int32_t grid[3];
     int32_t block;

@@ -1,0 +1,81 @@
+"""Specs of the loss with its gradient, and of probabilities for inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asmgen.plan.layout import LINE_BYTES, Rows, round_up
+from asmgen.plan.specs.base import (
+    KernelSpec,
+    SliceKind,
+    activations_tag,
+    dtype_tag,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class Loss(KernelSpec):
+    """losses[n], preds[n] and dz from z and labels (docs/architecture.md, Loss block).
+
+    kind: "softmax_ce" -log softmax(z)[label], dz = (softmax - onehot) * inv_count; "bce" mean over outputs of
+    max(z,0) - z*y + log1p(exp(-|z|)), dz = (sigmoid(z) - y) * inv_count / outputs; "mse" mean over outputs of
+    (z - y)^2, dz = 2 (z - y) * inv_count / outputs. Rows of absent samples (n >= present): loss 0, dz 0, pred 0.
+    gradient: whether dz is written. Without, for evaluation, there is no third argument, and inv_count is not read;
+    losses and predictions are the same bits.
+    """
+
+    kind: str
+    z: Rows
+    gradient: bool = True
+
+    @property
+    def losses_offset_bytes(self) -> int:
+        """Of losses[0] in the loss block."""
+        return LINE_BYTES
+
+    @property
+    def preds_offset_bytes(self) -> int:
+        """Of preds[0] in the loss block."""
+        return round_up(self.losses_offset_bytes + self.z.n * self.z.element_bytes, LINE_BYTES)
+
+    def slice_units(self) -> int:
+        return self.z.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
+    def stem(self) -> str:
+        purpose = "" if self.gradient else "_eval"
+        return f"{self.kind}{purpose}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+
+    def flops(self) -> int:
+        return (10 if self.gradient else 7) * self.z.n * self.z.features
+
+
+@dataclass(frozen=True)
+class Probabilities(KernelSpec):
+    """p from z, of the same layout; p may be z. The network's answer, for inference.
+
+    kind: "softmax" p[n,k] = e^(z[n,k] - m) / sum_j e^(z[n,j] - m) with m = max_j z[n,j]; "sigmoid" 1 / (1 + e^-z).
+    Padding of p's rows is written with zeros.
+    """
+
+    kind: str
+    z: Rows
+
+    def slice_units(self) -> int:
+        return self.z.n
+
+    def slice_kind(self) -> SliceKind:
+        return "samples"
+
+    def stem(self) -> str:
+        return f"{self.kind}_fwd_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+
+    def flops(self) -> int:
+        return 7 * self.z.n * self.z.features
+
+    def check(self) -> None:
+        super().check()
+        require(self.kind in ("softmax", "sigmoid"), self, "kind must be softmax or sigmoid")
