@@ -24,7 +24,8 @@ MAX_LIVE_BITS = 8  # the live bits of an average pool are one byte per pooled va
 
 def simplify(graph: Graph) -> Graph:
     """The graph in its simplest form, checked."""
-    for rewrite in (_absorb_in_loss, _flatten_last, _pool_before_activation, _average_with_activation):
+    graph = _absorb_in_loss(graph) or graph  # once: a second sigmoid is the model's own
+    for rewrite in (_flatten_last, _pool_before_activation, _average_with_activation):
         while (changed := rewrite(graph)) is not None:
             graph = changed
     graph = graph.kept()

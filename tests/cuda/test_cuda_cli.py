@@ -92,8 +92,8 @@ def test_show_lists_and_prints(tiny: str) -> None:
     text = run("show", tiny, "pooled", "--isa", "cuda").output
     assert "__global__" in text
     assert "conv2d_dw_pooled" in run("show", tiny, "--isa", "cuda", "--plan").output
-    tf32 = run("show", tiny, "conv3_fwd", "--isa", "cuda", "--precision", "tf32").output
-    assert tf32 != run("show", tiny, "conv3_fwd", "--isa", "cuda").output
+    tf32 = run("show", tiny, "bias_relu_maxpool2_f32", "--isa", "cuda", "--precision", "tf32").output
+    assert tf32 != run("show", tiny, "bias_relu_maxpool2_f32", "--isa", "cuda").output
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")

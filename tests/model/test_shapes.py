@@ -190,3 +190,8 @@ def test_describe_prints_every_layer():
         "3  dense1    Dense(2)                      2         130",
         "                                                     242",
     ]
+
+
+def test_only_the_last_of_two_sigmoids_is_part_of_the_loss():
+    model = network(Flatten(), Dense(1), Sigmoid(), Sigmoid(), loss=BinaryCrossEntropy())
+    assert simplify(trace(model)).nodes[-1].inputs[0] == "sigmoid1"
