@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from asmgen.ops.base import Op, Parameter, Role, Shape, dims
+from asmgen.ops.base import Op, Parameter, Role, Shape, Site, dims
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,22 @@ class Graph:
                 if name not in self.values:
                     raise ValueError(f"{node}: {name} has no shape")
                 known.add(name)
+            for part in node.op.inner or (node,):
+                self._check_shapes(part)
         for name in (*self.results, *self.updates.values()):
             if name not in known:
                 raise ValueError(f"nothing makes the result {name}")
         for name in known:
             if name not in self.values:
                 raise ValueError(f"{name} has no shape")
+
+    def _check_shapes(self, node: Node) -> None:
+        """Raise ValueError unless the outputs of a node have the shapes that its op says."""
+        inputs = (self.values[name].shape for name in node.inputs)
+        said = node.op.out_shapes(Site(node.label, node.where), *inputs)
+        for name, shape in zip(node.outputs, said, strict=False):
+            if self.values[name].shape != shape:
+                raise ValueError(f"{node}: {name} is {dims(self.values[name].shape)}, its op says {dims(shape)}")
 
     def kept(self) -> Graph:
         """The graph without nodes whose outputs nobody asks for."""

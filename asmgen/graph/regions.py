@@ -33,6 +33,10 @@ class Region(Op):
     reads: tuple[str, ...]
     makes: tuple[str, ...]
 
+    @property
+    def inner(self) -> tuple[Node, ...]:
+        return self.nodes
+
     def __str__(self) -> str:
         return "+".join(str(node.op) for node in self.nodes)
 

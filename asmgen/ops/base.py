@@ -83,6 +83,11 @@ class Op:
     def __str__(self) -> str:
         return self.kind
 
+    @property
+    def inner(self) -> tuple[Any, ...]:
+        """The nodes that it consists of, where it is more than one op."""
+        return ()
+
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
         """The shapes of all outputs. Raises ModelError at the site where the inputs do not fit."""
         raise NotImplementedError
