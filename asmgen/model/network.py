@@ -59,6 +59,8 @@ class Model(Located):
 
     def _check_input(self) -> None:
         given: Any = self.input
+        if isinstance(given, Input) and isinstance(self.output, Symbol) and self.output.source() is not given:
+            raise self.error("output= does not come from the Input that input= is")
         shape = given.shape if isinstance(given, Input) else tuple(given) if isinstance(given, list) else given
         is_shape = isinstance(shape, tuple) and len(shape) == 3
         if not is_shape or any(isinstance(n, bool) or not isinstance(n, int) for n in shape):

@@ -21,6 +21,33 @@ IMAGES, INPUT, LABELS, PRESENT = "images", "input", "labels", "present"
 _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 
+#: Words that name tensors of a plan beside those of layers: alone or as the first part of a name; as the last part.
+_WORDS = frozenset(
+    (
+        *("images", "input", "labels", "present", "loss", "hyper", "indices", "pixels", "params", "grads", "state"),
+        *("probabilities", "dense_w", "dense_m", "dense_v", "evaluate", "infer"),
+    )
+)
+_LAST = frozenset(
+    (
+        *("weight", "bias", "w", "m", "v", "z", "y", "image", "codes", "predictions", "next", "live", "parts"),
+        *("u", "u_dx", "w_fwd", "w_dx"),
+    )
+)
+
+
+def _reserved(name: str) -> str | None:
+    """The word in a layer's name that plans use for tensors of their own; None where there is none."""
+    first, *_, last = name.split(".") if "." in name else (name, "")
+    if first in _WORDS:
+        return repr(first)
+    if name.startswith("d_"):
+        return "'d_'"
+    if last in _LAST or re.fullmatch(r"(sum|part)?\d+", last):
+        return repr(f".{last}")
+    return None
+
+
 class Tracer:
     """Collects the nodes of a model. A value is known by its name; `input` is the network's."""
 
@@ -66,6 +93,8 @@ class Tracer:
             return f"{layer.kind}{self._seen[layer.kind]}"
         if not isinstance(layer.name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", layer.name):
             raise layer.error(f"name={layer.name!r} must be letters, digits and '_', in parts joined by '.'")
+        if word := _reserved(layer.name):
+            raise layer.error(f"name={layer.name!r}: plans use {word} for tensors of their own; choose another name")
         return layer.name
 
     def sequence(self, layers: Iterable[Layer], x: str, path: str = "") -> str:
@@ -132,11 +161,15 @@ def _calls(tracer: Tracer, output: Symbol) -> str:
     values: dict[int, str] = {}
     todo: list[tuple[Symbol, bool]] = [(output, False)]
     called: dict[int, str] = {}
+    source: Input | None = None
     while todo:
         symbol, is_ready = todo.pop()
         if id(symbol) in values:
             continue
         if isinstance(symbol, Input):
+            if source not in (None, symbol):
+                raise ModelError(symbol.where, "Input: a second one; a network has one, read as often as you like")
+            source = symbol
             if symbol.shape != tracer.model.input:
                 raise ModelError(
                     symbol.where, f"Input: {dims(symbol.shape)} is not the model's {dims(tracer.model.input)}"

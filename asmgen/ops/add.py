@@ -25,7 +25,8 @@ class Add(Layer):
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
         for other in inputs[1:]:
             if other != inputs[0]:
-                raise site.error(f"adds {dims(inputs[0])} and {dims(other)}; both must have one shape")
+                shapes = f"{dims(inputs[0])} and {dims(other)}"
+                raise site.error(f"adds {shapes}; make them equal, with a Conv2D(..., 1) or a pool on one of them")
         return inputs[:1]
 
     def forward(self, *inputs: Array) -> tuple[Array]:

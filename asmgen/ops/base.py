@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from asmgen.errors import ModelError
 from asmgen.ops.init import Initializer
-from asmgen.ops.located import Located
+from asmgen.ops.located import Located, caller
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,6 +126,13 @@ class Layer(Op, Located):
 
     name: str | None = field(default=None, kw_only=True, repr=False)
 
+    def __new__(cls, *arguments: Any, **settings: Any) -> Layer:
+        from asmgen.ops.symbol import Symbol
+
+        if any(isinstance(argument, Symbol) for argument in arguments):
+            raise ModelError(caller(), f"{cls.__name__}: makes a layer first, then calls it: {cls.__name__}(...)(x)")
+        return super().__new__(cls)
+
     #: How many values it joins; None: any number of at least two.
     arity: ClassVar[int | None] = 1
     #: Whether it is a convolution or a pool: what advice about windows that do not fit speaks of.
@@ -138,6 +145,10 @@ class Layer(Op, Located):
     def torch(self, *inputs: Shape) -> nn.Module:
         """The PyTorch module that computes the same, with parameters of the same names."""
         raise NotImplementedError
+
+    def takes(self) -> int | None:
+        """How many values it is called on; None: two or more."""
+        return self.arity
 
     def trace(self, tracer: Tracer, x: str, path: str) -> str:
         """The value that it makes of x in a list of layers; `path` begins the names of its parameters."""

@@ -39,6 +39,9 @@ class Concat(Layer):
         if len(lists) == 1:
             raise self.error("joins two or more lists of layers, not 1")
 
+    def takes(self) -> int | None:
+        return 1 if self.branches else None
+
     def trace(self, tracer: Tracer, x: str, path: str) -> str:
         if not self.branches:
             return super().trace(tracer, x, path)
@@ -48,15 +51,14 @@ class Concat(Layer):
     def trace_call(self, tracer: Tracer, inputs: tuple[str, ...]) -> str:
         if not self.branches:
             return super().trace_call(tracer, inputs)
-        if len(inputs) > 1:
-            raise self.error("its lists of layers work on one value; call it on one, or leave the lists out")
         return self.trace(tracer, inputs[0], tracer.label(self))
 
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
         parts = [shape_behind(branch, inputs[0]) for branch in self.branches] or list(inputs)
         for other in parts[1:]:
             if other[1:] != parts[0][1:] or len(other) != len(parts[0]):
-                raise site.error(f"joins {dims(parts[0])} and {dims(other)}; all but the channels must be equal")
+                shapes = f"{dims(parts[0])} and {dims(other)}"
+                raise site.error(f"joins {shapes}; make all but the channels equal: pool or pad one of them")
         return (bounded(site, (sum(part[0] for part in parts), *parts[0][1:])),)
 
     def forward(self, *inputs: Array) -> tuple[Array]:

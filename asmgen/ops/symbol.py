@@ -17,6 +17,16 @@ class Symbol(Located):
     layer: Layer | None = None
     inputs: tuple[Symbol, ...] = ()
 
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def source(self) -> Symbol:
+        """The first Input that it comes from."""
+        symbol = self
+        while symbol.inputs:
+            symbol = symbol.inputs[0]
+        return symbol
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class Input(Symbol):
@@ -29,14 +39,19 @@ class Input(Symbol):
             object.__setattr__(self, name, value)
         self.__post_init__()
 
+    def check(self) -> None:
+        if len(self.shape) != 3 or any(isinstance(n, bool) or not isinstance(n, int) for n in self.shape):
+            raise self.error(f"{self.shape} must be three whole numbers: channels, height, width")
+
 
 def call(layer: Layer, inputs: Sequence[Any]) -> Symbol:
     """The symbol of `layer(*inputs)`. Raises ModelError where an input is no symbol, or there are too few or many."""
     for value in inputs:
         if not isinstance(value, Symbol):
             raise layer.error(f"called on {value!r}; call it on Input(...) or on what another layer's call returned")
-    if layer.arity is None and len(inputs) < 2:
+    wanted = layer.takes()
+    if wanted is None and len(inputs) < 2:
         raise layer.error(f"joins two or more values, not {len(inputs)}")
-    if layer.arity is not None and len(inputs) != layer.arity:
-        raise layer.error(f"takes {layer.arity} value{'s' * (layer.arity > 1)}, not {len(inputs)}")
+    if wanted is not None and len(inputs) != wanted:
+        raise layer.error(f"takes {wanted} value{'s' * (wanted > 1)}, not {len(inputs)}")
     return Symbol(layer=layer, inputs=tuple(inputs))

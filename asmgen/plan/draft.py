@@ -76,8 +76,11 @@ class Draft:
         name = tensor.name
         if self.program != TRAIN and self.tensors.get(name) != replace(tensor, owned=True):
             name = f"{self.program}.{name}"
+        made = replace(tensor, name=name)
+        if self.tensors.get(name, made) != made or (self.program == TRAIN and name in self.tensors):
+            raise ValueError(f"two tensors are called {name}")
         self.names[tensor.name] = name
-        self.tensors[name] = replace(tensor, name=name)
+        self.tensors[name] = made
         return name
 
     def value(self, name: str) -> str:
@@ -88,6 +91,8 @@ class Draft:
     def over(self, name: str, old: str) -> str:
         """A new value in the memory of an old one, which is gone then."""
         own = name if self.program == TRAIN else f"{self.program}.{name}"
+        if own in self.tensors:
+            raise ValueError(f"two tensors are called {own}")
         self.names[name] = own
         self.tensors[own] = replace(self.tensors[old], name=own, home=self.tensors[old].home or old)
         return own
