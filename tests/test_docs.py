@@ -233,3 +233,17 @@ def test_the_error_shown_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found
     with pytest.raises(ModelError, match=f"^{re.escape(found[4])}$"):
         load_model(found[1], {found[2]: found[3]})
+
+
+@document
+def test_lines_of_prose_fit(path: Path) -> None:
+    """At most 120 columns, but for tables, code and the list of folders, which is one word to a test."""
+    if path.name == "benchmarks.md":  # made by `make bench`
+        return
+    is_code, long = False, []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        is_code ^= line.lstrip().startswith("```")
+        is_word = line.lstrip().startswith(("|", "`errors, ops"))
+        if len(line) > 120 and not is_code and not is_word and not line.startswith("    "):
+            long.append(number)
+    assert not long
