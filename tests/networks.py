@@ -118,6 +118,14 @@ BRANCHED = {
         ],
         3,
     ),
+    "flattened_images": (
+        [
+            Conv2D(5, 3),
+            Concat([ReLU(), Flatten()], [Conv2D(3, 1), Flatten()], [Tanh(), Flatten()]),
+            Residual([Tanh()]),
+        ],
+        3,
+    ),
     "residual_dense": ([Flatten(), Dense(8), Tanh(), Residual([Dense(8), ReLU(), Dense(8)]), Sigmoid()], 3),
     "concat": (
         [

@@ -2,6 +2,7 @@
 
 - A last Softmax or Sigmoid that the loss has in itself goes.
 - A Flatten moves behind what maps each value alone, which then works on the image.
+- Flattened images are added and joined as images.
 - A max pool behind a convolution goes before a monotone activation: max f(x) = f(max x), on fewer values.
 - An average pool with the ReLU before it becomes one op, so that neither needs the activated values.
 """
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from asmgen.graph.graph import Graph, Node, Value
-from asmgen.ops.base import Elementwise
+from asmgen.ops.add import Add
+from asmgen.ops.base import Elementwise, Site
+from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.losses import Loss
@@ -25,9 +28,9 @@ MAX_LIVE_BITS = 8  # the live bits of an average pool are one byte per pooled va
 def simplify(graph: Graph) -> Graph:
     """The graph in its simplest form, checked."""
     graph = _absorb_in_loss(graph) or graph  # once: a second sigmoid is the model's own
-    for rewrite in (_flatten_last, _pool_before_activation, _average_with_activation):
-        while (changed := rewrite(graph)) is not None:
-            graph = changed
+    rewrites = (_flatten_last, _join_images, _pool_before_activation, _average_with_activation)
+    while (changed := next((made for rewrite in rewrites if (made := rewrite(graph))), None)) is not None:
+        graph = changed
     graph = graph.kept()
     graph.check()
     return graph
@@ -68,6 +71,33 @@ def _flatten_last(graph: Graph) -> Graph | None:
         nodes = [each for each in graph.nodes if each is not node or not is_only]
         at = nodes.index(act)
         return graph.with_nodes([*nodes[:at], first, second, *nodes[at + 1 :]], {between.name: between})
+    return None
+
+
+def _join_images(graph: Graph) -> Graph | None:
+    """Flattened images that are added or joined: the images are, and the result is flattened.
+
+    A flattened image has its channels outside, so vectors of images of one height and width are joined as they are.
+    """
+    for join in graph.nodes:
+        if not isinstance(join.op, Add | Concat):
+            continue
+        flattens = [graph.producer(name) for name in join.inputs]
+        if not all(node is not None and isinstance(node.op, Flatten) for node in flattens):
+            continue
+        images = [node.inputs[0] for node in flattens if node is not None]
+        shapes = [graph.values[name].shape for name in images]
+        alike = shapes if isinstance(join.op, Add) else [shape[1:] for shape in shapes]
+        if len(set(alike)) > 1:
+            continue
+        (shape,) = join.op.out_shapes(Site(join.label, join.where), *shapes)
+        (y,) = join.outputs
+        between = Value(f"{y}.image", shape, "activation")
+        first = replace(join, inputs=tuple(images), outputs=(between.name,))
+        second = Node(Flatten(where=join.where), (between.name,), (y,), join.label, join.where)
+        at = graph.nodes.index(join)
+        nodes = [*graph.nodes[:at], first, second, *graph.nodes[at + 1 :]]
+        return graph.with_nodes(nodes, {between.name: between}).kept()
     return None
 
 

@@ -113,7 +113,10 @@ def _add(parent: nn.Module, path: str, module: nn.Module) -> None:
         if folder not in parent._modules:
             parent.add_module(folder, nn.Module())
         parent = parent.get_submodule(folder)
+    known = parent._modules.pop(name, None)
     parent.add_module(name, module)
+    for child, inside in known.named_children() if known is not None else ():  # `a.b` was met before `a`
+        module.add_module(child, inside)
 
 
 def _logits(graph: Graph) -> str:
