@@ -177,3 +177,26 @@ def test_a_network_that_is_sure(isa):
         make(layers, 2, "softmax_ce", SGD(0.05), dtype="float32"), layers=layers, input=(2, 30, 30)
     )
     compare(model, isa)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv_relu_maxpool", "residual", "concat"])
+def test_inference_of_fewer_samples_than_the_batch(network, isa):
+    """Sample n of any number of them has the bits that it has in a whole batch, whatever lies behind it."""
+    level, layers, outputs = ISAS[isa], *EVERY_NETWORK[network]
+    model = make(layers, outputs, "softmax_ce", softmax=True, dtype="float32")
+    plan = build_plan(model, level.lanes(model.dtype), Policy(reads_pixels=reads_pixels))
+    machine = Machine(plan, level, emit_plan(plan, level))
+    machine.set_parameters(initial_parameters(model))
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (3 * model.batch_size, *model.input)).astype(np.uint8)
+    (*_, last) = plan.program("infer").entries
+    found = []
+    for present in range(1, model.batch_size + 1):
+        indices = np.concatenate([np.arange(present), rng.integers(6, 18, model.batch_size - present)])
+        machine.poison()
+        machine.begin_step(images, indices, np.zeros(model.batch_size), present, (0.1, 0.1, 1.0))
+        machine.run("infer")
+        found.append(machine.read(last.outputs[0])[:present].copy())
+        np.testing.assert_allclose(found[-1].sum(1), 1, rtol=1e-5)
+    for present, probabilities in enumerate(found, start=1):
+        assert np.array_equal(probabilities, found[-1][:present]), present
