@@ -1,5 +1,5 @@
-; args.asm: the command line. `--name value` and `--name=value`; the last of several wins; the model's own values are the
-; defaults. The results are the opt_* qwords.
+; args.asm: the command line. `--name value` and `--name=value`; the last of several wins; the model's own values are
+; the defaults. The results are the opt_* qwords.
 
 %include "common.inc"
 %include "print.inc"

@@ -15,7 +15,8 @@ one:                dq 1.0
 
 section .text
 
-; batch_fill: rdi -> split, rsi -> u32 indices to take (0: consecutive samples), rdx = first, rcx = samples present (1 .. batch).
+; batch_fill: rdi -> split, rsi -> u32 indices to take (0: consecutive samples), rdx = first, rcx = samples present (1
+; .. batch).
 ; Absent samples repeat the image of the first with label 0; the loss kernel lets them add nothing.
 batch_fill:
     push    rbx

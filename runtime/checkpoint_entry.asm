@@ -1,4 +1,5 @@
-; checkpoint_entry.asm: one entry of a safetensors header: "name": {"dtype": "F32", "shape": [3, 6], "data_offsets": [0, 72]}.
+; checkpoint_entry.asm: one entry of a safetensors header: "name": {"dtype": "F32", "shape": [3, 6], "data_offsets": [0,
+; 72]}.
 ; Keys come in any order; other keys are skipped.
 
 %include "common.inc"

@@ -1,5 +1,5 @@
-; checkpoint_load.asm: --load FILE: any valid safetensors file with exactly the model's tensors, in any order, one behind the
-; other. First all of the header is checked, then the tensors are copied, so a wrong file changes nothing.
+; checkpoint_load.asm: --load FILE: any valid safetensors file with exactly the model's tensors, in any order, one
+; behind the other. First all of the header is checked, then the tensors are copied, so a wrong file changes nothing.
 
 %include "common.inc"
 %include "print.inc"
@@ -175,8 +175,8 @@ check_all_found:
 .missing:
     FAIL    EXIT_FAILED, "%s has no tensor %s, which %s needs", [opt_load], [rdx + tensor.name], model_name
 
-; check_places: the tensors are the data, each byte of it once: from rbp on there is always one that begins where the last
-; ended (none is empty), and the last ends with the file.
+; check_places: the tensors are the data, each byte of it once: from rbp on there is always one that begins where the
+; last ended (none is empty), and the last ends with the file.
 check_places:
     mov     rax, rbp                    ; where the next one must begin
     mov     r8, [model_tensor_count]

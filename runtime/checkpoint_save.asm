@@ -1,5 +1,5 @@
-; checkpoint_save.asm: --save FILE in safetensors. Written to FILE.tmp.PID, flushed to the disk, then renamed, so that FILE is
-; always whole: the old one or the new one, whoever else saves there at the same time.
+; checkpoint_save.asm: --save FILE in safetensors. Written to FILE.tmp.PID, flushed to the disk, then renamed, so that
+; FILE is always whole: the old one or the new one, whoever else saves there at the same time.
 
 %include "common.inc"
 %include "print.inc"
@@ -48,8 +48,8 @@ checkpoint_check_path:
 .not_a_file:
     FAIL    EXIT_FAILED, "cannot save to %s: it exists and is not a regular file", [opt_save]
 
-; temporary_create:  ->  eax = descriptor. A name that is taken (by a process with this number in another container, or one
-; that was killed) belongs to somebody else: the next number is tried.
+; temporary_create:  ->  eax = descriptor. A name that is taken (by a process with this number in another container, or
+; one that was killed) belongs to somebody else: the next number is tried.
 temporary_create:
     push    rbx
     SYSCALL SYS_getpid
@@ -84,8 +84,8 @@ temporary_remove:
 save_failed:                            ; rax = -errno
     FAIL    EXIT_FAILED, "cannot save to %s: %e", [opt_save], rax
 
-; checkpoint_save: all tensors, as the model's ready-made header lists them. rbx -> the file in memory, later rbp -> what is
-; to be written, r12 = bytes left, r13d = descriptor.
+; checkpoint_save: all tensors, as the model's ready-made header lists them. rbx -> the file in memory, later rbp ->
+; what is to be written, r12 = bytes left, r13d = descriptor.
 checkpoint_save:
     push    rbx
     push    rbp

@@ -1,4 +1,5 @@
-; classes.asm: the names of the classes, from classes.json in the data directory: a JSON list with one short string a class.
+; classes.asm: the names of the classes, from classes.json in the data directory: a JSON list with one short string a
+; class.
 ; Where the file is not there, classes are called by their numbers; where it is anything else, too, and a line says so.
 
 %include "common.inc"
@@ -77,7 +78,8 @@ classes_open:
     pop     rbx
     ret
 
-; copy_printable: json_text to rdi, rcx bytes, with ? for each byte of a control character (C1 ones are 0xc2 0x80 to 0x9f)
+; copy_printable: json_text to rdi, rcx bytes, with ? for each byte of a control character (C1 ones are 0xc2 0x80 to
+; 0x9f)
 copy_printable:
     lea     rsi, [json_text]
 .next:

@@ -90,7 +90,8 @@ find_data_directory:
     FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR; `asmgen data` makes one (fetch mnist, synth, import)", \
             data_directory, rax
 
-; find_data_file: rdi -> PATH_BYTES, rsi -> names: the path of the one that exists; ends the program where that is none or several
+; find_data_file: rdi -> PATH_BYTES, rsi -> names: the path of the one that exists; ends the program where that is none
+; or several
 find_data_file:
     push    rbx
     push    rbp

@@ -26,7 +26,8 @@ train_count:        resq 1              ; training samples: those of the split l
 
 section .text
 
-; dataset_open: maps the splits, checks them and settles which samples validate; ends the program where something is wrong
+; dataset_open: maps the splits, checks them and settles which samples validate; ends the program where something is
+; wrong
 dataset_open:
     push    rbx
     call    find_data_directory

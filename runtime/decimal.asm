@@ -1,8 +1,9 @@
-; decimal.asm: between decimal text and float64, in integers, so that every machine gets the same, correctly rounded value.
+; decimal.asm: between decimal text and float64, in integers, so that every machine gets the same, correctly rounded
+; value.
 ;
-; One step does it all: D * 2^b * 10^k becomes M * 2^B with M in [2^63, 2^64), and a flag that says whether anything lies
-; below the last bit of M. 10^k = 5^k * 2^k, and 5^27 is the last power that fits in 64 bits, so |k| <= 27 is exact; beyond
-; that each further step loses less than 2^-63 of the value.
+; One step does it all: D * 2^b * 10^k becomes M * 2^B with M in [2^63, 2^64), and a flag that says whether anything
+; lies below the last bit of M. 10^k = 5^k * 2^k, and 5^27 is the last power that fits in 64 bits, so |k| <= 27 is
+; exact; beyond that each further step loses less than 2^-63 of the value.
 
 %include "common.inc"
 
@@ -90,7 +91,8 @@ decimal_scale:
     setnz   dl
     ret
 
-; decimal_round: rax = M, ecx = B, edx = flag, as decimal_scale gives  ->  rax = the nearest whole number (ties to even);
+; decimal_round: rax = M, ecx = B, edx = flag, as decimal_scale gives  ->  rax = the nearest whole number (ties to
+; even);
 ; CF where it needs more than 63 bits.
 decimal_round:
     neg     ecx
@@ -131,8 +133,8 @@ decimal_round:
     stc
     ret
 
-; decimal_parse: rdi -> text such as 0.01, 1e-3, 5  ->  rax = float64 bits (0 or more); CF where it is not a number, has a
-; minus sign, or an exponent beyond 99.
+; decimal_parse: rdi -> text such as 0.01, 1e-3, 5  ->  rax = float64 bits (0 or more); CF where it is not a number, has
+; a minus sign, or an exponent beyond 99.
 decimal_parse:
     push    rbx
     xor     eax, eax                    ; the digits, as a whole number

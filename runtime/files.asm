@@ -23,8 +23,8 @@ null_path:          db "/dev/null", 0
 
 section .text
 
-; standard_files: where the caller has closed standard output (`>&-`) or another of the three, no file of ours may get its
-; number; it becomes one that cannot be written. open gives the lowest number that is free.
+; standard_files: where the caller has closed standard output (`>&-`) or another of the three, no file of ours may get
+; its number; it becomes one that cannot be written. open gives the lowest number that is free.
 standard_files:
     lea     rdi, [null_path]
     mov     esi, O_RDONLY
@@ -92,7 +92,8 @@ file_map:
     pop     rbx
     ret
 
-; file_read: rdi -> path, rsi -> memory, rdx = bytes of it. For the files of /proc and /sys, whose size is not known before.
+; file_read: rdi -> path, rsi -> memory, rdx = bytes of it. For the files of /proc and /sys, whose size is not known
+; before.
 ;   ->  rax = bytes read, with a zero behind them, less than rdx; or CF, rax = -errno
 file_read:
     push    rbx

@@ -1,4 +1,5 @@
-; idx.asm: IDX files: two zero bytes, a type, a rank, `rank` big-endian extents, then the elements. Only unsigned bytes here.
+; idx.asm: IDX files: two zero bytes, a type, a rank, `rank` big-endian extents, then the elements. Only unsigned bytes
+; here.
 
 %include "common.inc"
 %include "print.inc"
@@ -16,7 +17,8 @@ idx_shape:          resq 1 + MAX_RANK   ; rank, extents of the file that was map
 
 section .text
 
-; idx_map: rdi -> path  ->  rax -> the elements of the file, idx_shape; ends the program where its magic or its size is wrong
+; idx_map: rdi -> path  ->  rax -> the elements of the file, idx_shape; ends the program where its magic or its size is
+; wrong
 idx_map:
     push    rbx
     push    r12

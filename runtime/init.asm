@@ -1,7 +1,7 @@
 ; init.asm: the first values of the parameters. Tensor t of the checkpoint draws from stream t, in canonical order.
 ;
-; A thread draws a chunk of values at a time, in canonical order, and copies it to its place run by run. A value depends on
-; its index alone, so it is the same whichever thread draws it.
+; A thread draws a chunk of values at a time, in canonical order, and copies it to its place run by run. A value depends
+; on its index alone, so it is the same whichever thread draws it.
 
 %include "common.inc"
 %include "model.inc"
@@ -172,7 +172,8 @@ draw_chunk:
     jnz     .four
     ret
 
-; uniform: rdi -> philox, rsi -> words, rdx = index: words become 2u + 1 - 2^24 with u = word >> 8, that is (word >> 7 | 1) - 2^24
+; uniform: rdi -> philox, rsi -> words, rdx = index: words become 2u + 1 - 2^24 with u = word >> 8, that is (word >> 7 |
+; 1) - 2^24
 uniform:
     shr     rdx, 4                      ; the group
     mov     ecx, CHUNK / PHILOX_WORDS
@@ -190,8 +191,8 @@ uniform:
     jnz     .four
     ret
 
-; normal: the same for words 6i .. 6i+5, which become the sum of their halves + 6 - 12 * 2^15. A half with its upper bit inverted
-; is, as a signed number, 2^15 less.
+; normal: the same for words 6i .. 6i+5, which become the sum of their halves + 6 - 12 * 2^15. A half with its upper bit
+; inverted is, as a signed number, 2^15 less.
 normal:
     push    rsi
     imul    rdx, rdx, NORMAL_WORDS

@@ -1,4 +1,5 @@
-; json.asm: reads JSON (RFC 8259) piece by piece from memory. Every function sets CF where the text is not what was asked for.
+; json.asm: reads JSON (RFC 8259) piece by piece from memory. Every function sets CF where the text is not what was
+; asked for.
 ; State: json_at -> the next byte, json_end -> behind the last. The functions change rax rcx rdx rsi rdi r8-r11.
 
 %include "common.inc"

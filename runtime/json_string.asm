@@ -1,5 +1,5 @@
-; json_string.asm: a string of JSON, its escapes resolved to UTF-8. Like the functions of json.asm, it sets CF where the text
-; is not what was asked for, and changes rax rcx rdx rsi rdi r8-r11.
+; json_string.asm: a string of JSON, its escapes resolved to UTF-8. Like the functions of json.asm, it sets CF where the
+; text is not what was asked for, and changes rax rcx rdx rsi rdi r8-r11.
 
 %include "common.inc"
 

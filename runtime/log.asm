@@ -58,8 +58,8 @@ log_open:
 .failed:
     FAIL    EXIT_FAILED, "cannot write the log %s: %e", [opt_log], rax
 
-; log_epoch: the line of `epoch`; val_acc is that of the test set where the model has no validation split. A full disk does
-; not end the training; process_exit reports it.
+; log_epoch: the line of `epoch`; val_acc is that of the test set where the model has no validation split. A full disk
+; does not end the training; process_exit reports it.
 log_epoch:
     cmp     qword [opt_log], 0
     je      .return
@@ -96,8 +96,8 @@ log_epoch:
 .return:
     ret
 
-; log_flush: writes the line  ->  rax = 0 or -errno. A pipe that is full is waited for until there is a signal to stop, which
-; drops the line: a write that waits would be restarted. A pipe with room takes the whole line.
+; log_flush: writes the line  ->  rax = 0 or -errno. A pipe that is full is waited for until there is a signal to stop,
+; which drops the line: a write that waits would be restarted. A pipe with room takes the whole line.
 log_flush:
     lea     rdi, [log_fd]
     mov     esi, 1

@@ -1,4 +1,5 @@
-; order.asm: the order in which an epoch visits the training samples: all that are not in the validation split, shuffled by
+; order.asm: the order in which an epoch visits the training samples: all that are not in the validation split, shuffled
+; by
 ; Fisher-Yates with the words of stream 0x10000 + epoch.
 
 %include "common.inc"

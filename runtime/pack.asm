@@ -1,8 +1,9 @@
-; pack.asm: between a canonical tensor (PyTorch's shape, row-major) and its packed place in the arena. Consecutive canonical
-; elements mostly lie in the arena at one distance, as far as the last of the tensor's dims goes: a run. What is done with a
-; tensor is done run by run.
+; pack.asm: between a canonical tensor (PyTorch's shape, row-major) and its packed place in the arena. Consecutive
+; canonical elements mostly lie in the arena at one distance, as far as the last of the tensor's dims goes: a run. What
+; is done with a tensor is done run by run.
 ;
-; All threads take part (machine_run): r12d = this thread, r13d = threads. Each has its share of the outermost dimension.
+; All threads take part (machine_run): r12d = this thread, r13d = threads. Each has its share of the outermost
+; dimension.
 
 %include "common.inc"
 %include "model.inc"
@@ -20,7 +21,8 @@ endstruc
 
 section .text
 
-; tensor_walk: rdi -> tensor, rsi -> function, rdx = context, r12d r13d: calls the function for every run of this thread's
+; tensor_walk: rdi -> tensor, rsi -> function, rdx = context, r12d r13d: calls the function for every run of this
+; thread's
 ; share, in canonical order, with  rdi -> packed element, rsi = bytes from an element to the next, rdx = elements,
 ; rcx = canonical index of the first, r8 = context.
 tensor_walk:

@@ -3,8 +3,8 @@
 ; key = the seed; counter = (index low, index high, stream, 0). Word i of a stream is word i % 4 of block i / 4.
 ; asmgen/reference/random.py draws the same numbers.
 ;
-; A register holds one word of two blocks, in the low halves of its quadwords, where pmuludq reads it and leaves the low half
-; of the product; what is in the high halves never counts.
+; A register holds one word of two blocks, in the low halves of its quadwords, where pmuludq reads it and leaves the low
+; half of the product; what is in the high halves never counts.
 
 %include "common.inc"
 %include "philox.inc"
@@ -61,7 +61,8 @@ philox_start:
     jb      .round
     ret
 
-; ROUND number, register of word 0: x0 x1 x2 x3 become  hi(m1 x2) ^ x1 ^ k0,  lo(m1 x2),  hi(m0 x0) ^ x3 ^ k1,  lo(m0 x0).
+; ROUND number, register of word 0: x0 x1 x2 x3 become  hi(m1 x2) ^ x1 ^ k0,  lo(m1 x2),  hi(m0 x0) ^ x3 ^ k1,  lo(m0
+; x0).
 ; Nothing moves: before round r word w is in register first + (w + r) % 4.
 %macro ROUND 2.nolist
     %assign %%x0 %2 + (%1 + 0) % 4
@@ -91,7 +92,8 @@ philox_start:
     movdqa  [rsi + %5 + 16], %2
 %endmacro
 
-; philox_fill: rdi -> philox, rsi -> words, aligned to 16 bytes, rdx = the first group, rcx = how many groups: an even number.
+; philox_fill: rdi -> philox, rsi -> words, aligned to 16 bytes, rdx = the first group, rcx = how many groups: an even
+; number.
 ; Returns with rsi behind the words. Keeps all but rax rcx rdx rsi, vector and mask registers.
 philox_fill:
     jmp     [fill]

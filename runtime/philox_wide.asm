@@ -1,5 +1,5 @@
-; philox_wide.asm: philox.asm's philox_fill in registers of 32 and 64 bytes: a group is one ymm, two groups are one zmm, for
-; each word of a block. A wider register holds more blocks and changes nothing else.
+; philox_wide.asm: philox.asm's philox_fill in registers of 32 and 64 bytes: a group is one ymm, two groups are one zmm,
+; for each word of a block. A wider register holds more blocks and changes nothing else.
 ;
 ; The blocks lie in such an order that vpunpckqdq, which works in 16-byte parts, leaves them in theirs.
 

@@ -1,5 +1,7 @@
-; signals.asm: SIGINT and SIGTERM only leave a note, so that the step ends, the weights are saved and nothing is half done.
-; SIGXFSZ is ignored (a write then fails with EFBIG); SIGBUS, which a mapped file that shrinks raises, ends with a message.
+; signals.asm: SIGINT and SIGTERM only leave a note, so that the step ends, the weights are saved and nothing is half
+; done.
+; SIGXFSZ is ignored (a write then fails with EFBIG); SIGBUS, which a mapped file that shrinks raises, ends with a
+; message.
 
 %include "common.inc"
 %include "print.inc"

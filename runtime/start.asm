@@ -1,8 +1,10 @@
-; start.asm: the order in which a trainer does its work. What depends on the machine that computes (the CPU's threads, or a
+; start.asm: the order in which a trainer does its work. What depends on the machine that computes (the CPU's threads,
+; or a
 ; GPU) has one name and two files, in cpu/ and cuda/:
 ;   the entry point, which ends in `start`           machine_open machine_describe machine_help
 ;   step_derive parameters_fetch machine_exit        epoch_run evaluate
-;   machine_log_columns machine_log              machine_run: rdi -> function, which every thread that the machine has for
+;   machine_log_columns machine_log              machine_run: rdi -> function, which every thread that the machine has
+;   for
 ;                                                such work calls, with r12 = its number, r13 = how many there are
 
 %include "common.inc"

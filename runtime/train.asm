@@ -1,5 +1,5 @@
-; train.asm: the epochs. Each shuffles, steps through the batches, then is judged on the validation split, or on the test
-; set where the model has none.
+; train.asm: the epochs. Each shuffles, steps through the batches, then is judged on the validation split, or on the
+; test set where the model has none.
 
 %include "common.inc"
 %include "print.inc"

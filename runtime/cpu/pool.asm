@@ -1,5 +1,5 @@
-; pool.asm: the threads. All run the same lists of kernel calls; between two lists the others wait for the main thread, which
-; alone shuffles, scores, reads and writes. They end with the process.
+; pool.asm: the threads. All run the same lists of kernel calls; between two lists the others wait for the main thread,
+; which alone shuffles, scores, reads and writes. They end with the process.
 
 %include "common.inc"
 %include "print.inc"
@@ -47,8 +47,8 @@ old_mask:           resq 1
 
 section .text
 
-; machine_open: makes opt_threads threads (0: as the model has use for, but no more than CPUs are allowed). Where the system
-; refuses one, says so on standard error and goes on with those it has.
+; machine_open: makes opt_threads threads (0: as the model has use for, but no more than CPUs are allowed). Where the
+; system refuses one, says so on standard error and goes on with those it has.
 machine_open:
     push    rbx
     push    rbp
@@ -194,9 +194,10 @@ run_lists:
     pop     r15
     ret
 
-; threads_run: rdi -> lists of kernel calls, then 0; rsi -> the images. Returns when all threads have passed the last barrier of
-; the lists: then every thread has read what the job is, and the next one may take its place. What follows that barrier (only
-; prefetch_images does) may still run, and reads nothing that changes before all threads have begun the next job.
+; threads_run: rdi -> lists of kernel calls, then 0; rsi -> the images. Returns when all threads have passed the last
+; barrier of the lists: then every thread has read what the job is, and the next one may take its place. What follows
+; that barrier (only prefetch_images does) may still run, and reads nothing that changes before all threads have begun
+; the next job.
 threads_run:
     push    rbx
     push    r12

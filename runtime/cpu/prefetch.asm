@@ -1,5 +1,6 @@
-; prefetch.asm: the images of the next step, chosen at random from the whole data set, come from memory while this one's gradients
-; are computed; or, where gradients and updates would push them out of L2 again, at the end, while the next batch is put together.
+; prefetch.asm: the images of the next step, chosen at random from the whole data set, come from memory while this one's
+; gradients are computed; or, where gradients and updates would push them out of L2 again, at the end, while the next
+; batch is put together.
 
 %include "common.inc"
 %include "model.inc"
@@ -18,8 +19,8 @@ prefetch_count:     resq 1              ; how many there are; 0: no next step
 
 section .text
 
-; prefetch_images: a list of a job (r12 = this thread, r13 = threads, r14 -> the first image). Each thread asks for those that
-; it will convert; what is not there to be asked for is not an error.
+; prefetch_images: a list of a job (r12 = this thread, r13 = threads, r14 -> the first image). Each thread asks for
+; those that it will convert; what is not there to be asked for is not an error.
 prefetch_images:
     mov     r9d, [prefetch_count]
     call    thread_slice

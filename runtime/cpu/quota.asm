@@ -1,6 +1,8 @@
-; quota.asm: the CPU time that a control group grants. Its quota binds the groups below it, so all groups of a path are asked
-; up to the root. A container may see its own group as the root: then the rest of the path does not exist, which is no limit.
-;   version 2   cpu.max "QUOTA PERIOD" or "max PERIOD"      version 1   cpu.cfs_quota_us "QUOTA" or "-1", cpu.cfs_period_us
+; quota.asm: the CPU time that a control group grants. Its quota binds the groups below it, so all groups of a path are
+; asked up to the root. A container may see its own group as the root: then the rest of the path does not exist, which
+; is no limit.
+;   version 2   cpu.max "QUOTA PERIOD" or "max PERIOD"      version 1   cpu.cfs_quota_us "QUOTA" or "-1",
+;   cpu.cfs_period_us
 
 %include "common.inc"
 %include "print.inc"

@@ -32,7 +32,8 @@ step_evaluate:
     lea     rdi, [evaluate_lists]
     jmp     threads_run
 
-; step_learn: rdi -> split. Losses become gradients, gradients become new parameters, and those what is derived from them.
+; step_learn: rdi -> split. Losses become gradients, gradients become new parameters, and those what is derived from
+; them.
 step_learn:
     mov     rsi, [rdi + split.images]
     lea     rdi, [learn_lists]

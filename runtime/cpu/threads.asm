@@ -1,9 +1,9 @@
 ; threads.asm: what kernel calls of every thread pass: its slice of the work, and the barriers between. Each thread
 ; computes its own part of every output, so the results do not depend on how many there are.
 ;
-; The barrier is one word: arrivals, and above them the generation. The last to arrive starts the next generation, for which
-; the others wait: a short while by looking, then asleep in the kernel (futex), so that a thread whose core is taken away
-; delays the others but stops none.
+; The barrier is one word: arrivals, and above them the generation. The last to arrive starts the next generation, for
+; which the others wait: a short while by looking, then asleep in the kernel (futex), so that a thread whose core is
+; taken away delays the others but stops none.
 
 %include "common.inc"
 %include "threads.inc"
@@ -31,8 +31,8 @@ patiences:          resb MAX_THREADS << PATIENCE_SHIFT
 
 section .text
 
-; thread_slice: r9d = units, r12d = this thread, r13d = threads  ->  [r8, r9) = [units * r12 / r13, units * (r12 + 1) / r13);
-; the flags compare r8 with r9. Changes rax r10 r11 too.
+; thread_slice: r9d = units, r12d = this thread, r13d = threads  ->  [r8, r9) = [units * r12 / r13, units * (r12 + 1) /
+; r13); the flags compare r8 with r9. Changes rax r10 r11 too.
 thread_slice:
     mov     r11d, r12d
     jmp     share
@@ -77,8 +77,9 @@ thread_barrier:
     ret
 
 ; barrier_wait: r8d = a generation, r12d = this thread. Returns when it is over.
-; Looking pays while the others run. Where it was in vain, something else has their cores (or this thread has), and looking
-; keeps them away from the end: the next time it is shorter, down to nothing, but now and then it is tried again.
+; Looking pays while the others run. Where it was in vain, something else has their cores (or this thread has), and
+; looking keeps them away from the end: the next time it is shorter, down to nothing, but now and then it is tried
+; again.
 barrier_wait:
     mov     edi, r12d
     shl     edi, PATIENCE_SHIFT
@@ -108,8 +109,8 @@ barrier_wait:
     mov     eax, [barrier_looks]        ; every 256th time
     mov     [rdi + patience.looks], eax
 
-    ; Nobody is missed: the locked increment comes before the kernel's own look at the word, and the one who releases looks
-    ; for sleepers after it has exchanged the word. One of the two sees the other.
+    ; Nobody is missed: the locked increment comes before the kernel's own look at the word, and the one who releases
+    ; looks for sleepers after it has exchanged the word. One of the two sees the other.
 .sleep:
     lock inc dword [sleepers]
 .asleep:

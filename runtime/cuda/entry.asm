@@ -13,8 +13,8 @@ main:                                   ; rsi -> argv
     and     rsp, -16
     jmp     start
 
-; machine_exit: the end of a run without failures. Through libc, so that profilers hear of it; a failure leaves at once, since
-; it may come in the midst of anything.
+; machine_exit: the end of a run without failures. Through libc, so that profilers hear of it; a failure leaves at once,
+; since it may come in the midst of anything.
 machine_exit:
     xor     edi, edi
     and     rsp, -16

@@ -1,11 +1,13 @@
-// The matrix product of every convolution and dense layer: tiles in shared memory, sums in registers. Shapes, tile sizes
-// and where the operands come from belong to the generated kernels.
+// The matrix product of every convolution and dense layer: tiles in shared memory, sums in registers. Shapes, tile
+// sizes and where the operands come from belong to the generated kernels.
 //
 // A k block is 64 bytes of k: four chunks of 16 bytes, 16 floats or 8 doubles, a block of channels of the layouts. Lane
-// 4 g + t of a warp holds the sums of rows g + 8 slot and of the units t and t + 4 (h = 0, 1) of every group of columns:
+// 4 g + t of a warp holds the sums of rows g + 8 slot and of the units t and t + 4 (h = 0, 1) of every group of
+// columns:
 //
 //     group     8 units of E neighbouring columns, E = a chunk (two blocks of channels) or half of one (one block)
-//     mma       the k of a fragment are free to be permuted, so lane (g, t) multiplies the k of chunk t: one 16-byte read
+//     mma       the k of a fragment are free to be permuted, so lane (g, t) multiplies the k of chunk t: one 16-byte
+//     read
 //               a row; fragment column n = 2 t + h stands for unit t + 4 h, so a lane's columns lie side by side
 //     fma       all lanes walk the four chunks together; the sums are owned the same way
 #pragma once
@@ -31,8 +33,8 @@ constexpr int k_block = 4 * chunk<T>;  // elements
 __device__ constexpr int unit_of(int n) { return n / 2 + n % 2 * 4; }
 
 // A tile whose rows are contiguous in k: [row][4 chunks]. Fragment e of a group are the rows (group E + e) 8 + n.
-// Chunk c of row r lies at c ^ (r / 2 % 4): the 8 lanes of a quarter warp read two rows (mma) or one chunk of eight rows
-// (fma), each time from all 32 banks once.
+// Chunk c of row r lies at c ^ (r / 2 % 4): the 8 lanes of a quarter warp read two rows (mma) or one chunk of eight
+// rows (fma), each time from all 32 banks once.
 template <class T, int E_>
 struct RowTile {
     static constexpr int E = E_;
@@ -253,7 +255,8 @@ __device__ __forceinline__ void multiply_tf32(Sums<float, slots, groups, E>& sum
     }
 }
 
-// sums += A B over one k block. The warp's rows start at group a_group of the block's tile of A, its columns at b_group.
+// sums += A B over one k block. The warp's rows start at group a_group of the block's tile of A, its columns at
+// b_group.
 template <Arithmetic arithmetic, class A, class B, class T, int slots, int groups, int E>
 __device__ __forceinline__ void multiply_add(Sums<T, slots, groups, E>& sums, const T* a_tile, int a_group,
                                              const T* b_tile, int b_group)
@@ -278,8 +281,8 @@ __device__ __forceinline__ Vec<T> at_position(Vec<T> dy, uint32_t codes, int fir
 }
 
 // copy(step, stage) starts the copies of a step, finish(step, stage) works on those of this thread when they are there,
-// multiply(step, stage) uses all of them. `stages` - 1 steps are in flight; the barrier of a step says that its stage is
-// finished by all threads, and that the stage filled next is no longer read.
+// multiply(step, stage) uses all of them. `stages` - 1 steps are in flight; the barrier of a step says that its stage
+// is finished by all threads, and that the stage filled next is no longer read.
 template <int stages, class Copy, class Finish, class Multiply>
 __device__ __forceinline__ void pipeline(int n_steps, Copy copy, Finish finish, Multiply multiply)
 {

@@ -130,7 +130,8 @@ void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int bloc
 
 }  // namespace host
 
-// LAUNCH(kernel, GRID(x, y, z), threads a block, bytes of dynamic shared memory, arguments...); CAN_RUN: without arguments
+// LAUNCH(kernel, GRID(x, y, z), threads a block, bytes of dynamic shared memory, arguments...); CAN_RUN: without
+// arguments
 #define LAUNCH(kernel, ...) host::launch(#kernel, kernel, __VA_ARGS__)
 #define CAN_RUN(kernel, ...) host::can_run(#kernel, reinterpret_cast<const void*>(kernel), __VA_ARGS__)
 #define GRID(x, y, z) host::Grid{dim3(x, y, z), 1}

@@ -156,7 +156,8 @@ __device__ __forceinline__ T magnitude(T x)
     return fabs(x);
 }
 
-// e^(x + low) = scale (2 + q): scale = 2^(n-1), q = 2(e^r - 1), n = round(x / ln 2), r = x - n ln 2 and what its rounding loses.
+// e^(x + low) = scale (2 + q): scale = 2^(n-1), q = 2(e^r - 1), n = round(x / ln 2), r = x - n ln 2 and what its
+// rounding loses.
 // Adding 1.5 * 2^fraction_bits rounds x / ln 2 to an integer and leaves it in the lowest bits; with the bias already in
 // that sum, a shift makes them the exponent field of 2^(n-1).
 template <class T>

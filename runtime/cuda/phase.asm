@@ -1,5 +1,6 @@
-; phase.asm: a number of steps as work for the device. Before they start, what each needs besides its samples is put into its
-; row, by the same code that computes it on a CPU; while they run, the results of those that are done are scored, in their order.
+; phase.asm: a number of steps as work for the device. Before they start, what each needs besides its samples is put
+; into its row, by the same code that computes it on a CPU; while they run, the results of those that are done are
+; scored, in their order.
 
 %include "common.inc"
 %include "model.inc"
@@ -26,8 +27,8 @@ scored:             resq 1              ; steps
 
 section .text
 
-; phase_begin: rdi -> split, rsi -> u32 order (0: consecutive samples), rdx = first, rcx = end, r8 = steps, r9 = 1 where they
-; learn, 0 where they only look
+; phase_begin: rdi -> split, rsi -> u32 order (0: consecutive samples), rdx = first, rcx = end, r8 = steps, r9 = 1 where
+; they learn, 0 where they only look
 phase_begin:
     push    rbx
     push    rbp
@@ -88,7 +89,8 @@ present:
     ret
 
 ; phase_wait: rdi -> score. Waits until more steps are done, and adds them.
-;   ->  rax = steps in the score, no more than before where a signal ended the phase; CF where the last one's sum is not finite
+;   ->  rax = steps in the score, no more than before where a signal ended the phase; CF where the last one's sum is not
+;   finite
 phase_wait:
     push    rbx
     push    rbp

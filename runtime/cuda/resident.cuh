@@ -1,4 +1,5 @@
-// Products of matrices that all lie in shared memory, for kernels that train whole epochs (docs/cuda.md, Resident training).
+// Products of matrices that all lie in shared memory, for kernels that train whole epochs (docs/cuda.md, Resident
+// training).
 // Shapes and what happens to the sums belong to the generated kernel.
 #pragma once
 
@@ -27,8 +28,8 @@ struct Product {
     __device__ static bool has(int first, int j) { return column_tiles % across == 0 || first + j < column_tiles; }
 };
 
-// d[j] += A B for the tile that begins `8 j` columns behind b. Lane 4 g + t reads rows g (and g + 8), columns g, and the k
-// of t (and t + 4) of an instruction.
+// d[j] += A B for the tile that begins `8 j` columns behind b. Lane 4 g + t reads rows g (and g + 8), columns g, and
+// the k of t (and t + 4) of an instruction.
 template <class P>
 __device__ __forceinline__ void multiply(float (&d)[P::across][4], const float* a, const float* b, int first, int g, int t)
 {
@@ -74,8 +75,8 @@ __device__ __forceinline__ void multiply(double (&d)[P::across][2], const double
     }
 }
 
-// For every pair of neighbouring columns of A B: use(row, column, Pack<T, 2> of sums, prepare(row, column)). What `prepare`
-// reads comes while the warp multiplies.
+// For every pair of neighbouring columns of A B: use(row, column, Pack<T, 2> of sums, prepare(row, column)). What
+// `prepare` reads comes while the warp multiplies.
 template <class P, int warps, class T, class Prepare, class Use>
 __device__ __forceinline__ void product(const T* a, const T* b, Prepare prepare, Use use)
 {

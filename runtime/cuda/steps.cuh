@@ -1,5 +1,5 @@
-// Steps on the device: a kernel that puts a step's own numbers into the arena, graphs of whole steps, and chunks of them
-// that the device works through while the host scores the one before.
+// Steps on the device: a kernel that puts a step's own numbers into the arena, graphs of whole steps, and chunks of
+// them that the device works through while the host scores the one before.
 #pragma once
 
 #include <string.h>
@@ -184,8 +184,8 @@ uint8_t* step_results;
 uint64_t result_bytes;
 double training_device_seconds;  // of the last phase that learned, by the device's clock: for the log
 
-// Puts `n_steps` steps before the device, whose rows are written. The samples of step i are number first + i * batch and
-// so on of the order, or, without one, of the split.
+// Puts `n_steps` steps before the device, whose rows are written. The samples of step i are number first + i * batch
+// and so on of the order, or, without one, of the split.
 void phase_start(const runtime::Split* split, const uint32_t* order, uint64_t first, uint64_t end, uint64_t n_steps, uint64_t learns)
 {
     using namespace host;
