@@ -66,7 +66,7 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
             for name, value in zip(renamed.outputs, rules.made(made), strict=True):
                 values[name] = replace(value, name=name)
     for parameter in graph.parameters:
-        _total(parameter.name, contributions, nodes, values, _maker(graph, parameter.name))
+        _total(parameter.name, contributions, nodes, values, graph.consumers(parameter.name)[0])
     training = _with_steps(replace(graph, nodes=tuple(nodes), values=values), optimizer).kept()
     training.check()
     return training
@@ -129,10 +129,6 @@ def _total(
     values[whole] = replace(values[parts[0]], name=whole)
     nodes.append(Node(Accumulate(), tuple(parts), (whole,), node.label, node.where))
     return whole
-
-
-def _maker(graph: Graph, parameter: str) -> Node:
-    return graph.consumers(parameter)[0]
 
 
 def _with_steps(graph: Graph, optimizer: Optimizer) -> Graph:

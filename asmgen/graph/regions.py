@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from asmgen.graph.graph import Graph, Node
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
@@ -21,8 +21,6 @@ from asmgen.ops.step import Step
 
 POOLS = (Pool, ActivatedAvgPool)
 POOL_GRADIENTS = (MaxPoolGradient, AvgPoolGradient, ActivatedAvgPoolGradient)
-
-T = TypeVar("T", bound=Op)
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,6 @@ class Region(Op):
     def find(self, *kinds: type[Op]) -> Node | None:
         """The node of one of these kinds of op, if there is one."""
         return next((node for node in self.nodes if isinstance(node.op, kinds)), None)
-
-    def op(self, kind: type[T]) -> T | None:
-        """The op of this kind, if there is one."""
-        return next((node.op for node in self.nodes if isinstance(node.op, kind)), None)
 
     def the(self, *kinds: type[Op]) -> Node:
         """The node of one of these kinds, which the region has."""

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from asmgen.errors import AsmgenError
+from asmgen.graph.differentiate import next_name
 from asmgen.harness.cases.case import unpack_codes
 from asmgen.harness.machine import PlanMemory
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of
 from asmgen.plan import specs
 from asmgen.plan.layout import Image
-from asmgen.plan.plan import Entry, next_value
+from asmgen.plan.plan import Entry
 from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.interpret import Interpreter
 
@@ -194,7 +195,7 @@ def _adopt_decisions(entry: Entry, machine: PlanMemory, reference: Interpreter) 
 def _pairs(entry: Entry, machine: PlanMemory, reference: Interpreter) -> Iterator[tuple[str, Array, Array]]:
     """(name, the machine's value, the reference's) of every output that has a logical value."""
     for name in entry.outputs:
-        if name == next_value("params"):
+        if name == next_name("params"):
             for parameter, value in machine.parameters().items():
                 yield parameter, value, reference.parameters()[parameter]
         elif name == "loss":

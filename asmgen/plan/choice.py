@@ -25,7 +25,7 @@ from asmgen.plan.specs import Activation, Conv, Pool
 class ConvChoice:
     """One convolution. `act` and `pool` are those that belong to it; `pools_in_epilogue`: also in forward.
 
-    gradients: how they are computed; has_dx: whether its input has one. weights: the layout of its parameters.
+    gradients: how they are computed. weights: the layout of its parameters.
     """
 
     conv: Conv
@@ -75,11 +75,9 @@ def _choose(
         region.pool if region.pool and isinstance(region.pool.op, pool_op.ActivatedAvgPool) else region.act
     )
     conv = _reading_pixels(graph, policy, node, conv, pool)
-    is_sparse = pool is not None and pool.kind == "max" and pool.n_positions > 1
     has_dx = gradient is not None and isinstance(gradient.op, ConvGradient) and gradient.op.dx is not None
     kind: PoolGradients = "stored"
-    if is_sparse:
-        assert pool is not None
+    if pool is not None and pool.kind == "max" and pool.n_positions > 1:
         kind = policy.behind_max_pool(conv, pool, has_dx)
     pooled = pool_of(region.pool)
     in_epilogue = pooled is not None and fits_epilogue(pooled)

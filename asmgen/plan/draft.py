@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from asmgen.graph.differentiate import next_name
 from asmgen.graph.graph import Graph, Node
 from asmgen.model.network import Model
 from asmgen.ops.base import Shape
@@ -11,7 +12,7 @@ from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.plan.choice import ConvChoice
 from asmgen.plan.lay_out import Layouts
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
-from asmgen.plan.plan import TRAIN, Entry, LayerParameters, Layout, Tensor, next_value
+from asmgen.plan.plan import TRAIN, Entry, LayerParameters, Layout, Tensor
 from asmgen.plan.policy import DenseLanes, Policy
 from asmgen.plan.precision import Precision
 from asmgen.plan.specs import ConvWeightGradient, KernelSpec
@@ -107,7 +108,7 @@ class Draft:
 
     def next(self, name: str) -> str:
         """The value that takes the tensor's place for the next step."""
-        self.updates[name] = next_value(name)
+        self.updates[name] = next_name(name)
         return self.over(self.updates[name], name)
 
     # layouts -------------------------------------------------------------------------------------------------------

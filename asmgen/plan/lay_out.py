@@ -42,13 +42,6 @@ class Layouts:
         assert isinstance(layout, Image), value
         return layout
 
-    def rows(self, value: str) -> Rows:
-        """The value as rows: itself, or the flattened view of an image."""
-        layout = self.of(value)
-        if isinstance(layout, Rows):
-            return layout
-        return Rows(layout.n, layout.c * layout.h * layout.w, self.lanes, layout.dtype, layout)
-
 
 def lay_out(graph: Graph, batch: int, lanes: int, dtype: str) -> Layouts:
     """The layouts of all activations and gradients of a fused graph."""

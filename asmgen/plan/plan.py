@@ -271,8 +271,3 @@ class Memory:
 def program_of(phase: str) -> str:
     """The program that a phase belongs to."""
     return phase if phase in (EVALUATE, INFER) else TRAIN
-
-
-def next_value(name: str) -> str:
-    """The value that takes a tensor's place for the next step."""
-    return f"{name}.next"

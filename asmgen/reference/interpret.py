@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from asmgen.graph.differentiate import next_name
 from asmgen.plan import specs
 from asmgen.plan.layout import Image, Rows
-from asmgen.plan.plan import Entry, Plan, next_value
+from asmgen.plan.plan import Entry, Plan
 from asmgen.reference import ops
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +34,7 @@ class Interpreter:
             weight = np.asarray(parameters[block.weight.name], np.float64)
             bias = np.asarray(parameters[block.bias.name], np.float64) if block.bias else np.zeros(weight.shape[0])
             self.values[block.name] = (weight.copy(), bias.copy())
-            self.values[next_value(block.name)] = self.values[block.name]
+            self.values[next_name(block.name)] = self.values[block.name]
         self._states = {
             block.name: tuple(_no_state(plan, array) for array in self.values[block.name])
             for block in plan.parameters
@@ -47,7 +48,7 @@ class Interpreter:
 
     def parameters(self) -> Parameters:
         """Canonical arrays by name, after all steps so far."""
-        return self._canonical(lambda block: next_value(block.name))
+        return self._canonical(lambda block: next_name(block.name))
 
     def gradients(self) -> Parameters:
         """Canonical gradients of the last step by parameter name."""
@@ -174,7 +175,7 @@ class Interpreter:
                 new, new_state = ops.run(spec, array.reshape(-1), gradient.reshape(-1), state, hyper)
                 arrays.append(new.reshape(array.shape))
                 states.append(new_state)
-            self.values[next_value(block.name)], self._states[block.name] = tuple(arrays), tuple(states)
+            self.values[next_name(block.name)], self._states[block.name] = tuple(arrays), tuple(states)
 
     def _dense_dw_step(self, entry: Entry, spec: specs.DenseBackwardWeightsStep) -> None:
         values = self.values

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from asmgen.graph.differentiate import next_name
 from asmgen.plan import specs
 from asmgen.plan.draft import Draft
 from asmgen.plan.layout import ConvWeightsByInput
-from asmgen.plan.plan import next_value
 
 
 def forward_weights(draft: Draft, label: str) -> str:
@@ -45,4 +45,4 @@ def winograd_weights(draft: Draft, label: str, w: str, m: int, *, mirrored: bool
 def _derive(draft: Draft, spec: specs.KernelSpec, source: str, target: str, label: str, text: str) -> None:
     """What the next step reads, from what the next step begins with."""
     after = draft.next(target)
-    draft.entry("derive", spec, (next_value(source), after), (after,), label, text)
+    draft.entry("derive", spec, (next_name(source), after), (after,), label, text)

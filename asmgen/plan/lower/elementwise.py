@@ -7,7 +7,6 @@ from asmgen.ops.base import ElementwiseGradient
 from asmgen.plan import specs
 from asmgen.plan.choice import activation
 from asmgen.plan.draft import Draft
-from asmgen.plan.specs import Activation
 
 
 def elementwise(draft: Draft, node: Node) -> None:
@@ -20,12 +19,7 @@ def elementwise(draft: Draft, node: Node) -> None:
 
 def elementwise_gradient(draft: Draft, node: Node) -> None:
     """dx = dy * f'."""
-    assert isinstance(node.op, ElementwiseGradient)
-    dy, saved = (draft.value(name) for name in node.inputs)
-    dx = draft.value(node.outputs[0])
-    act = gradient_activation(node)
-    spec = specs.ActBackward(draft.layout(dy), draft.layout(saved), draft.layout(dx), act)
-    draft.entry("backward", spec, (dy, saved, dx), (dx,), node.label, f"d{act.kind}")
+    _times_slope(draft, node, draft.value(node.outputs[0]), node.label)
 
 
 def fused_gradient(draft: Draft, node: Node, region: Node) -> str:
@@ -33,20 +27,18 @@ def fused_gradient(draft: Draft, node: Node, region: Node) -> str:
 
     In the memory of dy, unless something behind the region reads that.
     """
-    label = region.label
-    dy, saved = (draft.value(name) for name in node.inputs)
+    dy = draft.value(node.inputs[0])
     dz = draft.layouts.home(node.outputs[0])
     is_last = draft.is_last_use(node.inputs[0], region)
     dx = draft.over(dz, dy) if is_last else draft.add(dz, draft.layout(dy))
-    act = gradient_activation(node)
-    spec = specs.ActBackward(draft.layout(dy), draft.layout(saved), draft.layout(dx), act)
-    draft.entry("backward", spec, (dy, saved, dx), (dx,), label, f"d{act.kind}")
+    _times_slope(draft, node, dx, region.label)
     return dx
 
 
-def gradient_activation(node: Node | None) -> Activation:
-    """The activation whose gradient a node is; of None: none."""
-    if node is None:
-        return Activation()
+def _times_slope(draft: Draft, node: Node, dx: str, label: str) -> None:
+    """The kernel from dy and what the activation saved to dx."""
     assert isinstance(node.op, ElementwiseGradient)
-    return specs.activation_of(node.op.of)
+    dy, saved = (draft.value(name) for name in node.inputs)
+    act = specs.activation_of(node.op.of)
+    spec = specs.ActBackward(draft.layout(dy), draft.layout(saved), draft.layout(dx), act)
+    draft.entry("backward", spec, (dy, saved, dx), (dx,), label, f"d{act.kind}")

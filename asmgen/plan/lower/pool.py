@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asmgen.graph.graph import Graph, Node
+from asmgen.graph.graph import Node
 from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient
 from asmgen.plan import specs
 from asmgen.plan.choice import as_spec, pool_spec
@@ -29,12 +29,11 @@ def pool_forward(draft: Draft, x: str, y: str, what: Pool, codes: str | None) ->
 def pool_gradient(draft: Draft, node: Node) -> None:
     """dx from dy and the codes."""
     assert isinstance(node.op, MaxPoolGradient | AvgPoolGradient)
-    dy, *codes = (draft.value(name) if number == 0 else name for number, name in enumerate(node.inputs))
-    dx = draft.value(node.outputs[0])
+    dy, dx = draft.value(node.inputs[0]), draft.value(node.outputs[0])
+    codes = node.inputs[1] if isinstance(node.op, MaxPoolGradient) else None
     what = pool_of_gradient(node)
     spec = specs.PoolBackward(draft.images(dy), draft.images(dx), what)
-    args = (dy, codes[0] if codes else None, dx)
-    draft.entry("backward", spec, args, (dx,), node.label, gradient_text(Activation(), what))
+    draft.entry("backward", spec, (dy, codes, dx), (dx,), node.label, gradient_text(Activation(), what))
 
 
 def global_avg_pool(draft: Draft, node: Node) -> None:
@@ -59,22 +58,10 @@ def pool_of_gradient(node: Node) -> Pool:
 
 def codes_tensor(draft: Draft, node: Node | None, y: str) -> str | None:
     """The tensor of a pool's codes, in the order of y; None where nothing reads them."""
-    codes = codes_value(draft.graph, node)
-    return None if codes is None else _raw_codes(draft, codes, y)
-
-
-def _raw_codes(draft: Draft, codes: str, y: str) -> str:
-    layout = draft.images(y)
-    return draft.raw(codes, layout.n * layout.n_c_blocks * layout.h * layout.w * layout.block)
-
-
-def codes_value(graph: Graph, node: Node | None) -> str | None:
-    """The value of a pool's codes; None where there is no pool or nothing reads them."""
-    if node is None or len(node.outputs) < 2:
+    if node is None or len(node.outputs) < 2 or not draft.graph.consumers(node.outputs[1]):
         return None
-    name = node.outputs[1]
-    inner = [reader for each in graph.nodes for reader in [each] if name in each.inputs]
-    return name if inner else None
+    layout = draft.images(y)
+    return draft.raw(node.outputs[1], layout.n * layout.n_c_blocks * layout.h * layout.w * layout.block)
 
 
 def made(y: str, codes: str | None) -> tuple[str, ...]:
