@@ -4,13 +4,14 @@ from asmgen.model.dataset import Dataset
 from asmgen.model.network import Model
 from asmgen.model.options import OneOf
 from asmgen.ops.add import Add, Residual
+from asmgen.ops.batch_norm import BatchNorm
 from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
-from asmgen.ops.init import FromFile, HeNormal, HeUniform, XavierNormal, XavierUniform, Zeros
+from asmgen.ops.init import FromFile, HeNormal, HeUniform, Ones, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
@@ -30,6 +31,7 @@ __all__ = [
     "AdamW",
     "Add",
     "AvgPool2D",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Concat",
     "Conv2D",
@@ -48,6 +50,7 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "OneOf",
+    "Ones",
     "ReLU",
     "Residual",
     "SiLU",

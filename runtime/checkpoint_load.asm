@@ -114,7 +114,7 @@ accept_entry:
             [opt_load], entry_name, model_name
 .found:
     lea     rdi, [entry_dtype]
-    lea     rsi, [model_dtype_code]
+    mov     rsi, [rbx + tensor.dtype]
     call    equal_text
     jne     .dtype
     mov     rsi, [rbx + tensor.shape]
@@ -143,8 +143,8 @@ accept_entry:
     pop     rbx
     ret
 .dtype:
-    FAIL    EXIT_FAILED, "%s: tensor %s is %s, but %s computes in %s", \
-            [opt_load], entry_name, entry_dtype, model_name, model_dtype_code
+    FAIL    EXIT_FAILED, "%s: tensor %s is %s, but %s needs %s", \
+            [opt_load], entry_name, entry_dtype, model_name, [rbx + tensor.dtype]
 .shape:
     FAIL    EXIT_FAILED, "%s: tensor %s has shape %d, but in %s it has %d", \
             [opt_load], entry_name, entry_shape, model_name, [rbx + tensor.shape]

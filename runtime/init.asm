@@ -30,6 +30,7 @@ ones:               times 4 dd 1
 minus_two_to_24:    times 4 dd -(1 << 24)
 sign_of_halves:     times 8 dw 0x8000
 one_of_halves:      times 8 dw 1
+one:                dq 1.0
 two_to_minus_24:    dq 0x3e70000000000000
 two_to_minus_16:    dq 0x3ef0000000000000
 
@@ -60,6 +61,10 @@ fill_shares:
     movsd   xmm0, [two_to_minus_16]
     lea     rax, [normal]
     cmp     qword [rbx + tensor.init], INIT_NORMAL
+    je      .draw
+    movsd   xmm0, [one]
+    lea     rax, [constant]
+    cmp     qword [rbx + tensor.init], INIT_CONSTANT
     je      .draw
     cmp     qword [rbx + tensor.init], INIT_DATA
     jne     .next                       ; zeros: as the arena is
@@ -167,6 +172,17 @@ draw_chunk:
     movapd  [rdi + 16], xmm1
     add     rdi, 32
 .stored:
+    add     rsi, 16
+    dec     ecx
+    jnz     .four
+    ret
+
+; constant: rsi -> words, which become 1
+constant:
+    movdqa  xmm0, [ones]
+    mov     ecx, CHUNK / 4
+.four:
+    movdqa  [rsi], xmm0
     add     rsi, 16
     dec     ecx
     jnz     .four

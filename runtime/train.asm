@@ -37,6 +37,15 @@ train:
     cmp     rax, [opt_batch_limit]
     cmova   rax, [opt_batch_limit]
     mov     [epoch_steps], rax
+    mov     rdx, rax
+    imul    rax, [model_batch]
+    sub     rax, [train_count]
+    jbe     .epoch                      ; the last batch is full
+    mov     rcx, [model_batch]
+    sub     rcx, rax                    ; its samples
+    dec     rdx                         ; the batches before it
+    cmp     rcx, [model_least_present]
+    jb      .too_few
 .epoch:
     mov     rax, [epoch]
     cmp     rax, [opt_epochs]
@@ -55,6 +64,10 @@ train:
 .done:
     pop     rbx
     ret
+.too_few:
+    FAIL    EXIT_FAILED, \
+            "the last batch has %u sample, but BatchNorm needs %u: take another batch_size than %u, or --batch-limit %u", \
+            rcx, [model_least_present], [model_batch], rdx
 
 ; judge: the accuracy after an epoch
 judge:

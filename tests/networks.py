@@ -10,6 +10,7 @@ from asmgen import (
     GELU,
     SGD,
     AvgPool2D,
+    BatchNorm,
     BinaryCrossEntropy,
     Concat,
     Conv2D,
@@ -143,7 +144,64 @@ BRANCHED = {
 OTHERS = {
     "global_avg_pool": ([Conv2D(5, 3, padding=1), ReLU(), Conv2D(9, 3), GlobalAvgPool(), Dense(6), ReLU()], 3),
 }
-EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS}
+# Convolutions and dense layers have no bias before a normalisation, which would take it out again.
+NORMS = {
+    "norms": (
+        [
+            Conv2D(5, 3, bias=False),
+            BatchNorm(),
+            ReLU(),
+            Conv2D(19, 3, padding=1, bias=False),
+            BatchNorm(eps=1e-3, momentum=0.3),
+            LeakyReLU(0.2),
+            MaxPool2D(2),
+            Conv2D(7, 2, bias=False),
+            BatchNorm(scale=False),
+            Tanh(),
+            Flatten(),
+        ],
+        3,
+    ),
+    "residual_norms": (
+        [
+            Conv2D(6, 3, padding=1, bias=False),
+            BatchNorm(),
+            ReLU(),
+            Residual(
+                [
+                    Conv2D(6, 3, padding=1, bias=False),
+                    BatchNorm(),
+                    ReLU(),
+                    Conv2D(6, 3, padding=1, bias=False),
+                    BatchNorm(),
+                ]
+            ),
+            ReLU(),
+            GlobalAvgPool(),
+        ],
+        3,
+    ),
+    "norms_of_features": (
+        [
+            Flatten(),
+            Dense(9, bias=False),
+            BatchNorm(bias=False),
+            Tanh(),
+            Dense(5, bias=False),
+            BatchNorm(momentum=None),
+            ReLU(),
+            Dense(7, bias=False),
+            BatchNorm(scale=False, bias=False),
+            Sigmoid(),
+        ],
+        3,
+    ),
+    "norm_first": (
+        [BatchNorm(), Tanh(), Conv2D(4, 3, bias=False), MaxPool2D(2), BatchNorm(), GELU(), Flatten()],
+        3,
+    ),
+}
+EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS}
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
 
 

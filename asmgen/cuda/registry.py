@@ -11,6 +11,7 @@ from asmgen.cuda.elementwise import act, add, concat
 from asmgen.cuda.input import load_input
 from asmgen.cuda.listing import CudaListing
 from asmgen.cuda.loss import loss, probabilities
+from asmgen.cuda.norm import batch_norm
 from asmgen.cuda.optimizer import update
 from asmgen.cuda.pool import global_avg_pool, pool
 from asmgen.cuda.sparse import conv2d_dx_pooled
@@ -19,6 +20,14 @@ from asmgen.plan.specs import KernelSpec
 
 _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.LoadInput: load_input.emit,
+    specs.BatchNormParts: batch_norm.emit_parts,
+    specs.BatchNormMoments: batch_norm.emit_moments,
+    specs.BatchNormFrozen: batch_norm.emit_frozen,
+    specs.BatchNormRunning: batch_norm.emit_running,
+    specs.BatchNormForward: batch_norm.emit_forward,
+    specs.BatchNormGradientParts: batch_norm.emit_gradient_parts,
+    specs.BatchNormBackwardWeights: batch_norm.emit_weights,
+    specs.BatchNormBackwardInput: batch_norm.emit_input,
     specs.ActForward: act.emit_forward,
     specs.ActBackward: act.emit_backward,
     specs.Add: add.emit,

@@ -144,9 +144,10 @@ def render_cuda_trainer(kernels: CudaKernels) -> str:
 
 
 def _parameters(plan: Plan) -> list[tuple[int, int]]:
-    """(offset, bytes) of what holds all parameters: blocks that lie side by side are one piece."""
+    """(offset, bytes) of what holds all parameters and buffers: blocks that lie side by side are one piece."""
     pieces: list[tuple[int, int]] = []
-    for offset, end in sorted(plan.spans[parameters.name] for parameters in plan.parameters):
+    names = [block.name for block in plan.parameters] + [kept.name for kept in plan.buffers]
+    for offset, end in sorted(plan.spans[name] for name in names):
         if pieces and offset == round_up(sum(pieces[-1]), LINE_BYTES):
             offset = pieces.pop()[0]
         pieces.append((offset, end - offset))
@@ -218,7 +219,7 @@ def _kernel(plan: Plan, listing: CudaListing) -> dict[str, Any]:
     uses = [entry for entry in plan.all_entries if entry.spec.symbol(CUDA.name) == listing.symbol]
     return {
         "symbol": listing.symbol,
-        "layers": [entry.layer for entry in uses] or [parameters.weight.label for parameters in plan.parameters],
+        "layers": [entry.layer for entry in uses] or [parameters.label for parameters in plan.parameters],
         "phase": uses[0].phase if uses else "training",
         "op": uses[0].text if uses else "resident",
         "tile": listing.facts.tile,

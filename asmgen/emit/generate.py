@@ -85,9 +85,9 @@ def generate(model: Model, isa: Isa, out: Path, tuning: Tuning = UNTUNED) -> Gen
 def write_initial_values(model: Model, plan: Plan, folder: Path) -> None:
     """Canonical values of the parameters that start from a file, for trainer.asm to include."""
     for parameters in plan.parameters:
-        for parameter in (parameters.weight, parameters.bias):
-            values = read_initial(parameter) if parameter else None
-            if parameter and values is not None:
+        for parameter in parameters.parameters:
+            values = read_initial(parameter)
+            if values is not None:
                 (folder / INIT_FOLDER).mkdir(exist_ok=True)
                 write_changed(folder / init_file(parameter), np.ascontiguousarray(values, model.dtype).tobytes())
 

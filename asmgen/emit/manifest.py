@@ -30,7 +30,9 @@ def plan_facts(plan: Plan, target: str) -> dict[str, Any]:
         "dtype": plan.dtype,
         "batch": plan.batch,
         "arena_bytes": plan.arena_bytes,
-        "parameters": {p.weight.name.rpartition(".")[0]: list(p.weight.shape) for p in plan.parameters},
+        "parameters": {
+            first.name.rpartition(".")[0]: list(first.shape) for first, *_ in (p.parameters for p in plan.parameters)
+        },
     }
 
 

@@ -23,7 +23,14 @@ LOSS_HEAD_BYTES = 64  # of the loss block, before the losses
 ALIGNMENT = 64
 DTYPES = {"float32": ("F32", 4), "float64": ("F64", 8)}
 VALIDATION_SOURCES = {None: "VALIDATION_NONE", "train": "VALIDATION_TRAIN", "test": "VALIDATION_TEST"}
-INIT_KINDS = {"zeros": "INIT_ZEROS", "uniform": "INIT_UNIFORM", "normal": "INIT_NORMAL", "data": "INIT_DATA"}
+COUNT_DTYPE = ("I64", 8)
+INIT_KINDS = {
+    "zeros": "INIT_ZEROS",
+    "constant": "INIT_CONSTANT",
+    "uniform": "INIT_UNIFORM",
+    "normal": "INIT_NORMAL",
+    "data": "INIT_DATA",
+}
 # Rows of runtime/cpu.asm.
 _SSE_FEATURES = ("sse3", "ssse3", "sse4_1", "sse4_2", "popcnt")
 _AVX_FEATURES = ("avx", "f16c", "fma", "avx2", "bmi1", "bmi2")
@@ -94,7 +101,7 @@ def check(model: TrainerModel) -> None:
     need(len(model.params) > 0, "there is nothing to train: it has no parameters")
     need(len({tensor.name for tensor in model.params}) == len(model.params), "two tensors have the same name")
     for tensor in model.params:
-        elements = math.prod(tensor.shape)
+        elements = _elements(model, tensor)
         need(re.fullmatch(r"[\w.-]+", tensor.name) is not None, f"tensor name {tensor.name!r} is not plain")
         need(len(tensor.shape) <= MAX_RANK, f"{tensor.name} has rank {len(tensor.shape)}, at most {MAX_RANK}")
         need(elements > 0, f"{tensor.name} is empty")
@@ -165,6 +172,7 @@ def _texts(model: TrainerModel) -> list[tuple[str, str]]:
         ("model_isa", model.isa),
         ("model_dtype", model.dtype),
         ("model_dtype_code", DTYPES[model.dtype][0]),
+        ("model_count_code", COUNT_DTYPE[0]),
         ("model_dataset", model.dataset),
     ]
 
@@ -173,7 +181,7 @@ def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str]]:
     _, element_bytes = DTYPES[model.dtype]
     loss = model.offsets["loss"]
     preds = loss + -(-(LOSS_HEAD_BYTES + model.batch * element_bytes) // ALIGNMENT) * ALIGNMENT
-    parameters = sum(math.prod(tensor.shape) for tensor in model.params)
+    parameters = sum(math.prod(tensor.shape) for tensor in model.params if tensor.is_trained)
     validation = model.validation
     whole: list[tuple[str, int | str]] = [
         ("model_element_bytes", element_bytes),
@@ -183,6 +191,7 @@ def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str]]:
         ("model_classes", model.classes),
         ("model_useful_threads", model.useful_threads),
         ("model_batch", model.batch),
+        ("model_least_present", model.least_present),
         ("model_epochs", model.epochs),
         ("model_seed", model.seed),
         ("model_parameters", parameters),
@@ -196,7 +205,7 @@ def _numbers(model: TrainerModel, header_bytes: int) -> list[tuple[str, str]]:
         ("model_cpu_feature_count", len(model.cpu_features)),
         ("model_tensor_count", len(model.params)),
         ("model_header_bytes", 8 + header_bytes),
-        ("model_checkpoint_bytes", 8 + header_bytes + parameters * element_bytes),
+        ("model_checkpoint_bytes", 8 + header_bytes + sum(_data_bytes(model, tensor) for tensor in model.params)),
     ]
     real = [
         ("model_lr", model.lr),
@@ -229,7 +238,8 @@ def _tensors(model: TrainerModel) -> list[TensorText]:
                 ),
                 row=", ".join(
                     [
-                        str(math.prod(tensor.shape)),
+                        "model_count_code" if tensor.is_count else "model_dtype_code",
+                        str(_elements(model, tensor)),
                         str(tensor.offset_bytes),
                         str(file_offset),
                         INIT_KINDS[tensor.init.kind],
@@ -247,6 +257,7 @@ def _tensors(model: TrainerModel) -> list[TensorText]:
 def _init_comment(init: Init) -> str:
     return {
         "zeros": "zeros",
+        "constant": f"{init.scale!r} throughout",
         "uniform": f"uniform in +-{init.scale!r}",
         "normal": f"normal, std {init.scale!r}",
         "data": f"from {init.data}",
@@ -261,8 +272,18 @@ def _file_offsets(model: TrainerModel) -> list[int]:
     return offsets
 
 
+def _dtype(model: TrainerModel, tensor: ParamTensor) -> tuple[str, int]:
+    """What safetensors calls its elements, and their bytes."""
+    return COUNT_DTYPE if tensor.is_count else DTYPES[model.dtype]
+
+
 def _data_bytes(model: TrainerModel, tensor: ParamTensor) -> int:
-    return math.prod(tensor.shape) * DTYPES[model.dtype][1]
+    return math.prod(tensor.shape) * _dtype(model, tensor)[1]
+
+
+def _elements(model: TrainerModel, tensor: ParamTensor) -> int:
+    """Of the model's dtype."""
+    return _data_bytes(model, tensor) // DTYPES[model.dtype][1]
 
 
 def _header_lines(model: TrainerModel) -> list[str]:
@@ -270,7 +291,7 @@ def _header_lines(model: TrainerModel) -> list[str]:
     lines = ['{"__metadata__":{"format":"pt"}']
     for tensor, begin in zip(model.params, _file_offsets(model), strict=True):
         entry = {
-            "dtype": DTYPES[model.dtype][0],
+            "dtype": _dtype(model, tensor)[0],
             "shape": list(tensor.shape),
             "data_offsets": [begin, begin + _data_bytes(model, tensor)],
         }

@@ -11,11 +11,11 @@ from asmgen.emit.calls import step_calls
 from asmgen.emit.threads import useful_threads
 from asmgen.emit.trainer_model import Init, PackedDim, ParamTensor, Split, TrainerModel
 from asmgen.model.network import Model
-from asmgen.model.trace import classes_of, outputs_of
+from asmgen.model.trace import checkpoint_of, classes_of, least_present, outputs_of
 from asmgen.ops.base import Parameter
 from asmgen.ops.optimizers import Adam
-from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, DenseWeights, DenseWeightsByOutput
-from asmgen.plan.plan import EVALUATE, LayerParameters, Plan, Weights
+from asmgen.plan.layout import ChannelVectors, ConvWeights, ConvWeightsByInput, DenseWeights, DenseWeightsByOutput
+from asmgen.plan.plan import EVALUATE, LayerBuffers, LayerParameters, Plan, Weights
 
 INIT_FOLDER = "init"
 
@@ -53,6 +53,7 @@ def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
         classes=classes_of(model),
         dataset=model.data.name,
         batch=model.batch_size,
+        least_present=least_present(model),
         epochs=model.epochs,
         lr=optimizer.lr,
         lr_decay=optimizer.lr_decay,
@@ -62,7 +63,7 @@ def device_facts(model: Model, plan: Plan, target: str) -> TrainerModel:
         validation=Split(*validation) if validation else None,
         arena_bytes=plan.arena_bytes,
         offsets=dict(plan.offsets),
-        params=tuple(tensor for parameters in plan.parameters for tensor in _tensors(parameters, plan)),
+        params=_checkpoint(model, plan),
         derive=(),
         forward=(),
         backward=(),
@@ -76,15 +77,37 @@ def init_file(parameter: Parameter) -> str:
     return f"{INIT_FOLDER}/{parameter.name}.bin"
 
 
+def _checkpoint(model: Model, plan: Plan) -> tuple[ParamTensor, ...]:
+    """All tensors of a checkpoint, in its order."""
+    found = [tensor for parameters in plan.parameters for tensor in _tensors(parameters, plan)]
+    found += [tensor for buffers in plan.buffers for tensor in _buffer_tensors(buffers, plan)]
+    order = {tensor.name: at for at, tensor in enumerate(checkpoint_of(model))}
+    return tuple(sorted(found, key=lambda tensor: order[tensor.name]))
+
+
 def _tensors(parameters: LayerParameters, plan: Plan) -> list[ParamTensor]:
     layout = parameters.layout
     base = plan.offsets[parameters.name]
-    dims = merged(dims_of(layout))
-    tensors = [_tensor(parameters.weight, base, dims)]
+    tensors = []
+    if parameters.weight:
+        tensors.append(_tensor(parameters.weight, base, merged(dims_of(layout))))
     if parameters.bias:
-        bias_dims = (PackedDim(parameters.bias.shape[0], 1, 1, 0),)
+        is_channels = isinstance(layout, ChannelVectors)
+        bias_dims = merged(dims_of(layout)) if is_channels else (PackedDim(parameters.bias.shape[0], 1, 1, 0),)
         tensors.append(_tensor(parameters.bias, base + layout.bias_offset_bytes, bias_dims))
     return tensors
+
+
+def _buffer_tensors(kept: LayerBuffers, plan: Plan) -> list[ParamTensor]:
+    layout, base = kept.layout, plan.offsets[kept.name]
+    places = (0, layout.var_offset_bytes, layout.count_offset_bytes)
+    size = layout.vectors.element_bytes
+    found = []
+    for buffer, at in zip(kept.buffers, places, strict=True):
+        dims = (PackedDim(8 // size, 1, 1, 0),) if buffer.is_count else merged(dims_of(layout.vectors))
+        init = Init("constant", buffer.initial) if buffer.initial else Init("zeros")
+        found.append(ParamTensor(buffer.name, buffer.shape, base + at, dims, init, False, buffer.is_count))
+    return found
 
 
 def _tensor(parameter: Parameter, offset_bytes: int, dims: tuple[PackedDim, ...]) -> ParamTensor:
@@ -102,6 +125,8 @@ def dims_of(layout: Weights) -> tuple[PackedDim, ...]:
             return _conv_dims_by_input(layout)
         case DenseWeightsByOutput():
             return _dense_dims_by_output(layout)
+        case ChannelVectors():
+            return _channel_dims(layout)
     return _dense_dims(layout)
 
 
@@ -115,6 +140,18 @@ def merged(dims: tuple[PackedDim, ...]) -> tuple[PackedDim, ...]:
         elif dim.extent > 1:
             whole.append(dim)
     return tuple(whole) or dims[-1:]
+
+
+def _channel_dims(layout: ChannelVectors) -> tuple[PackedDim, ...]:
+    image = layout.source
+    if image is None:
+        return (PackedDim(layout.c, 1, 1, 0),)
+    size = image.element_bytes
+    return (
+        PackedDim(image.c, image.block, image.plane_bytes // size, 1),
+        PackedDim(image.h, 1, image.row_bytes // size, 0),
+        PackedDim(image.w, 1, image.pixel_bytes // size, 0),
+    )
 
 
 def _conv_dims_by_input(layout: ConvWeightsByInput) -> tuple[PackedDim, ...]:

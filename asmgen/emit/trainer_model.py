@@ -20,7 +20,8 @@ class PackedDim:
 
 @dataclass(frozen=True)
 class Init:
-    """How a tensor starts: kind "zeros", "uniform" (scale = bound), "normal" (scale = std) or "data" (file `data`)."""
+    """How a tensor starts: kind "zeros", "constant" (scale: the value), "uniform" (the bound), "normal" (the deviation)
+    or "data" (file `data`)."""
 
     kind: str
     scale: float = 0.0
@@ -32,7 +33,8 @@ class ParamTensor:
     """One tensor of the checkpoint: canonical (PyTorch) name and shape, its place in the arena and its packing.
 
     `dims` walks the canonical tensor in row-major order (a canonical dimension may be split: dense inputs behind a
-    Flatten are c, h, w), so the product of the extents is the number of elements.
+    Flatten are c, h, w), so the product of the extents is the number of elements. A count, which is a whole number of
+    64 bits in every model, is so many elements as fill these.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ParamTensor:
     offset_bytes: int
     dims: tuple[PackedDim, ...]
     init: Init
+    is_trained: bool = True
+    is_count: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class TrainerModel:
     classes: int  # labels must be < classes (2 where outputs == 1)
     dataset: str  # directory under $ASMGEN_DATA
     batch: int
+    least_present: int  # samples of a batch that is trained on
     epochs: int
     lr: float
     lr_decay: float  # lr of epoch e (from 0) is lr * lr_decay ** e

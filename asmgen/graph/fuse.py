@@ -2,7 +2,7 @@
 
 - A convolution takes the pool and the activation behind it where nothing else reads what it computes. A max pool of
   any window belongs to it, since the gradients need no more than its codes.
-- A dense layer takes the activation behind it.
+- A dense layer takes the activation behind it; a batch normalisation takes a gate behind it, such as a ReLU.
 - The gradients of what is fused are fused.
 - A dense weight gradient takes the optimizer's step where that is wanted and nothing else reads the gradient.
 - All other steps are one.
@@ -20,12 +20,15 @@ from asmgen.graph.regions import (
     DenseForward,
     DenseGradient,
     LossAndGradient,
+    NormForward,
+    NormGradient,
     Region,
     StepRegion,
     region,
 )
 from asmgen.graph.simplify import fits_epilogue
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
+from asmgen.ops.batch_norm import BatchNorm, BatchNormInputGradient, BatchNormSums, FrozenBatchNorm
 from asmgen.ops.conv2d import Conv2D, Conv2DInputGradient, Conv2DWeightGradient
 from asmgen.ops.dense import Dense, DenseInputGradient, DenseWeightGradient
 from asmgen.ops.losses import Loss, LossGradient
@@ -45,7 +48,8 @@ def fuse(graph: Graph, *, fuses_steps: bool = True) -> Graph:
         taken[id(last)] = region(kind, nodes, at, graph)
         gone.update(id(node) for node in nodes)
 
-    forward = [node for node in graph.nodes if isinstance(node.op, Conv2D | Dense | Loss)]
+    heads = (Conv2D, Dense, BatchNorm, FrozenBatchNorm, Loss)
+    forward = [node for node in graph.nodes if isinstance(node.op, heads)]
     for node in forward:
         members = [node]
         match node.op:
@@ -58,6 +62,10 @@ def fuse(graph: Graph, *, fuses_steps: bool = True) -> Graph:
                 take(DenseForward, members, node, members[-1])
                 products = (DenseInputGradient, DenseWeightGradient)
                 _gradient(graph, members, DenseGradient, products, take, takes_steps=fuses_steps)
+            case BatchNorm() | FrozenBatchNorm():
+                members += _activation(graph, node.outputs[0], gates_only=True)
+                take(NormForward, members, node, members[-1])
+                _gradient(graph, members, NormGradient, (BatchNormSums, BatchNormInputGradient), take)
             case Loss():
                 members += [other for other in graph.nodes if isinstance(other.op, LossGradient)]
                 take(LossAndGradient, members, node, members[-1])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from asmgen.ops.base import Op, Parameter, Role, Shape, Site, dims
+from asmgen.ops.base import Buffer, Op, Parameter, Role, Shape, Site, dims
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Graph:
     """Nodes in an order in which they can run; values by name; what the graph is for.
 
     `sources` are the values that nobody makes: images, labels, parameters, states. `parameters` are in the order of
-    checkpoints. `updates` tells which value becomes the content of which one for the next step:
-    {"0.weight": "0.weight.next"}.
+    checkpoints, and so are the `buffers`. `updates` tells which value becomes the content of which one for the next
+    step: {"0.weight": "0.weight.next"}.
     """
 
     nodes: tuple[Node, ...]
@@ -50,6 +50,7 @@ class Graph:
     sources: tuple[str, ...]
     results: tuple[str, ...]
     parameters: tuple[Parameter, ...] = ()
+    buffers: tuple[Buffer, ...] = ()
     updates: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -79,6 +80,12 @@ class Graph:
     def only_consumer(self, value: str) -> Node | None:
         """The node that reads a value, where nothing else does."""
         return self.consumers(value)[0] if self.uses(value) == 1 and self.consumers(value) else None
+
+    @property
+    def checkpoint(self) -> tuple[Parameter | Buffer, ...]:
+        """Parameters and buffers in the order of PyTorch's state_dict: layer by layer, a layer's parameters first."""
+        order = {label: at for at, label in enumerate(dict.fromkeys(node.label for node in self.nodes))}
+        return tuple(sorted((*self.parameters, *self.buffers), key=lambda tensor: order[tensor.label]))
 
     def check(self) -> None:
         """Raise ValueError unless every value has one producer, made before it is read, of the shapes its op says."""

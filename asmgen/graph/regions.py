@@ -7,6 +7,7 @@ from typing import Any
 
 from asmgen.graph.graph import Graph, Node
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
+from asmgen.ops.batch_norm import BatchNorm, BatchNormInputGradient, BatchNormSums, FrozenBatchNorm
 from asmgen.ops.conv2d import Conv2D, Conv2DInputGradient, Conv2DWeightGradient
 from asmgen.ops.dense import Dense, DenseInputGradient, DenseWeightGradient
 from asmgen.ops.losses import Loss, LossGradient
@@ -134,6 +135,40 @@ class DenseGradient(Region):
     @property
     def steps(self) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if isinstance(node.op, Step))
+
+
+@dataclass(frozen=True)
+class NormForward(Region):
+    """A batch normalisation, of the batch's statistics or of the running ones, with the activation behind it."""
+
+    kind = "norm_forward"
+
+    @property
+    def norm(self) -> Node:
+        return self.the(BatchNorm, FrozenBatchNorm)
+
+    @property
+    def act(self) -> Node | None:
+        return self.find(Elementwise)
+
+
+@dataclass(frozen=True)
+class NormGradient(Region):
+    """The gradients of a batch normalisation and of the activation behind it."""
+
+    kind = "norm_gradient"
+
+    @property
+    def sums(self) -> Node:
+        return self.the(BatchNormSums)
+
+    @property
+    def dx(self) -> Node | None:
+        return self.find(BatchNormInputGradient)
+
+    @property
+    def act(self) -> Node | None:
+        return self.find(ElementwiseGradient)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.harness.call import call
 from asmgen.harness.library import address, load_library
-from asmgen.plan.layout import LINE_BYTES, Image, Rows, round_up
+from asmgen.plan.layout import LINE_BYTES, Image, NormTable, Rows, round_up
 from asmgen.plan.plan import Entry, Plan
 from asmgen.plan.specs import Loss
+from asmgen.reference.interpret import parameter_arrays
 
 Array = np.ndarray[Any, Any]
 
@@ -43,9 +44,10 @@ class PlanMemory:
         return self.bytes(name).view(self.dtype)
 
     def read(self, name: str) -> Any:
-        """A tensor's logical value: an array, or (weight, bias) for a parameter block."""
+        """A tensor's logical value: an array; (weight, bias) of a parameter block, (mean, var, count) of buffers."""
         layout = self.plan.tensor(name).layout
         assert layout is not None, name
+        assert not isinstance(layout, NormTable), name
         return layout.unpack(self.flat(name))
 
     def write(self, name: str, value: Any) -> None:
@@ -55,22 +57,34 @@ class PlanMemory:
         self.flat(name)[:] = layout.pack(value) if isinstance(layout, (Image, Rows)) else layout.pack(*value)
 
     def set_parameters(self, parameters: Mapping[str, Array]) -> None:
-        """Canonical arrays by name into the packed blocks; also derives the copies for the input gradient."""
+        """Canonical arrays by name into the packed blocks; also derives the copies for the input gradient.
+
+        Buffers that are not among them start as their layers say.
+        """
         for block in self.plan.parameters:
-            weight = parameters[block.weight.name]
-            bias = parameters[block.bias.name] if block.bias else np.zeros(weight.shape[0])
-            self.write(block.name, (weight, bias))
+            self.write(block.name, parameter_arrays(block, parameters))
+        for kept in self.plan.buffers:
+            self.write(
+                kept.name, [parameters.get(each.name, np.full(each.shape, each.initial)) for each in kept.buffers]
+            )
         self.run("derive")
 
     def parameters(self) -> dict[str, Array]:
         """Canonical arrays by name."""
         found: dict[str, Array] = {}
         for block in self.plan.parameters:
-            weight, bias = self.read(block.name)
-            found[block.weight.name] = weight
-            if block.bias:
-                found[block.bias.name] = bias
+            for parameter, value in zip((block.weight, block.bias), self.read(block.name), strict=True):
+                if parameter is not None:
+                    found[parameter.name] = value
         return found
+
+    def buffers(self) -> dict[str, Array]:
+        """Canonical buffers by name."""
+        return {
+            each.name: value
+            for kept in self.plan.buffers
+            for each, value in zip(kept.buffers, self.read(kept.name), strict=True)
+        }
 
     def poison(self) -> None:
         """Fill the memory that tensors share with NaN bits: what a kernel reads there, another must have written."""

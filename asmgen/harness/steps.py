@@ -16,7 +16,7 @@ from asmgen.harness.machine import PlanMemory
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of
 from asmgen.plan import specs
-from asmgen.plan.layout import Image
+from asmgen.plan.layout import Image, NormTable
 from asmgen.plan.plan import Entry
 from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.interpret import Interpreter
@@ -46,6 +46,7 @@ _DECIDING = (
     specs.DenseForward,
     specs.DenseForwardByOutput,
     specs.ActForward,
+    specs.BatchNormForward,
 )
 
 
@@ -200,10 +201,14 @@ def _pairs(entry: Entry, machine: PlanMemory, reference: Interpreter) -> Iterato
                 yield parameter, value, reference.parameters()[parameter]
         elif name == "loss":
             yield "losses", machine.losses()[0], reference.values["loss"][0]
+        elif isinstance(table := machine.plan.tensor(name).layout, NormTable):
+            for row in set(table.rows) - {"1/m", "present"}:
+                yield f"{name} {row}", table.row(machine.flat(name), row), getattr(reference.values[name], row)
         elif machine.plan.tensor(name).layout is not None:
             got, expected = machine.read(name), _as_laid_out(machine, name, reference.values[name])
             if isinstance(got, tuple):
-                for part, mine, other in zip(("weight", "bias"), got, expected, strict=True):
+                names = ("weight", "bias") if len(got) == 2 else ("mean", "var", "count")
+                for part, mine, other in zip(names, got, expected, strict=True):
                     if mine is not None:
                         yield f"{name} {part}", mine, other
             elif isinstance(entry.spec, specs.ConcatForward):  # other inputs' channels may hold anything yet

@@ -13,6 +13,7 @@ from asmgen.kernels.dense import dense_dw_step, dense_dx, dense_fwd, dense_fwd_b
 from asmgen.kernels.elementwise import act, add, concat
 from asmgen.kernels.input import load_input
 from asmgen.kernels.loss import loss, probabilities
+from asmgen.kernels.norm import batch_norm, batch_norm_gradient, batch_norm_statistics
 from asmgen.kernels.optimizer import update
 from asmgen.kernels.pool import global_avg_pool, pool
 from asmgen.kernels.sparse import conv2d_dw_pooled, conv2d_dw_sparse, conv2d_dx_sparse, live_entries
@@ -40,6 +41,14 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.PoolBackward: pool.emit_backward,
     specs.GlobalAvgPoolForward: global_avg_pool.emit_forward,
     specs.GlobalAvgPoolBackward: global_avg_pool.emit_backward,
+    specs.BatchNormParts: batch_norm_statistics.emit_parts,
+    specs.BatchNormMoments: batch_norm_statistics.emit_moments,
+    specs.BatchNormFrozen: batch_norm_statistics.emit_frozen,
+    specs.BatchNormRunning: batch_norm_statistics.emit_running,
+    specs.BatchNormForward: batch_norm.emit,
+    specs.BatchNormGradientParts: batch_norm_gradient.emit_parts,
+    specs.BatchNormBackwardWeights: batch_norm_gradient.emit_weights,
+    specs.BatchNormBackwardInput: batch_norm_gradient.emit_input,
     specs.ActForward: act.emit_forward,
     specs.ActBackward: act.emit_backward,
     specs.Add: add.emit,

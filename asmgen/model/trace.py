@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from asmgen.errors import ModelError
+from asmgen.graph.differentiate import next_name
 from asmgen.graph.graph import Graph, Node, Value
 from asmgen.model.network import Model
 from asmgen.model.params import read_initial
-from asmgen.ops.base import Layer, Op, Parameter, Role, Shape, Site, dims
+from asmgen.ops.base import Buffer, Layer, Op, Parameter, Role, Shape, Site, dims
+from asmgen.ops.batch_norm import BatchNorm, values_of_sample
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.softmax import Softmax
 from asmgen.ops.symbol import Input, Symbol
@@ -32,6 +34,7 @@ _LAST = frozenset(
     (
         *("weight", "bias", "w", "m", "v", "z", "y", "image", "codes", "predictions", "next", "live", "parts"),
         *("u", "u_dx", "w_fwd", "w_dx"),
+        *("mean", "var", "running_mean", "running_var", "num_batches_tracked"),
     )
 )
 
@@ -55,6 +58,9 @@ class Tracer:
         self.model = model
         self.nodes: list[Node] = []
         self.parameters: list[Parameter] = []
+        self.buffers: list[Buffer] = []
+        self.updates: dict[str, str] = {}
+        self._keepers: list[Node] = []
         self.values: dict[str, Value] = {
             IMAGES: Value(IMAGES, model.input, "images"),
             LABELS: Value(LABELS, (), "labels"),
@@ -81,10 +87,23 @@ class Tracer:
         self.parameters += parameters
         for parameter in parameters:
             self.values[parameter.name] = Value(parameter.name, parameter.shape, "parameter")
-        read = (*inputs, *(parameter.name for parameter in parameters))
-        y = self._node(layer, read, label, layer.where)[0]
+        read = (*inputs, *(parameter.name for parameter in parameters), *((PRESENT,) if layer.reads_present else ()))
+        y, *more = self._node(layer, read, label, layer.where)
         self._behind_pool[y] = layer.kind == "pool" if layer.slides else behind_pool
+        if buffers := layer.buffers(site, *shapes):
+            self._keep(layer.next_buffers(*shapes), buffers, more)
         return y
+
+    def _keep(self, op: Op, buffers: Sequence[Buffer], found: Sequence[str]) -> None:
+        """The node that makes the next step's buffers of what their layer found."""
+        self.buffers += buffers
+        outputs = tuple(next_name(buffer.name) for buffer in buffers)
+        for buffer, after in zip(buffers, outputs, strict=True):
+            for name in (buffer.name, after):
+                self.values[name] = Value(name, buffer.shape, "buffer")
+            self.updates[buffer.name] = after
+        read = (*found, PRESENT, *(buffer.name for buffer in buffers))
+        self._keepers.append(Node(op, read, outputs, buffers[0].label, buffers[0].where))
 
     def label(self, layer: Layer) -> str:
         """What a layer is called: its name, or its kind and number. Raises ModelError for a name that cannot be."""
@@ -104,7 +123,8 @@ class Tracer:
         return x
 
     def loss(self, z: str) -> tuple[str, ...]:
-        """The outputs of the model's loss."""
+        """The outputs of the model's loss, the last node, behind those that make the next step's buffers."""
+        self.nodes += self._keepers
         return self._node(self.model.loss, (z, LABELS, PRESENT), "loss", self.model.loss.where)
 
     def _node(self, op: Op, inputs: tuple[str, ...], label: str, where: str) -> tuple[str, ...]:
@@ -130,11 +150,20 @@ def trace(model: Model) -> Graph:
     last = next(node for node in tracer.nodes if z in node.outputs)
     _check_softmax(model, tracer.nodes, last)
     _check_outputs(model, last, tracer.values[z].shape)
+    _check_norms(model, tracer)
     losses = tracer.loss(z)
     _check_parameters(model, tracer.parameters)
     names = tuple(parameter.name for parameter in tracer.parameters)
-    sources = (IMAGES, LABELS, PRESENT, *names)
-    graph = Graph(tuple(tracer.nodes), tracer.values, sources, losses, tuple(tracer.parameters))
+    kept = (buffer.name for buffer in tracer.buffers)
+    graph = Graph(
+        nodes=tuple(tracer.nodes),
+        values=tracer.values,
+        sources=(IMAGES, LABELS, PRESENT, *names, *kept),
+        results=losses,
+        parameters=tuple(tracer.parameters),
+        buffers=tuple(tracer.buffers),
+        updates=tracer.updates,
+    )
     graph.check()
     return graph
 
@@ -151,9 +180,21 @@ def classes_of(model: Model) -> int:
     return max(outputs_of(model), 2)
 
 
+def least_present(model: Model) -> int:
+    """Samples that a batch must have to be trained on: 2 where one value a channel would be all that is normalised."""
+    graph = trace(model)
+    norms = (graph.values[node.inputs[0]].shape for node in graph.nodes if isinstance(node.op, BatchNorm))
+    return 2 if any(values_of_sample(shape) == 1 for shape in norms) else 1
+
+
 def parameters_of(model: Model) -> tuple[Parameter, ...]:
     """All parameters in checkpoint order: that of PyTorch's state_dict."""
     return trace(model).parameters
+
+
+def checkpoint_of(model: Model) -> tuple[Parameter | Buffer, ...]:
+    """All tensors of a checkpoint, in its order."""
+    return trace(model).checkpoint
 
 
 def _calls(tracer: Tracer, output: Symbol) -> str:
@@ -201,6 +242,17 @@ def _check_softmax(model: Model, nodes: list[Node], last: Node) -> None:
         if model.loss.absorbs is not Softmax:
             raise ModelError(
                 node.where, f"{node.label}: Softmax goes with SoftmaxCrossEntropy(), not {type(model.loss).__name__}()"
+            )
+
+
+def _check_norms(model: Model, tracer: Tracer) -> None:
+    for node in tracer.nodes:
+        values = values_of_sample(tracer.values[node.inputs[0]].shape)
+        if isinstance(node.op, BatchNorm) and values == model.batch_size == 1:
+            raise ModelError(
+                node.where,
+                f"{node.label}: batch_size is 1, so each channel has one value, which has no variance; "
+                "use batch_size=2 or more, or put it where images have several pixels",
             )
 
 

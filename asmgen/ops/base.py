@@ -21,8 +21,20 @@ Shape = tuple[int, ...]  # of one sample: (c, h, w) of an image, (features,) of 
 Pair = tuple[int, int]
 
 #: What a value of a graph is. "images": the u8 images of the data set; "state": what an optimizer keeps of a parameter.
+#: "statistics": of a batch, one number a channel; "buffer": what a layer keeps from step to step beside its parameters.
 Role = Literal[
-    "images", "labels", "activation", "codes", "parameter", "gradient", "parameter gradient", "state", "loss", "hyper"
+    "images",
+    "labels",
+    "activation",
+    "statistics",
+    "codes",
+    "parameter",
+    "buffer",
+    "gradient",
+    "parameter gradient",
+    "state",
+    "loss",
+    "hyper",
 ]
 
 # Offsets inside one tensor of one sample, and inside one layer's weights, stay within 31 bits, pad lanes included.
@@ -44,6 +56,21 @@ class Parameter:
     fan_out: int
     where: str
     label: str
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor that a layer keeps from step to step and does not train: `name` and `shape` as in PyTorch's state_dict.
+
+    initial: every element's first value. is_count: a whole number of 64 bits, whatever the model's dtype.
+    """
+
+    name: str
+    shape: Shape
+    initial: float
+    where: str
+    label: str
+    is_count: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,10 +164,20 @@ class Layer(Op, Located):
     arity: ClassVar[int | None] = 1
     #: Whether it is a convolution or a pool: what advice about windows that do not fit speaks of.
     slides: ClassVar[bool] = False
+    #: Whether it needs to know how many samples of the batch are there: its last input.
+    reads_present: ClassVar[bool] = False
 
     def parameters(self, site: Site, *inputs: Shape) -> tuple[Parameter, ...]:
         """Its parameters, in the order of PyTorch's state_dict; they are its inputs behind the activations."""
         return ()
+
+    def buffers(self, site: Site, *inputs: Shape) -> tuple[Buffer, ...]:
+        """What it keeps from step to step, in the order of PyTorch's state_dict, where it stands behind parameters."""
+        return ()
+
+    def next_buffers(self, *inputs: Shape) -> Op:
+        """Makes the next step's buffers of its further outputs, `present` and the buffers; of layers that have some."""
+        raise NotImplementedError
 
     def torch(self, *inputs: Shape) -> nn.Module:
         """The PyTorch module that computes the same, with parameters of the same names."""

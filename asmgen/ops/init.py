@@ -19,7 +19,7 @@ class Initializer:
     """Base of the initialisers."""
 
     def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
-        """(kind, scale): ("uniform", bound), ("normal", std), ("zeros", 0) or ("data", 0)."""
+        """(kind, scale): ("uniform", bound), ("normal", std), ("zeros", 0), ("constant", value) or ("data", 0)."""
         raise NotImplementedError
 
 
@@ -61,6 +61,14 @@ class Zeros(Initializer):
 
     def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
         return "zeros", 0.0
+
+
+@dataclass(frozen=True)
+class Ones(Initializer):
+    """All ones; the weights of a normalisation."""
+
+    def init_for(self, fan_in: int, fan_out: int) -> tuple[str, float]:
+        return "constant", 1.0
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,30 @@ class ResidualModule(nn.Module):  # type: ignore[misc,unused-ignore]
         return total
 
 
+class PartBatchNorm(nn.Module):  # type: ignore[misc,unused-ignore]
+    """nn.BatchNorm1d or 2d with `weight` alone (scale), or with `bias` alone."""
+
+    def __init__(self, c: int, eps: float, momentum: float | None, *, scale: bool) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(c)) if scale else None
+        self.bias = None if scale else nn.Parameter(torch.zeros(c))
+        self.register_buffer("running_mean", torch.zeros(c))
+        self.register_buffer("running_var", torch.ones(c))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share = self.momentum
+        if self.training:
+            self.num_batches_tracked += 1
+            share = 1 / float(self.num_batches_tracked) if share is None else share
+        statistics = self.running_mean, self.running_var
+        y: torch.Tensor = nn.functional.batch_norm(
+            x, *statistics, self.weight, self.bias, self.training, share or 0.0, self.eps
+        )
+        return y
+
+
 def sequential(layers: Iterable[Layer], x: Shape) -> nn.Sequential:
     """nn.Sequential of the layers: one layer, one module, so that its indices are the list's. x: the input's shape."""
     modules = []

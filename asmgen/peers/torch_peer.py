@@ -39,13 +39,18 @@ class TorchPeer:
         self._shift = torch.tensor(shift, dtype=self.dtype).reshape(1, -1, 1, 1)
 
     def load(self, parameters: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Set the parameters from canonical arrays by name."""
+        """Set all parameters from canonical arrays by name, and those buffers that are among them."""
+        buffers = dict(self.network.named_buffers())
         state = {name: torch.tensor(np.asarray(value), dtype=self.dtype) for name, value in parameters.items()}
-        self.network.load_state_dict(state)
+        self.network.load_state_dict({**buffers, **state})
 
     def parameters(self) -> dict[str, np.ndarray[Any, Any]]:
         """Canonical arrays by name."""
-        return {name: value.detach().numpy().copy() for name, value in self.network.state_dict().items()}
+        return {name: value.detach().numpy().copy() for name, value in self.network.named_parameters()}
+
+    def buffers(self) -> dict[str, np.ndarray[Any, Any]]:
+        """What layers keep beside their parameters, by name."""
+        return {name: value.numpy().copy() for name, value in self.network.named_buffers()}
 
     def gradients(self) -> dict[str, np.ndarray[Any, Any]]:
         """Canonical gradients of the last step by parameter name."""
@@ -91,7 +96,7 @@ class CallsModule(nn.Module):  # type: ignore[misc,unused-ignore]
         for node in graph.nodes:
             if not isinstance(node.op, Layer):
                 continue
-            inputs = tuple(name for name in node.inputs if name not in parameters)
+            inputs = tuple(name for name in node.inputs if graph.values[name].role == "activation")
             module = node.op.torch(*(graph.values[name].shape for name in inputs))
             prefixes = [name.rpartition(".")[0] for name in node.inputs if name in parameters]
             _add(self, prefixes[0] if prefixes else node.label, module)

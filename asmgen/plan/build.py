@@ -65,6 +65,7 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
         offsets=offsets,
         arena_bytes=arena_bytes,
         parameters=tuple(draft.parameters.values()),
+        buffers=tuple(draft.buffers.values()),
         parts=draft.parts,
         updates=draft.updates,
         where={"": model.where, **{node.label: node.where for node in graph.nodes}},

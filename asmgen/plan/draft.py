@@ -12,7 +12,7 @@ from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.plan.choice import ConvChoice
 from asmgen.plan.lay_out import Layouts
 from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
-from asmgen.plan.plan import TRAIN, Entry, LayerParameters, Layout, Tensor
+from asmgen.plan.plan import TRAIN, Entry, LayerBuffers, LayerParameters, Layout, Tensor
 from asmgen.plan.policy import DenseLanes, Policy
 from asmgen.plan.precision import Precision
 from asmgen.plan.specs import ConvWeightGradient, KernelSpec
@@ -35,6 +35,7 @@ class Draft:
         #: What a tensor of this program is called among those of all programs.
         self.names: dict[str, str] = {}
         self.parameters: dict[str, LayerParameters] = {}
+        self.buffers: dict[str, LayerBuffers] = {}
         self.convs: dict[str, ConvChoice] = {}
         self.partial: dict[str, ConvWeightGradient] = {}
         #: What a convolution makes, with all that is fused, by label.
@@ -56,7 +57,7 @@ class Draft:
         other = Draft(self.model, graph, layouts, self.lanes, self.policy)
         other.program = program
         other.tensors, other.parameters, other.updates = self.tensors, self.parameters, self.updates
-        other.dense_lanes = self.dense_lanes
+        other.dense_lanes, other.buffers = self.dense_lanes, self.buffers
         return other
 
     # tensors -------------------------------------------------------------------------------------------------------

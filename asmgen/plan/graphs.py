@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from asmgen.graph.differentiate import differentiate
+from asmgen.graph.frozen import frozen
 from asmgen.graph.fuse import fuse
 from asmgen.graph.graph import Graph, Node
 from asmgen.graph.simplify import simplify
@@ -21,12 +22,12 @@ def training_graph(model: Model, *, fuses_steps: bool = True) -> Graph:
 
 def evaluation_graph(model: Model) -> Graph:
     """The fused graph of a forward pass up to the losses: what only a gradient reads is not there."""
-    return fuse(simplify(trace(model)))
+    return fuse(simplify(frozen(trace(model))))
 
 
 def inference_graph(model: Model) -> Graph:
     """The fused graph from the images to probabilities, or to the outputs where the loss knows no probabilities."""
-    graph = simplify(trace(model))
+    graph = simplify(frozen(trace(model)))
     loss = graph.nodes[-1]
     z = loss.inputs[0]
     layer = model.loss.probabilities()

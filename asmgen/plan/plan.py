@@ -6,21 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from asmgen.errors import ReachError, UnsupportedError
-from asmgen.ops.base import Parameter
+from asmgen.ops.base import Buffer, Parameter
 from asmgen.plan.layout import (
     LINE_BYTES,
     Activations,
+    ChannelVectors,
     ConvWeights,
     ConvWeightsByInput,
     DenseWeights,
     DenseWeightsByOutput,
+    NormParts,
+    NormTable,
+    RunningVectors,
 )
 from asmgen.plan.precision import Precision
 from asmgen.plan.specs import DenseBackwardWeightsStep, KernelSpec, Update
 from asmgen.plan.winograd import TransformedWeights
 
-Weights = ConvWeights | ConvWeightsByInput | DenseWeights | DenseWeightsByOutput
-Layout = Activations | Weights | TransformedWeights
+Weights = ConvWeights | ConvWeightsByInput | DenseWeights | DenseWeightsByOutput | ChannelVectors
+Layout = Activations | Weights | TransformedWeights | RunningVectors | NormParts | NormTable
 
 #: What the trainer hands to a step and reads from it; a step writes some of it in its own way.
 GIVEN = ("indices", "pixels", "labels", "hyper", "loss")
@@ -72,16 +76,21 @@ class Program:
 
 @dataclass(frozen=True)
 class LayerParameters:
-    """The parameter block of one layer: tensor `conv1.w` with this layout, and its canonical parameters.
+    """The parameter block of one layer: tensor `conv1.w` with this layout, and its canonical parameters: at least one.
 
     stores_gradient: whether `d_conv1.w` is a tensor; else the optimizer's step consumes it where it is made.
     """
 
     label: str
     layout: Weights
-    weight: Parameter
+    weight: Parameter | None
     bias: Parameter | None
     stores_gradient: bool
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Those that there are."""
+        return tuple(each for each in (self.weight, self.bias) if each is not None)
 
     @property
     def name(self) -> str:
@@ -90,6 +99,19 @@ class LayerParameters:
     @property
     def gradient(self) -> str:
         return f"d_{self.label}.w"
+
+
+@dataclass(frozen=True)
+class LayerBuffers:
+    """What a layer keeps from step to step: tensor `norm1.running` with this layout, and its canonical buffers."""
+
+    label: str
+    layout: RunningVectors
+    buffers: tuple[Buffer, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}.running"
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,7 @@ class Plan:
     offsets: dict[str, int]
     arena_bytes: int
     parameters: tuple[LayerParameters, ...]
+    buffers: tuple[LayerBuffers, ...]
     parts: Mapping[str, tuple[str, ...]]
     updates: Mapping[str, str]
     where: Mapping[str, str]

@@ -10,7 +10,7 @@ import numpy as np
 from asmgen.graph.differentiate import next_name
 from asmgen.plan import specs
 from asmgen.plan.layout import Image, Rows
-from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.plan import Entry, LayerParameters, Plan
 from asmgen.reference import ops
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +21,7 @@ class Interpreter:
     """The state of a plan: `values` holds every tensor's logical array, parameter blocks as (weight, bias).
 
     It also holds the gradients (`d_dense1.w`) that no kernel stores. parameters: canonical arrays by name ("0.weight"),
-    as PyTorch shapes them.
+    as PyTorch shapes them; buffers that are not among them start as their layers say.
     """
 
     def __init__(self, plan: Plan, parameters: Mapping[str, Array]) -> None:
@@ -31,10 +31,12 @@ class Interpreter:
         self.images: Array = np.zeros(0)
         self._n_steps = 0
         for block in plan.parameters:
-            weight = np.asarray(parameters[block.weight.name], np.float64)
-            bias = np.asarray(parameters[block.bias.name], np.float64) if block.bias else np.zeros(weight.shape[0])
-            self.values[block.name] = (weight.copy(), bias.copy())
+            self.values[block.name] = parameter_arrays(block, parameters)
             self.values[next_name(block.name)] = self.values[block.name]
+        for kept in plan.buffers:
+            arrays = [parameters.get(each.name, np.full(each.shape, each.initial)) for each in kept.buffers]
+            self.values[kept.name] = tuple(np.array(array, np.float64) for array in arrays)
+            self.values[next_name(kept.name)] = self.values[kept.name]
         self._states = {
             block.name: tuple(_no_state(plan, array) for array in self.values[block.name])
             for block in plan.parameters
@@ -49,6 +51,14 @@ class Interpreter:
     def parameters(self) -> Parameters:
         """Canonical arrays by name, after all steps so far."""
         return self._canonical(lambda block: next_name(block.name))
+
+    def buffers(self) -> Parameters:
+        """Canonical buffers by name, after all steps so far."""
+        found: Parameters = {}
+        for kept in self.plan.buffers:
+            values = self.values[next_name(kept.name)]
+            found.update((each.name, value) for each, value in zip(kept.buffers, values, strict=True))
+        return found
 
     def gradients(self) -> Parameters:
         """Canonical gradients of the last step by parameter name."""
@@ -113,6 +123,8 @@ class Interpreter:
                 self.values[entry.outputs[0]] = outputs[0]
             case specs.Conv2dPackForward() | specs.WinogradWeights() | specs.LiveEntries():
                 self.values[entry.outputs[0]] = outputs
+            case specs.BatchNormBackwardWeights():
+                self.values.update(zip(entry.outputs, outputs[-len(entry.outputs) :], strict=True))
             case _:
                 for name, value in zip(entry.outputs, outputs, strict=False):
                     self._store(name, value)
@@ -148,6 +160,16 @@ class Interpreter:
                 return [*values[first], values[second][0]]
             case specs.Probabilities():
                 return [_rows(values[first])]
+            case specs.BatchNormMoments():
+                return [values[first], values.get(second), self.present]
+            case specs.BatchNormFrozen():
+                return [values[first], values.get(second)]
+            case specs.BatchNormBackwardWeights():
+                return [values[first], values[second]]
+            case specs.BatchNormParts() if isinstance(spec.x, Rows):
+                return [_rows(values[first])]
+            case specs.BatchNormForward() if isinstance(spec.x, Rows):
+                return [_rows(values[first]), values[second]]
             case specs.Loss():
                 return [_rows(values[first]), values["labels"], self.present]
         read = [arg for arg in entry.args if arg and arg not in entry.outputs]
@@ -189,11 +211,20 @@ class Interpreter:
     def _canonical(self, name_of: Any) -> Parameters:
         found: Parameters = {}
         for block in self.plan.parameters:
-            weight, bias = self.values[name_of(block)]
-            found[block.weight.name] = weight
-            if block.bias:
-                found[block.bias.name] = bias
+            for parameter, value in zip((block.weight, block.bias), self.values[name_of(block)], strict=True):
+                if parameter is not None:
+                    found[parameter.name] = value
         return found
+
+
+def parameter_arrays(block: LayerParameters, parameters: Mapping[str, Array]) -> tuple[Array, Array]:
+    """(weight, bias) of a block, zeros in the place of one that it does not have, as float64."""
+    n_outputs = block.parameters[0].shape[:1]
+    weight, bias = (
+        np.array(parameters[each.name], np.float64) if each else np.zeros(n_outputs)
+        for each in (block.weight, block.bias)
+    )
+    return weight, bias
 
 
 def _rows(value: Array) -> Array:

@@ -7,19 +7,35 @@ graph: values are used several times, branches are joined, and images are flatte
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import asmgen
-from asmgen import SGD, Adam, AdamW, AvgPool2D, Conv2D, Dataset, Dense, Flatten, MaxPool2D, Model, Momentum, Nesterov
+from asmgen import (
+    SGD,
+    Adam,
+    AdamW,
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dataset,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    Model,
+    Momentum,
+    Nesterov,
+)
 from asmgen.errors import ModelError
 from asmgen.ops.activations import ACTIVATIONS
 from asmgen.ops.base import Elementwise, Layer, Shape, Site
 from asmgen.ops.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import Optimizer
 from asmgen.ops.sigmoid import Sigmoid
+from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
 from asmgen.ops.symbol import Input, Symbol
+from asmgen.ops.tanh import Tanh
 
 #: Layers that join values: those of these names that asmgen has.
 JOINS: dict[str, type[Layer]] = {name: getattr(asmgen, name) for name in ("Add", "Concat") if hasattr(asmgen, name)}
@@ -102,8 +118,10 @@ class _Drawing:
             self.add(self.conv(), x)
         elif JOINS and draw < 0.35:
             self.branches(x) if draw < 0.2 else self.skip(x)
-        elif draw < 0.6:
+        elif draw < 0.55:
             self.activation_or_not(x)
+        elif draw < 0.62:
+            self.normed(x)
         elif not self.is_image(x):
             self.add(Dense(self.units(), bias=self.rng.random() < 0.8), x)
         elif draw < 0.78:
@@ -117,6 +135,29 @@ class _Drawing:
 
     def activation_or_not(self, x: int) -> int:
         return (self.add(self.activation(), x) or x) if self.rng.random() < 0.9 else x
+
+    def normed(self, x: int) -> None:
+        """A smooth activation, a product without a bias, the normalisation, an activation.
+
+        Gradients that are zero but for rounding have no norm to compare with: those of a shift, with nothing but linear
+        layers up to a normalisation, which takes it out again; of the scale of a channel alone.
+        """
+        rng = self.rng
+        if x:
+            x = self.add(rng.choice((Tanh(), Sigmoid(), SiLU())), x) or x
+        product: Layer = Dense(rng.choice((2, 3, 8, 17)), bias=False)
+        if self.is_image(x):
+            product = replace(self.conv(rng.choice((2, 3, 8, 17))), bias=False)
+        z = self.add(product, x)
+        if z is None:
+            return
+        flags = {"scale": rng.random() < 0.8, "bias": rng.random() < 0.8}
+        # A few numbers that are nearly equal have next to no variance, which magnifies their rounding.
+        eps = rng.choice((1e-5, 1e-2)) if self.is_image(z) else rng.choice((1e-2, 1e-1))
+        norm = BatchNorm(momentum=rng.choice((0.1, 0.5, None)), eps=eps, **flags)
+        y = self.add(norm, z)
+        assert y is not None
+        self.add(self.activation(), y)
 
     def units(self) -> int:
         return self.rng.choice((1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 33))
@@ -232,11 +273,12 @@ def network(seed: int) -> Model:
 
 def _model(seed: int, rng: Random, drawing: _Drawing, loss: Loss) -> Model:
     shape = drawing.shapes[0]
+    has_norms = any(isinstance(layer, BatchNorm) for layer, _ in drawing.layers)
     settings = {
         "name": f"net{seed}",
         "loss": loss,
         "optimizer": _optimizer(rng),
-        "batch_size": rng.choice((1, 2, 3, 5, 6, 7)),
+        "batch_size": rng.choice((3, 5, 6, 7) if has_norms else (1, 2, 3, 5, 6, 7)),
         "dtype": "float32" if seed % 2 == 0 else "float64",
         "data": Dataset(
             "none",

@@ -19,6 +19,7 @@ from asmgen.asm.isa import ISAS, Isa
 from asmgen.emit.generate import emit_plan
 from asmgen.errors import ModelError
 from asmgen.graph.differentiate import differentiate, gradient_name, next_name
+from asmgen.graph.frozen import frozen
 from asmgen.graph.fuse import fuse
 from asmgen.graph.graph import Graph
 from asmgen.graph.simplify import simplify
@@ -27,7 +28,7 @@ from asmgen.harness.steps import TOLERANCE, compare_steps
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of, parameters_of, trace
 from asmgen.plan.build import build_plan
-from asmgen.plan.graphs import PASSES, inference_graph, training_graph
+from asmgen.plan.graphs import PASSES, evaluation_graph, inference_graph, training_graph
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.live_list import MAX_MASKS
 from asmgen.plan.plan import EVALUATE, INFER, Plan
@@ -83,6 +84,7 @@ class Given:
     def sources(self, graph: Graph, step: int = 0) -> dict[str, Any]:
         """All that a graph may read in a step, states at their start."""
         found: dict[str, Any] = {name: np.zeros(graph.values[name].shape) for name in graph.sources}
+        found |= {buffer.name: np.full(buffer.shape, buffer.initial) for buffer in graph.buffers}
         found |= {name: value.astype(np.float64) for name, value in self.parameters.items()}
         found |= {"images": self.images[step], "labels": self.labels[step], "present": self.present[step]}
         return found | {"hyper": self.hyper(step)}
@@ -154,9 +156,11 @@ def test_passes_keep_every_value(seed: int) -> None:
         plain = differentiate(written, model.optimizer)
         made = near_where_both(run(plain, given.sources(plain)), values, plain, "differentiate alone")
         assert made >= 2 * len(given.parameters)  # gradients and steps
+        written_frozen = frozen(written)
+        expected = run(written_frozen, given.sources(written_frozen))
         for name in (EVALUATE, INFER):
             forward = PASSES[name](model)
-            assert near_where_both(run(forward, given.sources(forward)), values, forward, name) >= 1
+            assert near_where_both(run(forward, given.sources(forward)), expected, forward, name) >= 1
 
 
 def test_passes_print_and_are_checked(seed: int) -> None:
@@ -259,7 +263,7 @@ def test_steps_are_pytorchs(seed: int) -> None:
             near(values["loss"].sum() / present, float(loss), EXACT, "loss")
             for name, gradient in peer.gradients().items():
                 near(values[gradient_name(name)], gradient, EXACT, gradient_name(name))
-            for name, value in peer.parameters().items():
+            for name, value in (peer.parameters() | peer.buffers()).items():
                 near(values[next_name(name)], value, EXACT, next_name(name))
 
 
@@ -332,7 +336,7 @@ def test_plans_are_the_graph(seed: int) -> None:
                 compare_tensors(plan, reference, values)
                 for name, gradient in reference.gradients().items():
                     near(gradient, values[gradient_name(name)], EXACT, gradient_name(name))
-                for name, value in reference.parameters().items():
+                for name, value in (reference.parameters() | reference.buffers()).items():
                     near(value, values[next_name(name)], EXACT, next_name(name))
 
 
@@ -347,7 +351,7 @@ def compare_tensors(plan: Plan, reference: Interpreter, values: Mapping[str, Any
 def compare_forward(given: Given, step: int, reference: Interpreter, values: Mapping[str, Any]) -> None:
     """The programs that only run forward, before the step changes the parameters."""
     reference.run(EVALUATE)
-    near(reference.values["loss"][0], values["loss"], EXACT, "losses of evaluate")
+    near(reference.values["loss"][0], evaluated(given, step, values), EXACT, "losses of evaluate")
     reference.run(INFER)
     (name,) = reference.plan.program(INFER).entries[-1].outputs
     expected = inferred(given, step, values)
@@ -355,12 +359,20 @@ def compare_forward(given: Given, step: int, reference: Interpreter, values: Map
 
 
 def inferred(given: Given, step: int, values: Mapping[str, Any]) -> Array:
-    """What inference must make in a step, with the parameters of these values."""
+    """What inference must make in a step, with the parameters and buffers of these values."""
     graph = inference_graph(given.model)
-    made = run(graph, given.sources(graph, step) | {name: values[name] for name in given.parameters})
     (result,) = graph.results
-    found: Array = made[result]
-    return found
+    return forward_only(given, graph, step, values)[result]
+
+
+def evaluated(given: Given, step: int, values: Mapping[str, Any]) -> Array:
+    """The losses of an evaluation, likewise."""
+    return forward_only(given, evaluation_graph(given.model), step, values)["loss"]
+
+
+def forward_only(given: Given, graph: Graph, step: int, values: Mapping[str, Any]) -> dict[str, Array]:
+    kept = [*given.parameters, *(buffer.name for buffer in graph.buffers)]
+    return run(graph, given.sources(graph, step) | {name: values[name] for name in kept})
 
 
 # kernels -------------------------------------------------------------------------------------------------------------
@@ -400,16 +412,16 @@ def compare_kernels(given: Given, machine: Machine) -> None:
         near(machine.read(name).reshape(expected.shape), expected, limit, "infer", floor=limit / 100)
         machine.poison()
         machine.run(EVALUATE)
-        evaluated = machine.losses()
-        near(evaluated[0], values["loss"], limit, "losses of evaluate", floor=limit / 100)
+        found = machine.losses()
+        near(found[0], evaluated(given, step, sources), limit, "losses of evaluate", floor=limit / 100)
         machine.poison()
         for entry in machine.plan.entries:
             machine.execute(entry)
         losses, predictions = machine.losses()
         near(losses, values["loss"], limit, "losses", floor=limit / 100)
         if same_forward(machine.plan):
-            assert np.array_equal(losses, evaluated[0])
-            assert np.array_equal(predictions, evaluated[1])
+            assert np.array_equal(losses, found[0])
+            assert np.array_equal(predictions, found[1])
         for name, value in machine.parameters().items():
             if machine.plan.dtype == "float64":
                 near(value, values[next_name(name)], limit, next_name(name))

@@ -11,6 +11,7 @@ from asmgen import (
     Adam,
     AdamW,
     AvgPool2D,
+    BatchNorm,
     BinaryCrossEntropy,
     Concat,
     Conv2D,
@@ -73,6 +74,15 @@ NETWORKS = (
             Conv2D(4, 1), Tanh(), GELU(), SiLU(), Flatten(), Dense(3, bias=False),
         ],
         loss=_LOSS, optimizer=Nesterov(lr=0.1, momentum=0.9),
+    ),
+    Model(
+        name="norms", input=(3, 7, 9), batch_size=3, data=_DATA,
+        layers=[
+            Conv2D(21, 3, padding=1, bias=False), BatchNorm(), ReLU(),
+            Conv2D(5, 3, bias=False), BatchNorm(eps=1e-3, momentum=None, bias=False), LeakyReLU(0.1),
+            Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dense(3),
+        ],
+        loss=_LOSS, optimizer=Momentum(lr=0.1, momentum=0.9),
     ),
     Model(
         name="pools", input=(5, 13, 15), batch_size=2, data=_DATA,

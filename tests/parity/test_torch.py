@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from asmgen import (
+    GELU,
     Adam,
+    BatchNorm,
     Conv2D,
     Dataset,
     Dense,
@@ -20,6 +22,7 @@ from asmgen import (
     Model,
     Momentum,
     ReLU,
+    Residual,
     SoftmaxCrossEntropy,
     Tanh,
 )
@@ -59,6 +62,12 @@ WINDOWS = {
     ],
     "5x5, 3x2 by 2": [
         Conv2D(7, 3, stride=2), Tanh(), Conv2D(17, 3), ReLU(), MaxPool2D(5), Conv2D(5, 1), ReLU(), MaxPool2D((3, 2), 2),
+    ],
+    "batch normalisation": [
+        Conv2D(8, 3, stride=2, bias=False), BatchNorm(), ReLU(),
+        Residual([Conv2D(8, 3, padding=1, bias=False), BatchNorm(), ReLU(), Conv2D(8, 3, padding=1, bias=False),
+                  BatchNorm()]), ReLU(),
+        Conv2D(20, 3, stride=2, bias=False), MaxPool2D(2), BatchNorm(scale=False, eps=1e-3), GELU(),
     ],
     "padding beyond the kernel": [
         Conv2D(16, 3, padding=4), ReLU(), MaxPool2D(2), Conv2D(32, 3, padding=3), ReLU(), Conv2D(32, 3, padding=(1, 7)),
@@ -116,7 +125,7 @@ def check_twenty_steps(run: Run, tmp_path: Path) -> None:
     expected = [run.torch.step(0)]
     _compare_weights(
         safetensors.load_file(tmp_path / "one.safetensors"),
-        run.torch.peer.parameters(),
+        run.torch.peer.parameters() | run.torch.peer.buffers(),
         adaptive=isinstance(run.model.optimizer, Adam),
     )
     expected += [run.torch.step(epoch) for epoch in range(1, STEPS)]

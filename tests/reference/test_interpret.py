@@ -99,5 +99,6 @@ def _compare_with_torch(model, n_steps=4):
             scale = np.abs(gradient).max() + 1e-300
             assert np.abs(reference.gradients()[name] - gradient).max() <= 1e-11 * scale, name
         reference.run("update")
-        for name, value in peer.parameters().items():
-            np.testing.assert_allclose(reference.parameters()[name], value, rtol=1e-10, atol=1e-13, err_msg=name)
+        for name, value in (peer.parameters() | peer.buffers()).items():
+            found = (reference.parameters() | reference.buffers())[name]
+            np.testing.assert_allclose(found, value, rtol=1e-10, atol=1e-13, err_msg=name)

@@ -98,6 +98,7 @@ class Linear:
             outputs=self.outputs,
             classes=self.classes,
             dataset="dots",
+            least_present=1,
             batch=self.batch,
             epochs=self.epochs,
             lr=self.lr,

@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
         "{0}: tensor 1.weight has shape [6, 3], but in linear it has [3, 6]"),
     "rank": (changed(_weight=entry([18], 0, 72)), "{0}: tensor 1.weight has shape [18], but in linear it has [3, 6]"),
     "scalar": (changed(_bias=entry([], 0, 4)), "{0}: tensor 1.bias has shape [], but in linear it has [3]"),
-    "dtype": (changed(_bias=entry([3], 72, 84, "I32")), "{0}: tensor 1.bias is I32, but linear computes in F32"),
+    "dtype": (changed(_bias=entry([3], 72, 84, "I32")), "{0}: tensor 1.bias is I32, but linear needs F32"),
     "size": (changed(_bias=entry([3], 72, 80)), "{0}: tensor 1.bias has 8 bytes of data, but its shape needs 12"),
     "backwards": (changed(_bias=entry([3], 84, 72)),
         "{0}: tensor 1.bias begins at byte 84 of the data, but ends before that, at byte 72"),

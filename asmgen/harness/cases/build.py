@@ -10,6 +10,7 @@ import numpy as np
 from asmgen.harness.activation_bounds import bounds_of
 from asmgen.harness.cases import conv as conv_cases
 from asmgen.harness.cases import loss as loss_cases
+from asmgen.harness.cases import norm as norm_cases
 from asmgen.harness.cases import optimizer as update_cases
 from asmgen.harness.cases import sparse as sparse_cases
 from asmgen.harness.cases import winograd as winograd_cases
@@ -48,6 +49,8 @@ def _dtype(spec: Any) -> str:
     """The element type of a spec's tensors."""
     if hasattr(spec, "conv"):
         return str(spec.conv.x.dtype)
+    if isinstance(spec, specs.BatchNormRunning):
+        return spec.running.vectors.dtype
     parts = (getattr(spec, name) for name in ("dst", "z", "weights", "x", "y", "dy") if hasattr(spec, name))
     return str(next(parts, spec).dtype)
 
@@ -272,6 +275,14 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.PoolBackward: pool_backward,
     specs.GlobalAvgPoolForward: global_avg_pool_forward,
     specs.GlobalAvgPoolBackward: global_avg_pool_backward,
+    specs.BatchNormParts: norm_cases.parts,
+    specs.BatchNormMoments: norm_cases.moments,
+    specs.BatchNormFrozen: norm_cases.frozen,
+    specs.BatchNormRunning: norm_cases.running,
+    specs.BatchNormForward: norm_cases.forward,
+    specs.BatchNormGradientParts: norm_cases.gradient_parts,
+    specs.BatchNormBackwardWeights: norm_cases.backward_weights,
+    specs.BatchNormBackwardInput: norm_cases.backward_input,
     specs.ActForward: act_forward,
     specs.ActBackward: act_backward,
     specs.Add: add,

@@ -121,6 +121,29 @@ def _gate(asm: Assembler, below: float | None) -> Backward:
     return apply
 
 
+def gate(asm: Assembler, act: Activation, spare: Any) -> Callable[[Any, Any], None]:
+    """Of a gate: what it returns adds dz = y > 0 ? dz : slope * dz to the assembler, both registers; spare: one more.
+
+    Takes a register for zero and one for a mask. Raises ValueError for an activation that is no gate.
+    """
+    if not act.traits.is_gate:
+        raise ValueError(f"activation {act.kind!r} is not a gate")
+    v = asm.v
+    zero, positive = asm.vec.alloc("zero"), v.mask_alloc("y > 0")
+    v.zero(zero)
+    alpha = asm.vector_constant("alpha", act.alpha) if act.alpha else None
+
+    def apply(dz: Any, y: Any) -> None:
+        v.less(positive, zero, y)
+        if alpha is None:
+            v.keep(dz, positive, dz)
+        else:
+            v.mul(spare, dz, alpha)
+            v.select(dz, positive, dz, spare)
+
+    return apply
+
+
 # 1 / (1 + e^-x), tanh x -----------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ Layouts are described in docs/architecture.md. All of them are frozen and know h
 their flat form and back, which is how the reference and the tests look at a kernel's memory.
 """
 
+from asmgen.plan.layout.channel_vectors import ChannelVectors, NormParts, NormTable, RunningVectors, pixels_of
 from asmgen.plan.layout.conv_weights import ConvWeights, ConvWeightsByInput
 from asmgen.plan.layout.dense_weights import DenseWeights, DenseWeightsByOutput
 from asmgen.plan.layout.image import NO_HALO, Halo, Image
@@ -16,12 +17,17 @@ __all__ = [
     "LINE_BYTES",
     "NO_HALO",
     "Activations",
+    "ChannelVectors",
     "ConvWeights",
     "ConvWeightsByInput",
     "DenseWeights",
     "DenseWeightsByOutput",
     "Halo",
     "Image",
+    "NormParts",
+    "NormTable",
     "Rows",
+    "RunningVectors",
+    "pixels_of",
     "round_up",
 ]

@@ -11,10 +11,13 @@ from asmgen.graph.regions import (
     DenseForward,
     DenseGradient,
     LossAndGradient,
+    NormForward,
+    NormGradient,
     StepRegion,
 )
 from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
+from asmgen.ops.batch_norm import RunningStatistics
 from asmgen.ops.concat import Concat, ConcatGradient
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.global_avg_pool import GlobalAvgPool, GlobalAvgPoolGradient
@@ -24,6 +27,7 @@ from asmgen.ops.probabilities import Probabilities
 from asmgen.ops.step import Accumulate
 from asmgen.plan.draft import Draft
 from asmgen.plan.lower.add import add
+from asmgen.plan.lower.batch_norm import norm_forward, norm_gradient, running_statistics
 from asmgen.plan.lower.concat import concat, concat_gradient
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
@@ -40,6 +44,9 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     ConvGradient: conv_gradient,
     DenseForward: dense_forward,
     DenseGradient: dense_gradient,
+    NormForward: norm_forward,
+    NormGradient: norm_gradient,
+    RunningStatistics: running_statistics,
     Pool: pool,
     MaxPoolGradient: pool_gradient,
     AvgPoolGradient: pool_gradient,

@@ -21,8 +21,8 @@ def add_parameters(draft: Draft, node: Node, layout: Weights, *, stores_gradient
     if node.label in draft.parameters:
         return draft.parameters[node.label]
     known = {parameter.name: parameter for parameter in draft.graph.parameters}
-    weight, *bias = (known[name] for name in node.inputs if name in known)
-    block = LayerParameters(node.label, layout, weight, bias[0] if bias else None, stores_gradient)
+    mine = {name.rpartition(".")[2]: known[name] for name in node.inputs if name in known}
+    block = LayerParameters(node.label, layout, mine.get("weight"), mine.get("bias"), stores_gradient)
     draft.parameters[node.label] = block
     draft.add(block.name, layout, owned=True)
     for name in (block.gradient,) if stores_gradient else state_tensors(draft, node.label):

@@ -16,6 +16,16 @@ from asmgen.plan.specs.base import (
     image_tag,
     pool_tag,
 )
+from asmgen.plan.specs.batch_norm import (
+    BatchNormBackwardInput,
+    BatchNormBackwardWeights,
+    BatchNormForward,
+    BatchNormFrozen,
+    BatchNormGradientParts,
+    BatchNormMoments,
+    BatchNormParts,
+    BatchNormRunning,
+)
 from asmgen.plan.specs.concat import ChannelRange, ConcatBackward, ConcatForward
 from asmgen.plan.specs.conv import (
     Conv,
@@ -59,6 +69,14 @@ __all__ = [
     "ActForward",
     "Activation",
     "Add",
+    "BatchNormBackwardInput",
+    "BatchNormBackwardWeights",
+    "BatchNormForward",
+    "BatchNormFrozen",
+    "BatchNormGradientParts",
+    "BatchNormMoments",
+    "BatchNormParts",
+    "BatchNormRunning",
     "ChannelRange",
     "ConcatBackward",
     "ConcatForward",

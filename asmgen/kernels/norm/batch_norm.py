@@ -1,0 +1,62 @@
+"""y = act((x - mean) scale + shift), channel by channel: the pass of a batch normalisation over its input."""
+
+from __future__ import annotations
+
+from asmgen.asm.assembler import Assembler
+from asmgen.asm.isa import Isa
+from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.common.activations import activated, call
+from asmgen.kernels.norm.plane_walk import PlaneWalk
+from asmgen.plan.layout import ChannelVectors, NormTable
+from asmgen.plan.specs import BatchNormForward, dtype_tag
+from asmgen.tile.common.count_text import counted
+
+_UNROLL = 4  # pixels in flight
+
+
+def emit(spec: BatchNormForward, isa: Isa) -> Listing:
+    """The listing of one shape: rdi x, rsi moments, rdx y (may be x; overwritten but for its halo); samples."""
+    asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
+    table = NormTable(ChannelVectors.of(spec.x), NormTable.MOMENTS)
+    with asm:
+        tensors = {"x": (0, spec.x), "y": (2, spec.y)}
+        walk = PlaneWalk(asm, tensors, {"moments": (1, table.block_bytes, False)})
+        walk.seek()
+        walk.release_begin()
+        x, moments, y = (walk.at[name] for name in ("x", "moments", "y"))
+        mean, scale, shift = (asm.vec.alloc(name) for name in ("mean", "scale", "shift"))
+        values = [asm.vec.alloc(f"x[{i}]") for i in range(_UNROLL)]
+        spare = asm.vec.alloc("act") if spec.act else None
+
+        def pixel(i: int, at: int) -> None:
+            value = values[i]
+            asm.v.load(value, [x + at])
+            asm.v.sub(value, value, mean)
+            asm.v.mul_add(value, scale, shift)
+            asm.v.store([y + at], activated(asm, spec.act, value, spare))
+
+        with walk.blocks("n", "samples in the slice", walk.left):
+            for register, row in ((mean, "mean"), (scale, "scale"), (shift, "shift")):
+                asm.v.load(register, [moments + table.row_bytes(row)])
+            walk.each_pixel(_UNROLL, pixel)
+    return asm.finish(_facts(spec, table))
+
+
+def _facts(spec: BatchNormForward, table: NormTable) -> Facts:
+    ctype = dtype_tag(spec.x.dtype)
+    formula = call(spec.act, "(x - mean[c]) scale[c] + shift[c]")
+    return Facts(
+        title=f"batch norm{f' + {spec.act.kind}' if spec.act else ''}  {spec.x} -> {spec.y}",
+        source="asmgen/kernels/norm/batch_norm.py",
+        formula=(f"y = {formula}",),
+        arguments=(
+            Argument("rdi", "x", ctype, str(spec.x), "in", "padding zero"),
+            Argument("rsi", "moments", ctype, str(table), "in", ", ".join(table.rows[:5])),
+            Argument("rdx", "y", ctype, str(spec.y), "out", "may be x; halo not written"),
+        ),
+        slice_unit=f"samples, 0..{spec.x.n}",
+        flops=spec.flops(),
+        bytes_read=spec.x.size_bytes + table.size_bytes,
+        bytes_written=spec.y.size_bytes,
+        tile=f"{counted(_UNROLL, 'pixel')} a trip",
+    )
