@@ -126,6 +126,27 @@ BRANCHED = {
         ],
         3,
     ),
+    "flattened_and_vectors": (
+        [
+            Conv2D(5, 3, padding=1),
+            ReLU(),
+            Concat(
+                [Flatten(), Tanh()],
+                [MaxPool2D(2), Conv2D(7, 3, padding=1), Flatten()],
+                [Conv2D(3, 3), GlobalAvgPool()],
+                [Flatten(), Dense(6)],
+            ),
+            Residual([ReLU()]),
+            Dense(4),
+        ],
+        3,
+    ),
+    "flattened_input": ([Concat([Flatten()], [Flatten(), Dense(5)], [Conv2D(3, 3), GlobalAvgPool()])], 2),
+    "input_as_rows": ([Concat([Flatten()], [Flatten(), Dense(5), Tanh()])], 2),
+    "residual_of_a_flattened_image": (
+        [Conv2D(3, 3), Conv2D(2, (3, 4)), Flatten(), Residual([Dense(70), Tanh(), Dense(70)]), ReLU()],
+        2,
+    ),
     "residual_dense": ([Flatten(), Dense(8), Tanh(), Residual([Dense(8), ReLU(), Dense(8)]), Sigmoid()], 3),
     "concat": (
         [

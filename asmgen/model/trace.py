@@ -31,7 +31,7 @@ _WORDS = frozenset(
 _LAST = frozenset(
     (
         *("weight", "bias", "w", "m", "v", "z", "y", "image", "codes", "predictions", "next", "live", "parts"),
-        *("u", "u_dx", "w_fwd", "w_dx"),
+        *("u", "u_dx", "w_fwd", "w_dx", "in_order"),
     )
 )
 
