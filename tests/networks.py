@@ -127,6 +127,27 @@ BRANCHED = {
         ],
         3,
     ),
+    "flattened_and_vectors": (
+        [
+            Conv2D(5, 3, padding=1),
+            ReLU(),
+            Concat(
+                [Flatten(), Tanh()],
+                [MaxPool2D(2), Conv2D(7, 3, padding=1), Flatten()],
+                [Conv2D(3, 3), GlobalAvgPool()],
+                [Flatten(), Dense(6)],
+            ),
+            Residual([ReLU()]),
+            Dense(4),
+        ],
+        3,
+    ),
+    "flattened_input": ([Concat([Flatten()], [Flatten(), Dense(5)], [Conv2D(3, 3), GlobalAvgPool()])], 2),
+    "input_as_rows": ([Concat([Flatten()], [Flatten(), Dense(5), Tanh()])], 2),
+    "residual_of_a_flattened_image": (
+        [Conv2D(3, 3), Conv2D(2, (3, 4)), Flatten(), Residual([Dense(70), Tanh(), Dense(70)]), ReLU()],
+        2,
+    ),
     "residual_dense": ([Flatten(), Dense(8), Tanh(), Residual([Dense(8), ReLU(), Dense(8)]), Sigmoid()], 3),
     "concat": (
         [
@@ -184,6 +205,8 @@ NORMS = {
     "norms_of_features": (
         [
             Flatten(),
+            BatchNorm(eps=0.1),
+            Tanh(),
             Dense(9, bias=False),
             BatchNorm(bias=False),
             Tanh(),
@@ -194,6 +217,10 @@ NORMS = {
             BatchNorm(scale=False, bias=False),
             Sigmoid(),
         ],
+        3,
+    ),
+    "norm_of_a_flattened_image": (
+        [Conv2D(5, 3), Tanh(), MaxPool2D(2), Flatten(), BatchNorm(eps=0.1), ReLU(), Dense(5), Tanh()],
         3,
     ),
     "norm_first": (

@@ -7,7 +7,7 @@ from typing import Any
 
 from asmgen.cuda.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool
 from asmgen.cuda.dense import dense_dw_step, dense_dx, dense_fwd
-from asmgen.cuda.elementwise import act, add, concat
+from asmgen.cuda.elementwise import act, add, concat, in_order
 from asmgen.cuda.input import load_input
 from asmgen.cuda.listing import CudaListing
 from asmgen.cuda.loss import loss, probabilities
@@ -33,6 +33,8 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.Add: add.emit,
     specs.ConcatForward: concat.emit_forward,
     specs.ConcatBackward: concat.emit_backward,
+    specs.InOrderForward: in_order.emit_forward,
+    specs.InOrderBackward: in_order.emit_backward,
     specs.Conv2dUnpool: conv2d_unpool.emit,
     specs.Conv2dPackInputGradient: conv2d_pack.emit,
     specs.PoolForward: pool.emit_forward,

@@ -2,7 +2,8 @@
 
 - A last Softmax or Sigmoid that the loss has in itself goes.
 - A Flatten moves behind what maps each value alone, which then works on the image.
-- Flattened images are added and joined as images.
+- Flattened images are added and joined as images; where one meets other vectors, or is normalised, it is copied into
+  their order.
 - A max pool behind a convolution goes before a monotone activation: max f(x) = f(max x), on fewer values.
 - An average pool with the ReLU before it becomes one op, so that neither needs the activated values.
 """
@@ -15,9 +16,11 @@ from dataclasses import replace
 from asmgen.graph.graph import Graph, Node, Value
 from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, Site
+from asmgen.ops.batch_norm import BatchNorm, FrozenBatchNorm
 from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.flatten import Flatten
+from asmgen.ops.in_order import InOrder
 from asmgen.ops.losses import Loss
 from asmgen.ops.pool import ActivatedAvgPool, AvgPool2D, MaxPool2D, Pool
 
@@ -31,7 +34,7 @@ def simplify(graph: Graph) -> Graph:
     rewrites = (_flatten_last, _join_images, _pool_before_activation, _average_with_activation)
     while (changed := next((made for rewrite in rewrites if (made := rewrite(graph))), None)) is not None:
         graph = changed
-    graph = graph.kept()
+    graph = _in_order(graph).kept()
     graph.check()
     return graph
 
@@ -99,6 +102,28 @@ def _join_images(graph: Graph) -> Graph | None:
         nodes = [*graph.nodes[:at], first, second, *graph.nodes[at + 1 :]]
         return graph.with_nodes(nodes, {between.name: between}).kept()
     return None
+
+
+def _in_order(graph: Graph) -> Graph:
+    """A copy of each flattened image that a join still reads, or a normalisation: vectors do not lie as images do.
+
+    The Flatten stays for its other readers.
+    """
+    joins = [node for node in graph.nodes if isinstance(node.op, Add | Concat | BatchNorm | FrozenBatchNorm)]
+    nodes, values = list(graph.nodes), dict(graph.values)
+    for flatten in graph.nodes:
+        y = flatten.outputs[0]
+        readers = [join for join in joins if y in join.inputs]
+        if not isinstance(flatten.op, Flatten) or not readers:
+            continue
+        copy = replace(values[y], name=f"{y}.in_order")
+        values[copy.name] = copy
+        nodes.insert(nodes.index(flatten), replace(flatten, op=InOrder(), outputs=(copy.name,)))
+        for join in readers:
+            inputs = tuple(copy.name if name == y else name for name in join.inputs)
+            at = joins.index(join)
+            joins[at] = nodes[nodes.index(join)] = replace(join, inputs=inputs)
+    return graph.with_nodes(nodes, values)
 
 
 def _pool_before_activation(graph: Graph) -> Graph | None:

@@ -10,7 +10,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool, sum_parts
 from asmgen.kernels.dense import dense_dw_step, dense_dx, dense_fwd, dense_fwd_by_output
-from asmgen.kernels.elementwise import act, add, concat
+from asmgen.kernels.elementwise import act, add, concat, in_order
 from asmgen.kernels.input import load_input
 from asmgen.kernels.loss import loss, probabilities
 from asmgen.kernels.norm import batch_norm, batch_norm_gradient, batch_norm_statistics
@@ -54,6 +54,8 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.Add: add.emit,
     specs.ConcatForward: concat.emit_forward,
     specs.ConcatBackward: concat.emit_backward,
+    specs.InOrderForward: in_order.emit_forward,
+    specs.InOrderBackward: in_order.emit_backward,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseForwardByOutput: dense_fwd_by_output.emit,
     specs.DenseBackwardInput: dense_dx.emit,

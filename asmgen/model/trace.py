@@ -33,7 +33,7 @@ _WORDS = frozenset(
 _LAST = frozenset(
     (
         *("weight", "bias", "w", "m", "v", "z", "y", "image", "codes", "predictions", "next", "live", "parts"),
-        *("u", "u_dx", "w_fwd", "w_dx"),
+        *("u", "u_dx", "w_fwd", "w_dx", "in_order", "moments", "terms", "running"),
         *("mean", "var", "running_mean", "running_var", "num_batches_tracked"),
     )
 )

@@ -104,8 +104,13 @@ class Draft:
         home = self.layouts.home(value)
         ends = {*self.graph.results, *self.graph.updates.values()}
         behind = self.graph.nodes[self.graph.nodes.index(node) + 1 :]
-        read = ends.union(*(other.inputs for other in behind if not isinstance(other.op, Flatten | Unflatten)))
+        read = ends.union(*(other.inputs for other in behind if not self._is_view(other)))
         return all(self.layouts.home(name) != home for name in read)
+
+    def _is_view(self, node: Node) -> bool:
+        """Whether a node has no entry: a Flatten that is no copy, and its gradient."""
+        home = self.layouts.home
+        return isinstance(node.op, Flatten | Unflatten) and home(node.inputs[0]) == home(node.outputs[0])
 
     def next(self, name: str) -> str:
         """The value that takes the tensor's place for the next step."""

@@ -1,8 +1,8 @@
 """Layouts of the values that a fused graph stores, decided before any kernel is chosen.
 
 - Images are `n C/V h w V`, with the largest halo that any of their readers wants; vectors are rows.
-- The network's input is planar where only convolutions read it, rows where only dense layers do.
-- A Flatten is a view: both of its values are one tensor, and its name is the image's.
+- The network's input is planar where only convolutions read it, rows where it is only flattened.
+- A Flatten is a view: both of its values are one tensor, and its name is the image's. So is an InOrder of rows.
 - Gradients have no halo.
 """
 
@@ -16,6 +16,7 @@ from asmgen.graph.regions import ConvForward, ConvGradient
 from asmgen.ops.base import Shape
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.flatten import Flatten, Unflatten
+from asmgen.ops.in_order import InOrder
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import ActivatedAvgPool, Pool
 from asmgen.ops.step import Accumulate
@@ -67,6 +68,9 @@ def lay_out(graph: Graph, batch: int, lanes: int, dtype: str) -> Layouts:
                 del homes[y]
                 inner = replace(image, halo=NO_HALO)
                 layouts[y] = Rows(batch, graph.values[y].shape[0], lanes, dtype, inner)
+        elif isinstance(node.op, InOrder) and isinstance(layouts[node.inputs[0]], Rows):
+            homes[node.outputs[0]] = node.inputs[0]
+            del layouts[node.outputs[0]]
         elif isinstance(node.op, Accumulate) and node.outputs[0] in homes:
             # What is added up to the gradient of a flattened image lies as that image.
             layouts.update(dict.fromkeys(node.inputs, layouts[homes[node.outputs[0]]]))
@@ -117,7 +121,7 @@ def _input_layout(graph: Graph, x: str, layout: Activations) -> Activations:
     """Of the network's input."""
     assert isinstance(layout, Image)
     readers = graph.consumers(x)
-    if all(isinstance(reader.op, Flatten) for reader in readers):
+    if all(isinstance(reader.op, Flatten | InOrder) for reader in readers):
         return Rows(layout.n, layout.c * layout.h * layout.w, layout.block, layout.dtype)
     if all(isinstance(reader.op, ConvForward | ConvGradient) for reader in readers):
         return replace(layout, block=1)

@@ -28,7 +28,7 @@ from asmgen import (
 )
 from asmgen.errors import ModelError
 from asmgen.ops.activations import ACTIVATIONS
-from asmgen.ops.base import Elementwise, Layer, Shape, Site
+from asmgen.ops.base import Layer, Shape, Site
 from asmgen.ops.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import Optimizer
 from asmgen.ops.sigmoid import Sigmoid
@@ -182,7 +182,7 @@ class _Drawing:
         """The last value joined with earlier ones, or with itself."""
         others = [value for value in range(x + 1) if value != x or self.rng.random() < 0.1]
         images = [value for value in others if self.is_image(value)]
-        if not self.is_image(x) and images and self.rng.random() < 0.3:
+        if images and self.rng.random() < (0.3 if self.is_image(x) else 0.6):
             self.join_flattened(x, self.rng.choice(images))
             return
         self.rng.shuffle(others)
@@ -192,24 +192,22 @@ class _Drawing:
                 return
 
     def join_flattened(self, x: int, image: int) -> None:
-        """A vector joined with an image that is flattened once more."""
-        begin = len(self.layers)
-        flat = self.add(Flatten(), image)
-        end = flat and self.add(Dense(self.shapes[x][0]), flat)
-        if not end or self.join([x, end]) is None:
-            del self.layers[begin:], self.shapes[begin + 1 :]
+        """A vector, or an image, joined with an image that is flattened once more.
 
-    def is_flattened(self, value: int) -> bool:
-        """Whether a vector lies in memory as an image does, which no kernel joins with others."""
-        if value == 0 or self.is_image(value):
-            return False
-        layer, inputs = self.layers[value - 1]
-        return isinstance(layer, Flatten) or (isinstance(layer, Elementwise) and self.is_flattened(inputs[0]))
+        As they are, or with a dense layer of the other's size behind one of them: then they can be added.
+        """
+        rng, begin = self.rng, len(self.layers)
+        ends = [self.add(Flatten(), x) if self.is_image(x) else x, self.add(Flatten(), image)]
+        rng.shuffle(ends)
+        found = [self.activation_or_not(end) if rng.random() < 0.3 else end for end in ends if end]
+        if len(found) == 2 and rng.random() < 0.7:
+            units = self.shapes[found[0]][0]
+            found[1] = self.add(Dense(units), found[1]) or found[1]
+        if len(found) < 2 or self.join(found) is None:
+            del self.layers[begin:], self.shapes[begin + 1 :]
 
     def join(self, values: list[int]) -> int | None:
         """What a join that fits makes of the values; None where none does."""
-        if any(self.is_flattened(value) for value in values):
-            return None
         for name in self.rng.sample(sorted(JOINS), len(JOINS)):
             made = self.add(JOINS[name](), *values)
             if made is not None:

@@ -124,6 +124,15 @@ NETWORKS = (
         name="sigmoid_first", input=(3, 9, 8), batch_size=2, data=_DATA,
         layers=[Sigmoid(), AvgPool2D(3, 2), Conv2D(5, 3), Flatten(), Dense(2)], loss=_LOSS, optimizer=_OPTIMIZER,
     ),
+    Model(
+        name="joined_vectors", input=(3, 9, 8), batch_size=2, data=_DATA,
+        layers=[
+            Conv2D(9, 3, padding=1), ReLU(),
+            Concat([Flatten()], [Conv2D(5, 3, padding=1), Flatten()], [Conv2D(17, 3), Flatten()], [GlobalAvgPool()]),
+            Dense(2),
+        ],
+        loss=_LOSS, optimizer=_OPTIMIZER,
+    ),
 )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         Image(1, 1, 2, 1, 1, F32), ConvWeights(1, 1, 1, 1, lanes, F32), 2, 1, 1, 1, 0, 0, True, pixels
     )
     conv_of_pixel = Conv(Image(1, 1, 1, 1, 1, F32), ConvWeights(2, 1, 1, 1, lanes, F32), 1, 1, 1, 1, 0, 0, True, pixels)
+    pixels_of_three = Image(1, 3, 1, 5, lanes, F32)
     inputs, outputs = Rows(1, 4, lanes, F32), Rows(1, 1, lanes, F32)
     dense = DenseWeights(1, inputs, lanes, F32)
     step = specs.Update("sgd", F32, lanes, dense.size_bytes // (4 * lanes))
@@ -84,6 +85,8 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "add": specs.Add(inputs, inputs, inputs),
         "concat_fwd": specs.ConcatForward(x, Image(1, lanes + 2, 2, 2, lanes, F32), lanes + 1),
         "concat_bwd": specs.ConcatBackward(z, Image(1, lanes - 1, 2, 2, lanes, F32), 1),
+        "in_order_fwd": specs.InOrderForward(pixels_of_three, Rows(1, 15, lanes, F32)),
+        "in_order_bwd": specs.InOrderBackward(Rows(1, 15, lanes, F32), pixels_of_three),
         "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
         "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
         "dense_fwd_by_output": specs.DenseForwardByOutput(inputs, by_output, outputs, True, RELU),

@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 from networks import EVERY_NETWORK, make, second_reader
 
-from asmgen import Add, Conv2D, Dense, Flatten, Input, MaxPool2D, ReLU, Sigmoid, Tanh
-from asmgen.errors import UnsupportedError
+from asmgen import Add, Concat, Conv2D, Dense, Flatten, GlobalAvgPool, Input, MaxPool2D, ReLU, Sigmoid, Tanh
 from asmgen.graph.differentiate import differentiate, gradient_name
 from asmgen.graph.fuse import fuse
 from asmgen.graph.graph import Node
@@ -20,8 +19,8 @@ from asmgen.model.trace import trace
 from asmgen.ops.step import Accumulate, Step
 from asmgen.plan import specs
 from asmgen.plan.build import build_plan
-from asmgen.plan.layout import Image
-from asmgen.plan.plan import INFER, TRAIN
+from asmgen.plan.layout import Image, Rows
+from asmgen.plan.plan import EVALUATE, INFER, TRAIN
 from asmgen.plan.policy import Policy
 from asmgen.plan.specs import Pool, pool_tag
 from asmgen.tile.input.pixel_strip import reads_pixels
@@ -283,12 +282,16 @@ def test_probabilities_lie_as_what_they_are_made_of():
     assert plan.tensor(p).size_bytes == last.spec.z.size_bytes
 
 
+def ends_in(y):
+    """A network of calls."""
+    return dataclasses.replace(make([Flatten()], 2), layers=(), input=(2, 11, 10), output=y)
+
+
 def branched(join, *ends):
     """A network whose image is flattened, read by `ends`, and joined."""
     image = Conv2D(3, 3)(Input(2, 11, 10))
     flat = Flatten()(image)
-    y = Dense(2)(join(*(end(flat) for end in ends)))
-    return dataclasses.replace(make([Flatten()], 2), layers=(), input=(2, 11, 10), output=y)
+    return ends_in(Dense(2)(join(*(end(flat) for end in ends))))
 
 
 def test_a_flattened_image_may_be_read_several_times():
@@ -300,6 +303,41 @@ def test_a_flattened_image_may_be_read_several_times():
     assert isinstance(tanh.x, Image)
 
 
-def test_a_sum_of_a_flattened_image_and_a_vector_is_refused():
-    with pytest.raises(UnsupportedError, match="add1: joins a flattened image with other vectors"):
-        build_plan(branched(Add(), lambda x: x, Dense(3 * 9 * 8)), 16)
+def copies(plan):
+    """The copies of images in the order of vectors, by program."""
+    kinds = specs.InOrderForward | specs.InOrderBackward
+    return {
+        program.name: [entry.text for entry in program.entries if isinstance(entry.spec, kinds)]
+        for program in plan.programs
+    }
+
+
+def test_a_flattened_image_is_copied_where_it_meets_other_vectors():
+    """Once, whoever reads it; dense layers and activations read the image."""
+    plan = build_plan(branched(Add(), lambda x: x, Dense(3 * 9 * 8)), 16)
+    assert copies(plan) == {TRAIN: ["in_order", "d(in_order)"], EVALUATE: ["in_order"], INFER: ["in_order"]}
+    plan = build_plan(branched(Concat(), lambda x: x, Dense(5), Tanh(), lambda x: Add()(x, Dense(216)(x))), 4)
+    assert copies(plan)[TRAIN] == ["in_order", "in_order", "d(in_order)", "d(in_order)"]
+
+
+def test_flattened_images_of_two_sizes_are_copied():
+    image = Conv2D(3, 3)(Input(2, 11, 10))
+    flat, small = Flatten()(image), Flatten()(MaxPool2D(2)(image))
+    plan = build_plan(ends_in(Dense(2)(Concat()(flat, small, GlobalAvgPool()(image)))), 16)
+    assert copies(plan)[INFER] == ["in_order", "in_order"]
+
+
+def test_an_input_that_is_only_flattened_lies_as_a_vector():
+    x = Input(2, 11, 10)
+    flat = Flatten()(x)
+    plan = build_plan(ends_in(Dense(2)(Concat()(flat, Dense(5)(flat)))), 16)
+    assert not any(copies(plan).values())
+    assert plan.tensor("input").layout == Rows(6, 220, 16, "float64")
+
+
+def test_a_sum_is_not_made_over_an_image_that_is_flattened_later():
+    """By a copy, since it has a halo. Plan.check of all programs."""
+    image = Conv2D(4, 3, padding=1)(Input(2, 11, 10))
+    total = Add()(image, Conv2D(4, 3, padding=1)(image))
+    behind = Dense(3)(Flatten()(Conv2D(4, 3, padding=1)(total)))
+    build_plan(ends_in(Dense(2)(Add()(behind, Dense(3)(Flatten()(image))))), 8)

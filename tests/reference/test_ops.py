@@ -128,6 +128,15 @@ def test_concatenations(shape: tuple[int, ...]) -> None:
         assert np.array_equal(dx, x)
 
 
+def test_copies_in_the_order_of_a_vector() -> None:
+    """Of the values as they lie in memory: the vector's are c, h, w."""
+    image, rows = Image(2, 3, 4, 5, 8, F64), Rows(2, 60, 8, F64)
+    x = np.random.default_rng(6).normal(size=(2, 3, 4, 5))
+    (y,) = ops.run(specs.InOrderForward(image, rows), x)
+    assert np.array_equal(rows.pack(y).reshape(2, -1)[:, :60], x.reshape(2, 60))
+    assert np.array_equal(ops.run(specs.InOrderBackward(rows, image), y)[0], x)
+
+
 def test_probabilities() -> None:
     z = np.array([[1000.0, 1000 + np.log(3), 0], [-1, 0, 1]])
     rows = Rows(2, 3, 8, F64)

@@ -179,7 +179,7 @@ def test_a_network_that_is_sure(isa):
     compare(model, isa)
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv_relu_maxpool", "residual", "concat"])
+@pytest.mark.parametrize("network", ["mlp", "conv_relu_maxpool", "residual", "concat", "flattened_and_vectors"])
 def test_inference_of_fewer_samples_than_the_batch(network, isa):
     """Sample n of any number of them has the bits that it has in a whole batch, whatever lies behind it."""
     level, layers, outputs = ISAS[isa], *EVERY_NETWORK[network]

@@ -213,6 +213,22 @@ def concat_backward(spec: specs.ConcatBackward, draw: Draw) -> Iterable[Case]:
     yield Case("", operands, (Expected("dx", 1, spec.dx.unpack, dx, 0.0),), (padding_check("dx", 1, spec.dx),))
 
 
+def in_order_forward(spec: specs.InOrderForward, draw: Draw) -> Iterable[Case]:
+    """Exact."""
+    x = draw(*_shape(spec.x))
+    (y,) = ops.run(spec, x)
+    operands = (Operand("x", spec.x.pack(x)), Operand("y", unwritten(spec.y), is_output=True))
+    yield Case("", operands, (Expected("y", 1, spec.y.unpack, y, 0.0),), (padding_check("y", 1, spec.y),))
+
+
+def in_order_backward(spec: specs.InOrderBackward, draw: Draw) -> Iterable[Case]:
+    """Exact."""
+    dy = draw(*_shape(spec.dy))
+    (dx,) = ops.run(spec, dy)
+    operands = (Operand("dy", spec.dy.pack(dy)), Operand("dx", unwritten(spec.dx), is_output=True))
+    yield Case("", operands, (Expected("dx", 1, spec.dx.unpack, dx, 0.0),), (padding_check("dx", 1, spec.dx),))
+
+
 def dense_forward(spec: specs.DenseForward | specs.DenseForwardByOutput, draw: Draw) -> Iterable[Case]:
     """A sum of `features` products and the bias."""
     weights = spec.weights
@@ -288,6 +304,8 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Add: add,
     specs.ConcatForward: concat_forward,
     specs.ConcatBackward: concat_backward,
+    specs.InOrderForward: in_order_forward,
+    specs.InOrderBackward: in_order_backward,
     specs.DenseForward: dense_forward,
     specs.DenseForwardByOutput: dense_forward,
     specs.DenseBackwardInput: dense_dx,

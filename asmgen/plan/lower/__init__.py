@@ -21,6 +21,7 @@ from asmgen.ops.batch_norm import RunningStatistics
 from asmgen.ops.concat import Concat, ConcatGradient
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.global_avg_pool import GlobalAvgPool, GlobalAvgPoolGradient
+from asmgen.ops.in_order import InOrder, InOrderGradient
 from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient, Pool
 from asmgen.ops.probabilities import Probabilities
@@ -33,6 +34,7 @@ from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
 from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
+from asmgen.plan.lower.in_order import in_order, in_order_gradient
 from asmgen.plan.lower.input_and_loss import load_input, loss, probabilities
 from asmgen.plan.lower.pool import global_avg_pool, global_avg_pool_gradient, pool, pool_gradient
 from asmgen.plan.lower.step import step
@@ -60,6 +62,8 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     GlobalAvgPoolGradient: global_avg_pool_gradient,
     Flatten: flatten,
     Unflatten: unflatten,
+    InOrder: in_order,
+    InOrderGradient: in_order_gradient,
     LossAndGradient: loss,
     Probabilities: probabilities,
     StepRegion: step,

@@ -6,7 +6,6 @@ from asmgen.graph.graph import Node
 from asmgen.ops.concat import ConcatGradient
 from asmgen.plan import specs
 from asmgen.plan.draft import Draft
-from asmgen.plan.lower.view import joined
 from asmgen.plan.specs.concat import n_channels
 
 
@@ -17,7 +16,7 @@ def concat(draft: Draft, node: Node) -> None:
     before: tuple[str, ...] = ()
     c0 = 0
     for number, value in enumerate(node.inputs, start=1):
-        x = joined(draft, node, value)
+        x = draft.value(value)
         name = y if number == len(node.inputs) else f"{y}.part{number}"
         target = draft.over(name, *before) if before else draft.add(name, layout)
         spec = specs.ConcatForward(draft.layout(x), layout, c0)

@@ -45,6 +45,7 @@ from asmgen.plan.specs.dense import (
 )
 from asmgen.plan.specs.elementwise import ActBackward, ActForward
 from asmgen.plan.specs.global_avg_pool import GlobalAvgPoolBackward, GlobalAvgPoolForward
+from asmgen.plan.specs.in_order import InOrderBackward, InOrderForward
 from asmgen.plan.specs.input import LoadInput
 from asmgen.plan.specs.loss import Loss, Probabilities
 from asmgen.plan.specs.optimizer import Update
@@ -101,6 +102,8 @@ __all__ = [
     "DenseForwardByOutput",
     "GlobalAvgPoolBackward",
     "GlobalAvgPoolForward",
+    "InOrderBackward",
+    "InOrderForward",
     "KernelSpec",
     "LiveEntries",
     "LoadInput",
