@@ -20,6 +20,7 @@ from asmgen.ops.relu import ReLU
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
+from asmgen.ops.subsample import Subsample
 from asmgen.ops.symbol import Input
 from asmgen.ops.tanh import Tanh
 from asmgen.version import __version__
@@ -57,6 +58,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "Subsample",
     "Tanh",
     "XavierNormal",
     "XavierUniform",

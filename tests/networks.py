@@ -28,6 +28,7 @@ from asmgen import (
     SiLU,
     Softmax,
     SoftmaxCrossEntropy,
+    Subsample,
     Tanh,
 )
 from asmgen.graph.differentiate import differentiate, gradient_name
@@ -156,6 +157,18 @@ BRANCHED = {
             Concat([Conv2D(3, 1), ReLU()], [Conv2D(6, 3, padding=1)], [MaxPool2D(1)]),
             Conv2D(4, 3),
             Concat([MaxPool2D(2), Flatten(), Dense(7)], [AvgPool2D(3), Flatten(), Dense(9), Tanh()]),
+        ],
+        3,
+    ),
+    "residual_subsample": (
+        [
+            Conv2D(5, 3, padding=1),
+            Tanh(),
+            Residual([Conv2D(12, 3, stride=2, padding=1)], [Subsample(12)]),
+            ReLU(),
+            Residual([Conv2D(21, 3, stride=2, padding=1)], [Subsample(21)]),
+            Tanh(),
+            Flatten(),
         ],
         3,
     ),

@@ -105,6 +105,10 @@ class Tracer:
         read = (*found, PRESENT, *(buffer.name for buffer in buffers))
         self._keepers.append(Node(op, read, outputs, buffers[0].label, buffers[0].where))
 
+    def shape(self, value: str) -> Shape:
+        """Of a value."""
+        return self.values[value].shape
+
     def label(self, layer: Layer) -> str:
         """What a layer is called: its name, or its kind and number. Raises ModelError for a name that cannot be."""
         self._seen[layer.kind] += 1

@@ -143,6 +143,10 @@ class Tracer(Protocol):
         """What a layer is called: its name, or its kind and number."""
         ...
 
+    def shape(self, value: str) -> Shape:
+        """Of a value."""
+        ...
+
 
 @dataclass(frozen=True)
 class Layer(Op, Located):

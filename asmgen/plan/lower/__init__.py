@@ -26,10 +26,11 @@ from asmgen.ops.load_input import LoadInput
 from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient, Pool
 from asmgen.ops.probabilities import Probabilities
 from asmgen.ops.step import Accumulate
+from asmgen.ops.subsample import PadChannels
 from asmgen.plan.draft import Draft
 from asmgen.plan.lower.add import add
 from asmgen.plan.lower.batch_norm import norm_forward, norm_gradient, running_statistics
-from asmgen.plan.lower.concat import concat, concat_gradient
+from asmgen.plan.lower.concat import concat, concat_gradient, pad_channels
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
@@ -55,6 +56,7 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     Add: add,
     Accumulate: add,
     Concat: concat,
+    PadChannels: pad_channels,
     ConcatGradient: concat_gradient,
     Elementwise: elementwise,
     ElementwiseGradient: elementwise_gradient,

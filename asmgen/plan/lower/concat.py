@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asmgen.graph.graph import Node
 from asmgen.ops.concat import ConcatGradient
+from asmgen.ops.subsample import PadChannels
 from asmgen.plan import specs
 from asmgen.plan.draft import Draft
 from asmgen.plan.specs.concat import n_channels
@@ -22,6 +23,16 @@ def concat(draft: Draft, node: Node) -> None:
         spec = specs.ConcatForward(draft.layout(x), layout, c0)
         draft.entry("forward", spec, (x, target), (target,), node.label, "concat", also_reads=before)
         before, c0 = (target,), c0 + n_channels(spec.x)
+
+
+def pad_channels(draft: Draft, node: Node) -> None:
+    """y = the input's channels among zeros that no kernel writes, so that y shares its memory with no other tensor."""
+    op = node.op
+    assert isinstance(op, PadChannels)
+    x, home = draft.value(node.inputs[0]), draft.layouts.home(node.outputs[0])
+    y = draft.add(home, draft.layouts.of(home), owned=True)
+    spec = specs.ConcatForward(draft.layout(x), draft.layout(y), op.first)
+    draft.entry("forward", spec, (x, y), (y,), node.label, "concat")
 
 
 def concat_gradient(draft: Draft, node: Node) -> None:
