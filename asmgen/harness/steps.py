@@ -50,6 +50,19 @@ _DECIDING = (
 )
 
 
+#: Kernels whose outputs may be small beside the terms that they are sums of (see _floor).
+_CANCELLING = (
+    specs.Loss,
+    specs.DenseForward,
+    specs.DenseForwardByOutput,
+    specs.Conv2dBackwardWeights,
+    specs.Conv2dBackwardWeightsSparse,
+    specs.Conv2dBackwardWeightsPooled,
+    specs.DenseBackwardWeights,
+    specs.SumParts,
+)
+
+
 @dataclass(frozen=True)
 class Difference:
     """One output of one entry of one step. relative: norm of the error / norm of the value.
@@ -116,17 +129,32 @@ def compare_steps(
                 )
 
 
-def _loss_floor(machine: PlanMemory, present: int) -> float:
-    """What a loss may err by absolutely, in each element: its gradient is a difference of numbers up to 1 / present,
-    which cancels where the network is sure and right."""
-    return 8 * float(np.finfo(machine.dtype).eps) / present
+def _floor(entry: Entry, name: str, machine: PlanMemory, reference: Interpreter, present: int) -> float:
+    """What an output may err by absolutely, in each element, where its terms may cancel.
+
+    A loss's gradient is a difference of numbers up to 1 / present, small where the network is sure and right. A dense
+    layer's sums have terms as large as |x| |w|, a bias's gradient as large as those of dz.
+    """
+    eps, spec = float(np.finfo(machine.dtype).eps), entry.spec
+    if isinstance(spec, specs.Loss):
+        return 8 * eps / present
+    if isinstance(spec, specs.DenseForward | specs.DenseForwardByOutput):
+        x, weights = (reference.values[arg] for arg in entry.args[:2] if arg)
+        rows = x.reshape(len(x), -1)
+        return 8 * eps * float(np.linalg.norm(rows, axis=1).max() * np.linalg.norm(weights[0], axis=1).max())
+    if not name.endswith(" bias"):
+        return 0.0
+    if isinstance(spec, specs.SumParts):
+        entry = next(each for each in machine.plan.entries if entry.inputs[0] in each.outputs)
+    dz = np.asarray(reference.values[entry.args[1] or ""])
+    return 8 * eps * float(np.abs(dz).sum(axis=(0, *range(2, dz.ndim))).max())
 
 
 def _differences(
     step: int, entry: Entry, machine: PlanMemory, reference: Interpreter, present: int, before: _Sides | None
 ) -> Iterator[Difference]:
-    floor = _loss_floor(machine, present) if isinstance(entry.spec, specs.Loss) else 0.0
     for name, got, expected in _pairs(entry, machine, reference):
+        floor = _floor(entry, name, machine, reference, present) if isinstance(entry.spec, _CANCELLING) else 0.0
         yield _difference(step, entry, machine, name, got, expected, floor)
     after = _weights(entry, machine, reference)
     if before and after:
