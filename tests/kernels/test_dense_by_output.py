@@ -12,10 +12,10 @@ from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels.dense import dense_dw_step, dense_fwd_by_output
+from asmgen.kernels.dense import dense_dw, dense_fwd_by_output
 from asmgen.plan.layout import DENSE_ROW_GROUP, round_up
 from asmgen.plan.specs import Activation, DenseBackwardWeightsStep, DenseForwardByOutput, Update
-from asmgen.tile.dense.dense_dw_step import choose_update_tile
+from asmgen.tile.dense.dense_dw import choose_update_tile
 from asmgen.tile.dense.dense_product import choose_by_output_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
@@ -118,7 +118,7 @@ def test_update_with_single_vectors(vectors: int, single_groups: int, isa: str, 
     spec = make_update(Shape(21, 4, 3, 5 * ISAS[isa].lanes(dtype)), isa, dtype, "adam")
     chosen = choose_update_tile(spec, ISAS[isa])
     tile = replace(chosen, vectors=vectors, single_groups=single_groups, packs_lanes=True)
-    check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw_step.emit(spec, isa, tile))
+    check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw.emit(spec, isa, tile))
 
 
 @pytest.mark.parametrize("act", [RELU, Activation("leaky_relu", 0.1), Activation("leaky_relu", 2.0)], ids=str)

@@ -72,7 +72,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "conv2d_unpool": specs.Conv2dUnpool(y, y, dz, RELU, MAX2),
         "conv2d_dx": specs.Conv2dBackwardInput(conv_to_pair, z_pair, x),
         "conv2d_dw": specs.Conv2dBackwardWeights(conv_of_row, z_row),
-        "conv2d_pack_dx": specs.Conv2dPackInputGradient(weights),
+        "conv2d_pack_dx": specs.Conv2dPackBackwardInput(weights),
         "conv2d_pack_fwd": specs.Conv2dPackForward(ConvWeights(1, lanes, 1, 1, lanes, F32).by_input()),
         "live_entries": specs.LiveEntries(conv_of_one, Image(1, 1, 1, 1, lanes, F32), MAX2),
         "pool_fwd": specs.PoolForward(z, y, MAX2),
@@ -91,12 +91,10 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
             inputs, DenseWeights(lanes, inputs, lanes, F32), whole, True, RELU
         ),
         "dense_dw": specs.DenseBackwardWeights(inputs, outputs, dense, False),
-        "dense_dw_step": specs.DenseBackwardWeightsStep(inputs, outputs, dense, False, step, ()),
-        "dense_dw_step_by_output": specs.DenseBackwardWeightsStep(
-            inputs, outputs, by_output, False, step_by_output, ()
-        ),
-        "mse": specs.Loss("mse", outputs),
-        "mse_eval": specs.Loss("mse", outputs, gradient=False),
+        "dense_dw_sgd": specs.DenseBackwardWeightsStep(inputs, outputs, dense, False, step, ()),
+        "dense_dw_sgd_by_output": specs.DenseBackwardWeightsStep(inputs, outputs, by_output, False, step_by_output, ()),
+        "loss_mse": specs.Loss("mse", outputs),
+        "loss_mse_eval": specs.Loss("mse", outputs, gradient=False),
         "update_sgd": specs.Update("sgd", F32, lanes, 2),
     }
 
@@ -115,6 +113,7 @@ def test_text(isa: str, op: str, request: pytest.FixtureRequest) -> None:
     text = emit_kernel(spec, level, tile).text()
     golden = GOLDEN / f"{op}_{isa}.asm"
     assert text.count("\n") < MAX_LINES
+    assert text.split()[1] == spec.text
     if request.config.getoption("--update-golden"):
         golden.write_text(text)
     assert golden.exists(), f"{golden} is missing: run this test with --update-golden and read the new file"

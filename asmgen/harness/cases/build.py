@@ -265,7 +265,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dBackwardWeightsPooled: conv_cases.backward_weights_pooled,
     specs.LiveEntries: sparse_cases.live_entries,
     specs.Conv2dBackwardInputSparse: sparse_cases.backward_input,
-    specs.Conv2dPackInputGradient: conv_cases.pack_dx,
+    specs.Conv2dPackBackwardInput: conv_cases.pack_dx,
     specs.Conv2dPackForward: conv_cases.pack_fwd,
     specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,

@@ -270,7 +270,7 @@ def _weights_case(
     return Case(title, operands, tuple(expected), (padding,))
 
 
-def pack_dx(spec: specs.Conv2dPackInputGradient, draw: Draw) -> Iterable[Case]:
+def pack_dx(spec: specs.Conv2dPackBackwardInput, draw: Draw) -> Iterable[Case]:
     """Exact: values are moved. The bias behind w is not read into w_dx."""
     weights, turned = spec.weights, spec.weights.input_gradient()
     w = draw(weights.oc, weights.c, weights.kh, weights.kw)

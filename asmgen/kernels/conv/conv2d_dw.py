@@ -251,8 +251,7 @@ class _Kernel:
             formula.append(f"db[{weights.oc}][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]")
         formula += x_formula(conv)
         return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights:"
-            f" {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}",
+            title=f"{self.spec.text}  {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}",
             source="asmgen/kernels/conv/conv2d_dw.py",
             formula=tuple(formula),
             arguments=(

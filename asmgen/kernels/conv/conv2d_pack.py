@@ -16,14 +16,14 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.common.transpose import ROW_BYTES, Squares
 from asmgen.plan.layout import ConvWeights
-from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, dtype_tag
+from asmgen.plan.specs import Conv2dPackBackwardInput, Conv2dPackForward, dtype_tag
 from asmgen.tile.common.count_text import advance
 
 
-def emit_input_gradient(spec: Conv2dPackInputGradient, isa: Isa) -> Listing:
+def emit_input_gradient(spec: Conv2dPackBackwardInput, isa: Isa) -> Listing:
     """rdi w, rsi w_dx (overwritten), slice of blocks of V input channels."""
     facts = _facts(
-        title=f"conv2d_pack_dx  oc{spec.weights.oc} c{spec.weights.c} {spec.weights.kh}x{spec.weights.kw}",
+        title=f"{spec.text}  oc{spec.weights.oc} c{spec.weights.c} {spec.weights.kh}x{spec.weights.kw}",
         formula=("target[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]",),
         lanes=("output", "input"),
         source=spec.weights,
@@ -35,7 +35,7 @@ def emit_forward(spec: Conv2dPackForward, isa: Isa) -> Listing:
     """rdi w, rsi w_fwd (overwritten, bias copied behind), slice of blocks of V output channels."""
     weights = spec.weights
     facts = _facts(
-        title=f"conv2d_pack_fwd  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
+        title=f"{spec.text}  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
         formula=("target[oc/V][c][kh][kw][oc%V] = w[c/V][oc][kh][kw][c%V]; bias copied behind it",),
         lanes=("input", "output"),
         source=weights.taps,

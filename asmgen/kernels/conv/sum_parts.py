@@ -42,7 +42,7 @@ def _facts(spec: SumParts) -> Facts:
     ctype, part_bytes = dtype_tag(spec.dtype), spec.n_vectors * spec.block * spec.element_bytes
     layout = f"[{spec.n_vectors}][{spec.block}]"
     return Facts(
-        title=f"sum of {spec.groups} parts of {counted(spec.n_vectors, 'vector')}",
+        title=f"{spec.text}  {spec.groups} parts of {counted(spec.n_vectors, 'vector')}",
         source="asmgen/kernels/conv/sum_parts.py",
         formula=(f"dw[i] = parts[0][i] + parts[1][i] + ... + parts[{spec.groups - 1}][i], in this order",),
         arguments=(

@@ -311,7 +311,7 @@ class _Forward:
                 f"rows of x are summed in blocks of {tile.block_vectors} vectors; y holds the partial sums",
             )
         return Facts(
-            title=f"dense_fwd  {x.n} x {x.features} -> {y.n} x {y.features}",
+            title=f"{spec.text}  {x.n} x {x.features} -> {y.n} x {y.features}",
             source="asmgen/kernels/dense/dense_fwd.py",
             formula=(f"y[n,o] = {call(spec.act, total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
             arguments=(

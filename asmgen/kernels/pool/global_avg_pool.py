@@ -148,7 +148,7 @@ def _forward_facts(spec: GlobalAvgPoolForward) -> Facts:
     x, y, ctype = spec.x, spec.y, dtype_tag(spec.x.dtype)
     n_runs, n_pixels = _runs(x)
     return Facts(
-        title=f"global average pool: {x.c}x{x.h}x{x.w} -> {x.c}",
+        title=f"{spec.text}  {x.c}x{x.h}x{x.w} -> {x.c}",
         source="asmgen/kernels/pool/global_avg_pool.py",
         formula=(f"y[n,c] = 1/{x.h * x.w} sum over h<{x.h}, w<{x.w} of x[n,c,h,w]",),
         arguments=(
@@ -170,7 +170,7 @@ def _forward_facts(spec: GlobalAvgPoolForward) -> Facts:
 def _backward_facts(spec: GlobalAvgPoolBackward) -> Facts:
     dy, dx, ctype = spec.dy, spec.dx, dtype_tag(spec.dx.dtype)
     return Facts(
-        title=f"gradient of global average pool: {dx.c} -> {dx.c}x{dx.h}x{dx.w}",
+        title=f"{spec.text}  {dx.c} -> {dx.c}x{dx.h}x{dx.w}",
         source="asmgen/kernels/pool/global_avg_pool.py",
         formula=(f"dx[n,c,h,w] = dy[n,c] / {dx.h * dx.w}",),
         arguments=(

@@ -130,8 +130,7 @@ class PooledGradient:
         x, dy, weights = self.conv.x, self.dy, self.weights
         bytes_read, bytes_written = self.strips.traffic(weights)
         return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights behind a max pool:"
-            f" {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
+            title=f"{self.spec.text}  {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
             source=self.source,
             formula=self.strips.formula(),
             arguments=self.strips.arguments(weights),

@@ -172,8 +172,7 @@ class _Kernel:
         x, dy, weights = self.x, self.dy, self.weights
         bytes_read, bytes_written = self.strips.traffic(weights)
         return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights from live entries:"
-            f" {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
+            title=f"{self.spec.text}  {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
             source="asmgen/kernels/sparse/conv2d_dw_sparse.py",
             formula=(*self.strips.formula(), "only terms with dy != 0 are computed"),
             arguments=self.strips.arguments(weights),

@@ -190,7 +190,7 @@ class SparseInput:
         step_h, step_w = self.window_steps
         oh, ow = (f"h*{step_h} + p/{self.pw}", f"w*{step_w} + p%{self.pw}") if spec.pool else ("h", "w")
         return Facts(
-            title=f"conv2d_dx_sparse  {dx.n} x c{spec.dy.c} h{spec.dy.h} w{spec.dy.w} -> c{dx.c} h{dx.h} w{dx.w}",
+            title=f"{spec.text}  {dx.n} x c{spec.dy.c} h{spec.dy.h} w{spec.dy.w} -> c{dx.c} h{dx.h} w{dx.w}",
             source=self.source,
             formula=(
                 f"dx[n,c,{row}+i-{conv.pt},{col}+j-{conv.pl}] += dy * w[oc,c,i,j]    i < {w.kh}, j < {w.kw}",

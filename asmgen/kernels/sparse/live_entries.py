@@ -223,7 +223,7 @@ class _Kernel:
             named = f" and codes[n,oc,h,w] == p, p < {live.n_positions}"
         copied = "; gradients = dy" + (", codes = codes" if live.has_codes else "")
         return Facts(
-            title=f"live_entries  {dy.n} x c{dy.c} h{dy.h} w{dy.w}",
+            title=f"{self.spec.text}  {dy.n} x c{dy.c} h{dy.h} w{dy.w}",
             source="asmgen/kernels/sparse/live_entries.py",
             formula=(f"bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0{named}{copied}",),
             arguments=(

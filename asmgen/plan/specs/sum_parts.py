@@ -48,12 +48,16 @@ class SumParts(KernelSpec):
         """Of a part."""
         return self.n_vectors * self.block * self.element_bytes
 
+    @property
+    def op(self) -> str:
+        return "sum_parts"
+
     def slice_units(self) -> int:
         return self.n_vectors
 
     def stem(self) -> str:
         apart = "" if self.stride_bytes == round_up(self.summed_bytes, LINE_BYTES) else f"_s{self.stride_bytes}"
-        return f"sum_parts_g{self.groups}v{self.n_vectors}{apart}_{dtype_tag(self.dtype)}"
+        return f"{self.op}_g{self.groups}v{self.n_vectors}{apart}_{dtype_tag(self.dtype)}"
 
     def flops(self) -> int:
         return (self.groups - 1) * self.n_vectors * self.block

@@ -8,7 +8,7 @@ from asmgen.plan.policy import DenseLanes
 from asmgen.plan.specs import DenseForward, DenseForwardByOutput
 from asmgen.plan.specs.dense import MOST_TURNED_BYTES
 from asmgen.tile.cost import L2_BYTES
-from asmgen.tile.dense.dense_dw_step import product_cycles
+from asmgen.tile.dense.dense_dw import product_cycles
 from asmgen.tile.dense.dense_product import FEW_VECTORS, by_output_candidates, forward_candidates
 
 STEP_CYCLES = 10  # of the optimizer on a vector, about: what lanes without a weight cost

@@ -32,23 +32,23 @@ section .text
 STEP model_forward    ; images -> losses, predictions
     KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, input, -, 32          ; input: load_input
     BARRIER
-    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense_fwd+bias
     BARRIER
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: act_fwd+sigmoid
     BARRIER
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense_fwd+bias
     BARRIER
-    KERNEL softmax_ce_n32f10_f64_avx512,             dense2, labels, d_dense2, loss, 32     ; loss: softmax_ce
+    KERNEL loss_softmax_ce_n32f10_f64_avx512,        dense2, labels, d_dense2, loss, 32     ; loss: loss_softmax_ce
     BARRIER
 END_STEP
 
 STEP model_backward    ; losses -> gradients of convolutions, parameters of dense layers
     KERNEL dense_dx_n32f32_k10_f64_avx512,           d_dense2, dense2.w, d_sigmoid1, -, 4   ; dense2: dense_dx
     BARRIER
-    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  sigmoid1, d_dense2, dense2.w, hyper, 3 ; dense2: dense_dw+sgd
-    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        d_sigmoid1, sigmoid1, d_dense1, -, 32  ; sigmoid1: dsigmoid
+    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  sigmoid1, d_dense2, dense2.w, hyper, 3 ; dense2: dense_dw_sgd+bias
+    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        d_sigmoid1, sigmoid1, d_dense1, -, 32  ; sigmoid1: act_bwd+sigmoid
     BARRIER
-    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, input, d_dense1, dense1.w, hyper, 8    ; dense1: dense_dw+sgd
+    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, input, d_dense1, dense1.w, hyper, 8    ; dense1: dense_dw_sgd+bias
     BARRIER
 END_STEP
 
@@ -61,13 +61,13 @@ END_STEP
 STEP model_evaluate    ; images -> losses, predictions; leaves nothing for gradients
     KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, input, -, 32          ; input: load_input
     BARRIER
-    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense_fwd+bias
     BARRIER
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: act_fwd+sigmoid
     BARRIER
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense_fwd+bias
     BARRIER
-    KERNEL softmax_ce_eval_n32f10_f64_avx512,        dense2, labels, -, loss, 32            ; loss: softmax_ce
+    KERNEL loss_softmax_ce_eval_n32f10_f64_avx512,   dense2, labels, -, loss, 32            ; loss: loss_softmax_ce_eval
     BARRIER
 END_STEP
 

@@ -1,7 +1,7 @@
 """Dense layer, gradient of the parameters: g[o,k] = sum_n dy[n,o] x[n,k], then the optimizer's step or a store.
 
-Lanes run along k (dense_dw_step_frame.py). A block of inputs meets all outputs of the slice before the next is read.
-The kernel for weights whose lanes are outputs: dense_dw_step_by_output.py.
+Lanes run along k (dense_dw_frame.py). A block of inputs meets all outputs of the slice before the next is read.
+The kernel for weights whose lanes are outputs: dense_dw_by_output.py.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.kernels.dense import dense_dw_step_by_output
+from asmgen.kernels.dense import dense_dw_by_output
 from asmgen.kernels.dense.dense_copies import pack_lanes, spread_factors
-from asmgen.kernels.dense.dense_dw_step_frame import UpdateKernel
+from asmgen.kernels.dense.dense_dw_frame import UpdateKernel
 from asmgen.plan.layout import DENSE_ROW_GROUP
 from asmgen.plan.specs import DenseWeightGradient
 from asmgen.tile.common.count_text import advance
 from asmgen.tile.common.remainder import parts
-from asmgen.tile.dense.dense_dw_step import UpdateByOutputTile, UpdateTile, choose_update_tile
+from asmgen.tile.dense.dense_dw import UpdateByOutputTile, UpdateTile, choose_update_tile
 
 
 def emit(spec: DenseWeightGradient, isa: Isa, tile: UpdateTile | UpdateByOutputTile | None = None) -> Listing:
     """The listing of one kernel (arguments: x, dy, then w with bias and states, hyper, or dw; slice: see the spec)."""
     chosen = tile or choose_update_tile(spec, isa)
     if isinstance(chosen, UpdateByOutputTile):
-        return dense_dw_step_by_output.emit(spec, isa, chosen)
+        return dense_dw_by_output.emit(spec, isa, chosen)
     return _ByInput(spec, isa, chosen).emit()
 
 
@@ -65,7 +65,7 @@ class _ByInput(UpdateKernel):
                 asm.gp.free(bias)
             self._blocks()
             asm.place(done)
-        return asm.finish(self.facts("dense_dw_step.py", f"groups of {DENSE_ROW_GROUP} outputs"))
+        return asm.finish(self.facts("dense_dw.py", f"groups of {DENSE_ROW_GROUP} outputs"))
 
     def _blocks(self) -> None:
         """The weights of the slice, a block of lanes after the other."""

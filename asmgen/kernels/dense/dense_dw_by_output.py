@@ -1,6 +1,6 @@
 """Dense layer, gradient of the parameters, lanes = outputs: g[k,o] = sum_n x[n,k] dy[n,o], then the step or a store.
 
-A tile of dy, a few vectors wide, meets all inputs (dense_dw_step_frame.py). Slices are vectors of outputs: a thread
+A tile of dy, a few vectors wide, meets all inputs (dense_dw_frame.py). Slices are vectors of outputs: a thread
 that takes the step updates the weights that it reads in the next forward pass.
 """
 
@@ -13,11 +13,11 @@ import peachpy.x86_64 as x86
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.dense.dense_copies import pack_lanes
-from asmgen.kernels.dense.dense_dw_step_frame import UpdateKernel
+from asmgen.kernels.dense.dense_dw_frame import UpdateKernel
 from asmgen.plan.specs import DenseWeightGradient
 from asmgen.tile.common.count_text import advance
 from asmgen.tile.common.remainder import parts
-from asmgen.tile.dense.dense_dw_step import UpdateByOutputTile
+from asmgen.tile.dense.dense_dw import UpdateByOutputTile
 
 
 def emit(spec: DenseWeightGradient, isa: Isa, tile: UpdateByOutputTile) -> Listing:
@@ -63,7 +63,7 @@ class _ByOutput(UpdateKernel):
             else:
                 self._tiles_and_singles(count)
             asm.place(done)
-        return asm.finish(self.facts("dense_dw_step_by_output.py", "vectors of outputs"))
+        return asm.finish(self.facts("dense_dw_by_output.py", "vectors of outputs"))
 
     def _tiles_and_singles(self, count: Any) -> None:
         """Divide the vectors of the slice into tiles and what is left of them."""

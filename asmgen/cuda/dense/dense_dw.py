@@ -44,7 +44,7 @@ def emit(spec: DenseWeightGradient, precision: str, tile: Tile | None = None) ->
         check_size(size)
     tiles = -(-shape.windows // tile.rows), -(-shape.columns // tile.columns)
     return listing(
-        "dense/dense_dw_step",
+        "dense/dense_dw",
         symbol,
         x.dtype,
         (
@@ -71,17 +71,17 @@ def _facts(spec: DenseWeightGradient, shape: Product, tile: Tile, tiles: tuple[i
     x, dy, weights, ctype = spec.x, spec.dy, spec.weights, dtype_tag(spec.x.dtype)
     block_bytes = weights.bias_offset_bytes + (weights.n_rows * weights.element_bytes if spec.bias else 0)
     notes = [] if spec.bias else ["bias untouched"]
-    block, title, n_read = f"{ctype} {weights}", "dense_dw", 0
+    block, n_read = f"{ctype} {weights}", 0
     end: tuple[str, ...] = ("dw = g",)
     arguments: tuple[Argument, ...] = (Argument("a2", "dw", block, "out", "; ".join(notes)),)
     if isinstance(spec, DenseBackwardWeightsStep):
-        title, end, n_read = f"dense_dw+{spec.update.kind}", formula(spec.update), spec.n_blocks
+        end, n_read = formula(spec.update), spec.n_blocks
         notes += [f"state {at}: + {distance} B" for at, distance in enumerate(spec.state_bytes, start=1)]
         hyper = Argument("a3", "hyper", f"{ctype} [3]", "in", "lr, step, inv_sqrt")
         arguments = (Argument("a2", "w", block, "in/out", "; ".join(notes)), hyper)
     return Facts(
-        title=f"{title}  {x.features} -> {weights.out}, batch {x.n}",
-        source="asmgen/cuda/dense/dense_dw_step.py",
+        title=f"{spec.text}  {x.features} -> {weights.out}, batch {x.n}",
+        source="asmgen/cuda/dense/dense_dw.py",
         formula=("g[o,k] = sum_n dy[n,o] * x[n,k]" + (",   g_b[o] = sum_n dy[n,o]" if spec.bias else ""), *end),
         arguments=(
             Argument("a0", "x", f"{ctype} {x}", "in"),

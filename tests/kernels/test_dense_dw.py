@@ -8,10 +8,10 @@ import pytest
 
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
-from asmgen.kernels.dense import dense_dw_step
+from asmgen.kernels.dense import dense_dw
 from asmgen.plan.layout import DENSE_ROW_GROUP, round_up
 from asmgen.plan.specs import DenseBackwardWeights, DenseBackwardWeightsStep, Update
-from asmgen.tile.dense.dense_dw_step import UpdateTile, choose_update_tile
+from asmgen.tile.dense.dense_dw import UpdateTile, choose_update_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
 KINDS = ["sgd", "momentum", "nesterov", "adam", "adamw"]
@@ -58,7 +58,7 @@ def test_stored_with_prefetching_and_copies(isa: str, dtype: str) -> None:
     x, w, y = Shape(21, 7, 0, 9).layouts(isa, dtype)
     spec = DenseBackwardWeights(x, y, w, True)
     tile = replace(choose_update_tile(spec, ISAS[isa]), prefetches=True, packs_lanes=True, spreads_factors=True)
-    check_kernel(spec, isa, emit=lambda spec, isa: dense_dw_step.emit(spec, isa, tile))
+    check_kernel(spec, isa, emit=lambda spec, isa: dense_dw.emit(spec, isa, tile))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -87,7 +87,7 @@ def test_prefetching_and_copies(n: int, isa: str, dtype: str) -> None:
     for vectors, spreads in ((1, True), (3, False), (50, True)):
         spec = make_spec(Shape(n, vectors, 0, 9), isa, dtype, "adam")
         tile = replace(choose(spec, isa), prefetches=True, packs_lanes=True, spreads_factors=spreads)
-        check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw_step.emit(spec, isa, tile))
+        check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw.emit(spec, isa, tile))
 
 
 def test_inputs_that_many_outputs_share_are_packed(isa: str) -> None:

@@ -21,7 +21,7 @@ from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
 from asmgen.plan.specs import DenseWeightGradient, dtype_tag
 from asmgen.tile.common.count_text import advance, counted
 from asmgen.tile.common.remainder import parts
-from asmgen.tile.dense.dense_dw_step import UpdateByOutputTile, UpdateTile
+from asmgen.tile.dense.dense_dw import UpdateByOutputTile, UpdateTile
 
 _BIAS_CHAINS = 4  # accumulators of a bias gradient, so that additions do not wait for each other
 
@@ -173,14 +173,13 @@ class UpdateKernel:
         x, dy, w = spec.x, spec.dy, spec.weights
         ctype = dtype_tag(x.dtype)
         shapes = f"x {x.n} x {x.features}, dy {dy.n} x {w.out} -> {w.out} x {x.features}"
-        by_output = "_by_output" if self.lanes.name == "dy" else ""
         limits = f"    n < {x.n}, o < {w.out}, k < {x.features}"
         notes = ["64-byte aligned", f"lanes are {self.lanes.plural}"]
         notes += [f"the bias behind {self.target}"] if spec.bias else []
         parameter_bytes = w.size_bytes if spec.bias else w.bias_offset_bytes
         return Facts(
-            title=f"{self.end.title}{by_output}  {shapes}",
-            source=f"asmgen/kernels/dense/{source}, dense_dw_step_frame.py",
+            title=f"{spec.text}  {shapes}",
+            source=f"asmgen/kernels/dense/{source}, dense_dw_frame.py",
             formula=(
                 f"g[o,k] = sum_n dy[n,o] * x[n,k]{limits}" + (",  g_b[o] = sum_n dy[n,o]" if spec.bias else ""),
                 *self.end.formula,
