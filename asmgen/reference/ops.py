@@ -129,7 +129,7 @@ def conv2d_dw_pooled(
 
 
 def sum_parts(spec: specs.SumParts, parts: Array) -> tuple[Array]:
-    """parts [groups, elements] -> their sum."""
+    """parts [n_parts, elements] -> their sum."""
     return (parts.sum(0),)
 
 

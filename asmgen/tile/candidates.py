@@ -43,9 +43,9 @@ def candidates(spec: KernelSpec, isa: Isa, live_share: float = LIVE_SHARE) -> tu
 
     live_share: of the gradients behind a max pool, for the kernels that skip the others.
     """
-    if isinstance(spec, specs.ConvWeightGradient) and spec.groups > 1:
-        found = candidates(spec.of_group(), isa, live_share)
-        return tuple(replace(each, cycles=spec.groups * each.cycles) for each in found)
+    if isinstance(spec, specs.ConvWeightGradient) and spec.sample_parts > 1:
+        found = candidates(spec.of_part(), isa, live_share)
+        return tuple(replace(each, cycles=spec.sample_parts * each.cycles) for each in found)
     find = _CANDIDATES.get(type(spec))
     if find is None:
         return ()

@@ -9,7 +9,7 @@
 ;   rdi  x   f32 [1][8]         in   64-byte aligned
 ;   rsi  dy  f32 [1][8]         in   64-byte aligned
 ;   rdx  dw  f32 [4][8] + bias  out  64-byte aligned; lanes are inputs
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 ymm0-5 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 outputs x 1 vector = 4 accumulators; 2 samples an iteration, blocks of 1 tile
@@ -19,20 +19,20 @@
 ;   ymm3   g[3][0]
 ;   ymm4   x[0]
 ;   ymm5   dy[n][o]
-;   rax    offset / groups left
+;   rax    offset / quads left
 ;   r10    x tile
-;   r11    dy group
+;   r11    dy quad
 ;   rdi    x
 ;   rsi    dy
 ;   rdx    dw
-;   rcx    dw group
+;   rcx    dw quad
 ;   r8     begin / dw tile
-;   r9     end / groups in the slice
+;   r9     end / quads in the slice
 ;   rbx    x at n
 ;   rbp    dy at n
 ; loops
 ;   block (1x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (1x)
 ;         n (1x)
 
@@ -45,7 +45,7 @@ dense_dw_n1f4_k1_f32_avx2:
     push rbp
     cmp r8, r9
     jae .done
-    ; move dy, dw to the first group of the slice
+    ; move dy, dw to the first quad of the slice
     sub r9, r8
     imul rax, r8, 128
     imul r8, r8, 16
@@ -85,8 +85,8 @@ dense_dw_n1f4_k1_f32_avx2:
     vmovups [r8 + 96], ymm3
     add r10, 32                                               ; x: next tile
     add r8, 32                                                ; dw: next vector
-    add r11, 16                                               ; dy: next group
-    add rcx, 128                                              ; dw: next group of outputs
+    add r11, 16                                               ; dy: next quad
+    add rcx, 128                                              ; dw: next quad of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:

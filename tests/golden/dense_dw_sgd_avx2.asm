@@ -10,7 +10,7 @@
 ;   rsi  dy     f32 [1][8]         in      64-byte aligned
 ;   rdx  w      f32 [4][8] + bias  in/out  64-byte aligned; lanes are inputs
 ;   rcx  hyper  f32 [3]            in      lr, step, inv_sqrt
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 ymm0-7 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      4 outputs x 1 vector = 4 accumulators; 2 samples an iteration, blocks of 1 tile
@@ -22,20 +22,20 @@
 ;   ymm5   dy[n][o] / w[1]
 ;   ymm6   w[2]
 ;   ymm7   w[3]
-;   rax    offset / groups left
+;   rax    offset / quads left
 ;   r10    x tile
-;   r11    dy group
+;   r11    dy quad
 ;   rdi    x
 ;   rsi    dy
 ;   rdx    w
-;   rcx    hyper / w group
+;   rcx    hyper / w quad
 ;   r8     begin / w tile
-;   r9     end / groups in the slice
+;   r9     end / quads in the slice
 ;   rbx    x at n
 ;   rbp    dy at n
 ; loops
 ;   block (1x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (1x)
 ;         n (1x)
 
@@ -55,7 +55,7 @@ dense_dw_sgd_n1f4_k1_f32_avx2:
     ; the step's scalars, in every lane, on the frame
     vbroadcastss ymm0, [rcx]
     vmovups [rsp], ymm0
-    ; move dy, w to the first group of the slice
+    ; move dy, w to the first quad of the slice
     sub r9, r8
     imul rax, r8, 128
     imul r8, r8, 16
@@ -104,8 +104,8 @@ dense_dw_sgd_n1f4_k1_f32_avx2:
     vmovups [r8 + 96], ymm7
     add r10, 32                                               ; x: next tile
     add r8, 32                                                ; w: next vector
-    add r11, 16                                               ; dy: next group
-    add rcx, 128                                              ; w: next group of outputs
+    add r11, 16                                               ; dy: next quad
+    add rcx, 128                                              ; w: next quad of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:

@@ -24,10 +24,10 @@
 ;   ymm7   w[3]
 ;   rax    dy tile
 ;   r10    w
-;   r11    x group
+;   r11    x quad
 ;   rdi    x
 ;   rsi    dy
-;   rdx    w argument / w group
+;   rdx    w argument / w quad
 ;   rcx    hyper / dy at n
 ;   r8     begin / x at n
 ;   r9     end / vectors in the slice
@@ -95,8 +95,8 @@ dense_dw_sgd_by_output_n1f4_k1_f32_avx2:
     vmovups [rdx + 32], ymm5
     vmovups [rdx + 64], ymm6
     vmovups [rdx + 96], ymm7
-    add r11, 16                                               ; x: next group of inputs
-    add rdx, 128                                              ; w: next group of inputs
+    add r11, 16                                               ; x: next quad of inputs
+    add rdx, 128                                              ; w: next quad of inputs
     add rsi, 32                                               ; dy: next vector of outputs
     add r10, 128                                              ; w: next vector of outputs
     sub r9, 1

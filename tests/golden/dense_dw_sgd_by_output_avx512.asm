@@ -24,10 +24,10 @@
 ;   zmm7   w[3]
 ;   rax    dy tile
 ;   r10    w
-;   r11    x group
+;   r11    x quad
 ;   rdi    x
 ;   rsi    dy
-;   rdx    w argument / w group
+;   rdx    w argument / w quad
 ;   rcx    hyper / dy at n
 ;   r8     begin / x at n
 ;   r9     end / vectors in the slice
@@ -95,8 +95,8 @@ dense_dw_sgd_by_output_n1f4_k1_f32_avx512:
     vmovups [rdx + 64], zmm5
     vmovups [rdx + 128], zmm6
     vmovups [rdx + 192], zmm7
-    add r11, 16                                               ; x: next group of inputs
-    add rdx, 256                                              ; w: next group of inputs
+    add r11, 16                                               ; x: next quad of inputs
+    add rdx, 256                                              ; w: next quad of inputs
     add rsi, 64                                               ; dy: next vector of outputs
     add r10, 256                                              ; w: next vector of outputs
     sub r9, 1

@@ -25,10 +25,10 @@
 ;   xmm8   w[3]
 ;   rax    dy tile
 ;   r10    w
-;   r11    x group
+;   r11    x quad
 ;   rdi    x
 ;   rsi    dy
-;   rdx    w argument / w group
+;   rdx    w argument / w quad
 ;   rcx    hyper / dy at n
 ;   r8     begin / x at n
 ;   r9     end / vectors in the slice
@@ -116,8 +116,8 @@ dense_dw_sgd_by_output_n1f4_k1_f32_sse41:
     movups [rdx + 16], xmm6
     movups [rdx + 32], xmm7
     movups [rdx + 48], xmm8
-    add r11, 16                                               ; x: next group of inputs
-    add rdx, 64                                               ; w: next group of inputs
+    add r11, 16                                               ; x: next quad of inputs
+    add rdx, 64                                               ; w: next quad of inputs
     add rsi, 16                                               ; dy: next vector of outputs
     add r10, 64                                               ; w: next vector of outputs
     sub r9, 1

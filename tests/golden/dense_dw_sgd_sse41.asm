@@ -10,7 +10,7 @@
 ;   rsi  dy     f32 [1][4]         in      64-byte aligned
 ;   rdx  w      f32 [4][4] + bias  in/out  64-byte aligned; lanes are inputs
 ;   rcx  hyper  f32 [3]            in      lr, step, inv_sqrt
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..1
 ; saves     rbx rbp
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 xmm0-8 flags
 ; tile      4 outputs x 1 vector = 4 accumulators; 2 samples an iteration, blocks of 1 tile
@@ -23,20 +23,20 @@
 ;   xmm6   w[1]
 ;   xmm7   w[2]
 ;   xmm8   w[3]
-;   rax    offset / groups left
+;   rax    offset / quads left
 ;   r10    x tile
-;   r11    dy group
+;   r11    dy quad
 ;   rdi    x
 ;   rsi    dy
 ;   rdx    w
-;   rcx    hyper / w group
+;   rcx    hyper / w quad
 ;   r8     begin / w tile
-;   r9     end / groups in the slice
+;   r9     end / quads in the slice
 ;   rbx    x at n
 ;   rbp    dy at n
 ; loops
 ;   block (1x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (1x)
 ;         n (1x)
 
@@ -57,7 +57,7 @@ dense_dw_sgd_n1f4_k1_f32_sse41:
     movss xmm0, [rcx]
     shufps xmm0, xmm0, 0
     movups [rsp], xmm0
-    ; move dy, w to the first group of the slice
+    ; move dy, w to the first quad of the slice
     sub r9, r8
     imul rax, r8, 64
     imul r8, r8, 16
@@ -125,8 +125,8 @@ dense_dw_sgd_n1f4_k1_f32_sse41:
     movups [r8 + 48], xmm8
     add r10, 16                                               ; x: next tile
     add r8, 16                                                ; w: next vector
-    add r11, 16                                               ; dy: next group
-    add rcx, 64                                               ; w: next group of outputs
+    add r11, 16                                               ; dy: next quad
+    add rcx, 64                                               ; w: next quad of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:

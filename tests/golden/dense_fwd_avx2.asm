@@ -8,7 +8,7 @@
 ;   rdi  x  f32 [1][8]         in   64-byte aligned
 ;   rsi  w  f32 [4][8] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f32 [1][8]         out  64-byte aligned; overwritten
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..1
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..1
 ; saves     rbx rbp r12
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 ymm0-12 flags (vzeroupper: bits 128 and up of ymm0-15)
 ; tile      1 sample x 4 outputs = 8 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 1
@@ -31,16 +31,16 @@
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y
-;   rcx    groups left
+;   rcx    quads left
 ;   r8     begin / x
-;   r9     end / groups in the slice
+;   r9     end / quads in the slice
 ;   rbx    w at
 ;   rbp    y at
 ;   r12    bias at
 ; loops
 ;   padding (1x)
 ;   n (1x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (1x)
 ; y lanes 4..7 are cleared by the last slice
 
@@ -62,7 +62,7 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx2:
     vmovups [rax], xmm0
     add rax, 32                                               ; y: next sample
 .no_padding:
-    ; move w, bias and y to the first group of the slice
+    ; move w, bias and y to the first quad of the slice
     sub r9, r8
     imul rax, r8, 128
     imul r8, r8, 16
@@ -121,9 +121,9 @@ dense_fwd_n1f4_k1_bias_relu_f32_avx2:
     vxorps xmm4, xmm4, xmm4
     vmaxps xmm4, xmm4, xmm0
     vmovups [rbp], xmm4
-    add rbx, 96                                               ; w: next group of outputs, first input
-    add rbp, 16                                               ; y: next group of outputs
-    add r12, 16                                               ; bias: next group of outputs
+    add rbx, 96                                               ; w: next quad of outputs, first input
+    add rbp, 16                                               ; y: next quad of outputs
+    add r12, 16                                               ; bias: next quad of outputs
     sub rcx, 1
     jnz .n_g
 .n_g_end:

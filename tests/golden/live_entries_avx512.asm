@@ -30,7 +30,7 @@
 ;       h (1x)
 ;         word (1x)
 ;           w (1x)
-; groups of 16 channels
+; sets of 16 channels
 ; a list's masks lie 64 B behind its gradients; lists are 128 B
 
 default rel
@@ -51,7 +51,7 @@ live_entries_conv1_n1c1h2w2_k1_maxpool2_f32_avx512:
     test r9, r9
     jz .n_end
 .n:
-    ; a group of 1 channel blocks
+    ; a set of 1 channel blocks
     vmovups zmm1, [rdi]
     vmovups [rdx], zmm1
     vcmpneqps k1, zmm1, zmm0

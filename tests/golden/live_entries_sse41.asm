@@ -30,7 +30,7 @@
 ;       h (1x)
 ;         word (1x)
 ;           w (1x)
-; groups of 4 channels
+; sets of 4 channels
 ; a list's masks lie 64 B behind its gradients; lists are 128 B
 
 default rel
@@ -51,7 +51,7 @@ live_entries_conv1_n1c1h2w2_k1_maxpool2_f32_sse41:
     test r9, r9
     jz .n_end
 .n:
-    ; a group of 1 channel blocks
+    ; a set of 1 channel blocks
     movups xmm2, [rdi]
     movups [rdx], xmm2
     movaps xmm1, xmm2

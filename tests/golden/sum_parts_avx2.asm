@@ -3,7 +3,7 @@
 ;   dw[i] = parts[0][i] + parts[1][i] + ... + parts[2][i], in this order
 ;   16 flop; reads 96 B, writes 32 B
 ;   0.125 flop/B: 0 cycles of arithmetic at peak, 3 of memory traffic; predicted 3
-; void sum_parts_g3v1_f32_avx2(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t
+; void sum_parts_3v1_f32_avx2(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t
 ; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  parts  f32 [3][1][8], 64 B apart  in
 ;   rsi  dw     f32 [1][8]                 out  overwritten
@@ -13,20 +13,20 @@
 ; tile      1 vector
 ;   ymm0   sum
 ;   rax    part
-;   r10    group left
+;   r10    part left
 ;   rdi    parts
 ;   rsi    dw
 ;   r8     begin
 ;   r9     end / vectors left
 ; loops
 ;   vector (vectors of the slice)
-;     group (2x)
+;     part (2x)
 
 default rel
 
 section .text align=64
-global sum_parts_g3v1_f32_avx2:function
-sum_parts_g3v1_f32_avx2:
+global sum_parts_3v1_f32_avx2:function
+sum_parts_3v1_f32_avx2:
     sub r9, r8
     imul r8, r8, 32
     add rdi, r8
@@ -37,11 +37,11 @@ sum_parts_g3v1_f32_avx2:
     mov rax, rdi
     vmovups ymm0, [rax]
     mov r10, 2
-.vector_group:
+.vector_part:
     add rax, 64                                               ; next part
     vaddps ymm0, ymm0, [rax]
     sub r10, 1
-    jnz .vector_group
+    jnz .vector_part
     vmovups [rsi], ymm0
     add rdi, 32                                               ; parts: next vector
     add rsi, 32                                               ; dw: next vector

@@ -3,7 +3,7 @@
 ;   dw[i] = parts[0][i] + parts[1][i] + ... + parts[2][i], in this order
 ;   32 flop; reads 192 B, writes 64 B
 ;   0.125 flop/B: 0 cycles of arithmetic at peak, 5 of memory traffic; predicted 5
-; void sum_parts_g3v1_s128_f32_avx512(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx,
+; void sum_parts_3v1_s128_f32_avx512(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx,
 ; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  parts  f32 [3][1][16], 128 B apart  in
 ;   rsi  dw     f32 [1][16]                  out  overwritten
@@ -13,20 +13,20 @@
 ; tile      1 vector
 ;   zmm0   sum
 ;   rax    part
-;   r10    group left
+;   r10    part left
 ;   rdi    parts
 ;   rsi    dw
 ;   r8     begin
 ;   r9     end / vectors left
 ; loops
 ;   vector (vectors of the slice)
-;     group (2x)
+;     part (2x)
 
 default rel
 
 section .text align=64
-global sum_parts_g3v1_s128_f32_avx512:function
-sum_parts_g3v1_s128_f32_avx512:
+global sum_parts_3v1_s128_f32_avx512:function
+sum_parts_3v1_s128_f32_avx512:
     sub r9, r8
     imul r8, r8, 64
     add rdi, r8
@@ -37,11 +37,11 @@ sum_parts_g3v1_s128_f32_avx512:
     mov rax, rdi
     vmovups zmm0, [rax]
     mov r10, 2
-.vector_group:
+.vector_part:
     add rax, 128                                              ; next part
     vaddps zmm0, zmm0, [rax]
     sub r10, 1
-    jnz .vector_group
+    jnz .vector_part
     vmovups [rsi], zmm0
     add rdi, 64                                               ; parts: next vector
     add rsi, 64                                               ; dw: next vector

@@ -3,7 +3,7 @@
 ;   dw[i] = parts[0][i] + parts[1][i] + ... + parts[2][i], in this order
 ;   8 flop; reads 48 B, writes 16 B
 ;   0.125 flop/B: 1 cycles of arithmetic at peak, 2 of memory traffic; predicted 2
-; void sum_parts_g3v1_f32_sse41(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t
+; void sum_parts_3v1_f32_sse41(const float *parts, float *dw, const void *unused_rdx, const void *unused_rcx, size_t
 ; begin, size_t end);   SysV AMD64, leaf
 ;   rdi  parts  f32 [3][1][4], 64 B apart  in
 ;   rsi  dw     f32 [1][4]                 out  overwritten
@@ -13,20 +13,20 @@
 ; tile      1 vector
 ;   xmm0   sum
 ;   rax    part
-;   r10    group left
+;   r10    part left
 ;   rdi    parts
 ;   rsi    dw
 ;   r8     begin
 ;   r9     end / vectors left
 ; loops
 ;   vector (vectors of the slice)
-;     group (2x)
+;     part (2x)
 
 default rel
 
 section .text align=64
-global sum_parts_g3v1_f32_sse41:function
-sum_parts_g3v1_f32_sse41:
+global sum_parts_3v1_f32_sse41:function
+sum_parts_3v1_f32_sse41:
     sub r9, r8
     imul r8, r8, 16
     add rdi, r8
@@ -37,11 +37,11 @@ sum_parts_g3v1_f32_sse41:
     mov rax, rdi
     movups xmm0, [rax]
     mov r10, 2
-.vector_group:
+.vector_part:
     add rax, 64                                               ; next part
     addps xmm0, [rax]
     sub r10, 1
-    jnz .vector_group
+    jnz .vector_part
     movups [rsi], xmm0
     add rdi, 16                                               ; parts: next vector
     add rsi, 16                                               ; dw: next vector

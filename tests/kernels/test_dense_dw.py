@@ -9,7 +9,7 @@ import pytest
 from asmgen.asm.isa import ISAS
 from asmgen.harness.check import check_kernel
 from asmgen.kernels.dense import dense_dw
-from asmgen.plan.layout import DENSE_ROW_GROUP, round_up
+from asmgen.plan.layout import DENSE_QUAD, round_up
 from asmgen.plan.specs import DenseBackwardWeights, DenseBackwardWeightsStep, Update
 from asmgen.tile.dense.dense_dw import UpdateTile, choose_update_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
@@ -46,8 +46,8 @@ def test_stored(shape: Shape, isa: str, dtype: str) -> None:
     x, w, y = shape.layouts(isa, dtype)
     for weights in (w, w.by_output()):
         spec = DenseBackwardWeights(x, y, weights, shape.out != 9)
-        if weights.n_rows % DENSE_ROW_GROUP:  # an image's lanes are not padded to 4
-            with pytest.raises(ValueError, match="groups of 4"):
+        if weights.n_rows % DENSE_QUAD:  # an image's lanes are not padded to 4
+            with pytest.raises(ValueError, match="whole quads"):
                 spec.check()
         else:
             check_kernel(spec, isa)

@@ -217,8 +217,8 @@ def test_convolutions_there_and_back(dtype: str) -> None:
     """Gradients in several parts, for every ISA and for CUDA: each name is one kernel's."""
     model = _there_and_back(dtype=dtype)
     for isa in ISAS.values():
-        parted = build_plan(model, isa.lanes(dtype), Policy(groups=lambda conv: 4))
-        assert {s.groups for s in parted.specs() if isinstance(s, specs.Conv2dBackwardWeights)} == {4}
+        parted = build_plan(model, isa.lanes(dtype), Policy(sample_parts=lambda conv: 4))
+        assert {s.sample_parts for s in parted.specs() if isinstance(s, specs.Conv2dBackwardWeights)} == {4}
         for plan in (parted, plan_for(model, isa)):
             assert len(emit_plan(plan, isa)) == len(set(plan.specs()))
     plan = plan_for(model, CUDA)

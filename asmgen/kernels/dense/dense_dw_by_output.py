@@ -86,18 +86,18 @@ class _ByOutput(UpdateKernel):
         with asm.loop(name, trips, count):
             if self.packed is not None:
                 pack_lanes(asm, self.lanes, self.dy, self.packed, [(1, vectors)])
-            dy, x, w = (asm.gp.alloc(each) for each in ("dy tile", "x group", f"{self.target} group"))
+            dy, x, w = (asm.gp.alloc(each) for each in ("dy tile", "x quad", f"{self.target} quad"))
             if self.packed is None:
                 x86.MOV(dy, self.dy)
             else:
                 x86.LEA(dy, [self.packed])
             x86.MOV(x, self.x)
             x86.MOV(w, self.w)
-            for repeats, groups in parts(weights.n_groups, self.tile.groups(vectors)):
+            for repeats, quads in parts(weights.n_quads, self.tile.quads(vectors)):
                 with asm.loop("k", repeats):
-                    self.emit_tile(groups, vectors, dy, x, w)
-                    asm.move(x, groups * self.group_bytes, f"x: {advance(groups, 'group')} of inputs")
-                    asm.move(w, groups * self.group_w_bytes, f"{self.target}: {advance(groups, 'group')} of inputs")
+                    self.emit_tile(quads, vectors, dy, x, w)
+                    asm.move(x, quads * self.quad_bytes, f"x: {advance(quads, 'quad')} of inputs")
+                    asm.move(w, quads * self.quad_w_bytes, f"{self.target}: {advance(quads, 'quad')} of inputs")
             asm.gp.free(dy, x, w)
             asm.move(self.dy, vectors * asm.isa.vector_bytes, f"dy: {advance(vectors, 'vector')} of outputs")
             asm.move(self.w, vectors * weights.vector_bytes, f"{self.target}: {advance(vectors, 'vector')} of outputs")

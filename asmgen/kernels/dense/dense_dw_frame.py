@@ -17,7 +17,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts
 from asmgen.kernels.dense.dense_gradient_end import end_of
 from asmgen.kernels.dense.dense_roles import roles
-from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES
+from asmgen.plan.layout import DENSE_QUAD, LINE_BYTES
 from asmgen.plan.specs import DenseWeightGradient, dtype_tag
 from asmgen.tile.common.count_text import advance, counted
 from asmgen.tile.common.remainder import parts
@@ -38,10 +38,10 @@ class UpdateKernel:
         self.target = self.end.arguments[0]  # w or dw
         self.roles = roles(spec)
         self.factors, self.lanes = self.roles.factors, self.roles.lanes
-        self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of the factors
-        self.group_w_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
+        self.quad_bytes = DENSE_QUAD * self.asm.element_bytes  # of the factors
+        self.quad_w_bytes = DENSE_QUAD * spec.weights.row_bytes
         self.factor_bytes = self.factors.rows.sample_bytes  # from a sample's factors to the next's
-        self.packed: Any = None  # the copy of a block of lanes, and of a group's factors, on the frame
+        self.packed: Any = None  # the copy of a block of lanes, and of a quad's factors, on the frame
         self.spread: Any = None
 
     def bias(self, dy: Any, bias: Any, count: Any, trips: str, unit_bytes: int) -> None:
@@ -79,15 +79,15 @@ class UpdateKernel:
         return packed_bytes if self.tile.packs_lanes else self.lanes.rows.sample_bytes
 
     def emit_tile(
-        self, groups: int, vectors: int, lanes_tile: Any, factors_group: Any, w_tile: Any, *, prefetches: bool = False
+        self, quads: int, vectors: int, lanes_tile: Any, factors_quad: Any, w_tile: Any, *, prefetches: bool = False
     ) -> None:
-        """The whole sum over the samples for [groups * 4 factors][vectors], and what becomes of it.
+        """The whole sum over the samples for [quads * 4 factors][vectors], and what becomes of it.
 
         prefetches: the parameters of the next 4 factors.
         """
         asm, spec, v = self.asm, self.spec, self.asm.v
         a, b = self.factors, self.lanes
-        n_factors = groups * DENSE_ROW_GROUP
+        n_factors = quads * DENSE_QUAD
         acc = [[asm.vec.alloc(f"g[{i}][{j}]") for j in range(vectors)] for i in range(n_factors)]
         lanes_vec = [asm.vec.alloc(f"{b.name}[{j}]") for j in range(vectors)] if self.tile.holds_lanes else []
         broadcast = asm.vec.alloc(f"{a.name}[n][{a.index}]")
@@ -98,7 +98,7 @@ class UpdateKernel:
         lanes_at, factors_at = asm.gp.alloc(f"{b.name} at n"), asm.gp.alloc(f"{a.name} at n")
         x86.MOV(lanes_at, lanes_tile)
         if self.spread is None:
-            x86.MOV(factors_at, factors_group)
+            x86.MOV(factors_at, factors_quad)
         else:
             x86.LEA(factors_at, [self.spread])
 
@@ -114,7 +114,7 @@ class UpdateKernel:
         asm.comment(f"{self.roles.gradient} += {a.name}[n][{a.index}] * {b.name}[n][{b.index}..]{ahead}")
         if prefetches:
             self._prefetching(vectors, w_tile, add_samples)
-        add_samples(spec.x.n % DENSE_ROW_GROUP if prefetches else spec.x.n)
+        add_samples(spec.x.n % DENSE_QUAD if prefetches else spec.x.n)
         asm.vec.free(broadcast, *lanes_vec)
         asm.gp.free(lanes_at, factors_at)
         asm.comment(self.end.comment)
@@ -130,13 +130,13 @@ class UpdateKernel:
             asm.vec.free(*(register for register, _ in now))
 
     def _prefetching(self, vectors: int, w_tile: Any, add_samples: Callable[[int], None]) -> None:
-        """All samples but n % 4; each quarter of them fetches a row of the next group's parameters of these lanes."""
+        """All samples but n % 4; each quarter of them fetches a row of the next quad's parameters of these lanes."""
         asm, weights = self.asm, self.spec.weights
-        samples = self.spec.x.n // DENSE_ROW_GROUP
+        samples = self.spec.x.n // DENSE_QUAD
         pieces = [size for count, size in parts(samples, self.tile.unroll) for _ in range(count)] or [0]
         ahead = asm.gp.alloc(f"parameters of a next {self.factors.plural[:-1]}")
-        x86.LEA(ahead, [w_tile + self.group_w_bytes])
-        with self.end.distances() as distances, asm.loop("ahead", DENSE_ROW_GROUP, on_stack=True):
+        x86.LEA(ahead, [w_tile + self.quad_w_bytes])
+        with self.end.distances() as distances, asm.loop("ahead", DENSE_QUAD, on_stack=True):
             lines = [
                 ahead + distance + at
                 for distance in (0, *distances)

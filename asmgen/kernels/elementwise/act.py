@@ -97,15 +97,15 @@ class _Kernel:
         with asm.loop("c", segment.blocks):
             with asm.loop("h", segment.rows):
                 unroll = self.unroll if len(masks) == 1 else segment.vectors
-                groups, rest = divmod(segment.vectors, unroll)
-                if groups:
-                    with asm.loop("w", groups):
+                trips, rest = divmod(segment.vectors, unroll)
+                if trips:
+                    with asm.loop("w", trips):
                         for u in range(unroll):
                             operate(u * width, masks[u % len(masks)])
                         self._move([unroll * width] * len(self.pointers), advance(unroll, "vector"))
                 for u in range(rest):
                     operate(u * width, masks[u % len(masks)])
-                self._move([step - groups * unroll * width for step in segment.row_steps], "next row")
+                self._move([step - trips * unroll * width for step in segment.row_steps], "next row")
             self._move(
                 [step - segment.rows * row for step, row in zip(segment.block_steps, segment.row_steps, strict=True)],
                 "next block of channels",

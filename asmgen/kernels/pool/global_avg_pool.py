@@ -122,17 +122,17 @@ def _samples(
 def _plane(asm: Assembler, image: Image, pointer: Any, unroll: int, pixel: Callable[[int], None]) -> None:
     """pixel(i) for all pixels of a plane, i counted from the pointer; leaves it behind the last run."""
     name, (n_runs, n_pixels) = asm.name_of(pointer), _runs(image)
-    groups, rest = divmod(n_pixels, unroll)
+    trips, rest = divmod(n_pixels, unroll)
     with asm.loop("h", n_runs):
-        if groups:
-            with asm.loop("w", groups):
+        if trips:
+            with asm.loop("w", trips):
                 for i in range(unroll):
                     pixel(i)
                 asm.move(pointer, unroll * image.pixel_bytes, f"{name}: {advance(unroll, 'pixel')}")
         for i in range(rest):
             pixel(i)
         run_bytes = image.row_bytes if n_runs > 1 else n_pixels * image.pixel_bytes
-        asm.move(pointer, run_bytes - groups * unroll * image.pixel_bytes, f"{name}: next row")
+        asm.move(pointer, run_bytes - trips * unroll * image.pixel_bytes, f"{name}: next row")
 
 
 def _share(asm: Assembler, image: Image) -> Any:

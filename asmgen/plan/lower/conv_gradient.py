@@ -24,7 +24,7 @@ def conv_gradient(draft: Draft, node: Node) -> None:
 def sum_parts(draft: Draft) -> None:
     """What is summed in parts is added at the end, so that no other entry waits for it."""
     for label, dw in draft.partial.items():
-        spec = specs.SumParts.of(dw.dw, dw.groups, bias=dw.conv.bias)
+        spec = specs.SumParts.of(dw.dw, dw.sample_parts, bias=dw.conv.bias)
         target = draft.parameters[label].gradient
         draft.entry("backward", spec, (f"{label}.parts", target), (target,), label)
 
@@ -54,7 +54,7 @@ def _sparse(draft: Draft, node: Node, region: ConvGradient) -> None:
     conv, pool = choice.conv, choice.pool
     assert pool is not None
     dy, codes = _after_activation(draft, node, region), _codes(draft, region)
-    images, groups = draft.images(dy), draft.policy.groups(conv)
+    images, sample_parts = draft.images(dy), draft.policy.sample_parts(conv)
     entries, has_codes = f"{label}.live", False
     if region.dx is not None:
         has_codes = draft.policy.has_codes(conv, pool)
@@ -64,9 +64,9 @@ def _sparse(draft: Draft, node: Node, region: ConvGradient) -> None:
     x = input_tensor(draft, choice, region.dw.inputs[0])
     dw: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
     if conv.x.block > 1:
-        dw = specs.Conv2dBackwardWeightsSparse(conv, images, pool, groups)
+        dw = specs.Conv2dBackwardWeightsSparse(conv, images, pool, sample_parts)
     else:
-        dw = specs.Conv2dBackwardWeightsPooled(conv, images, pool, groups)
+        dw = specs.Conv2dBackwardWeightsPooled(conv, images, pool, sample_parts)
     _weight_gradient(draft, label, dw, (x, dy, codes))
     if region.dx is not None:  # the last: the next layer goes on with its samples
         dx = draft.value(region.dx.outputs[0])
@@ -86,7 +86,7 @@ def _pooled(draft: Draft, node: Node, region: ConvGradient) -> None:
         dx = draft.value(region.dx.outputs[0])
         spec = specs.Conv2dBackwardInputPooled(conv, draft.images(dy), draft.images(dx), pool)
         draft.entry("backward", spec, (dy, codes, w, dx), (dx,), label)
-    dw = specs.Conv2dBackwardWeightsPooled(conv, draft.images(dy), pool, draft.policy.groups(conv))
+    dw = specs.Conv2dBackwardWeightsPooled(conv, draft.images(dy), pool, draft.policy.sample_parts(conv))
     x = input_tensor(draft, choice, region.dw.inputs[0])
     _weight_gradient(draft, label, dw, (x, dy, codes))
 
@@ -106,7 +106,7 @@ def _stored(draft: Draft, node: Node, region: ConvGradient) -> None:
             spec = specs.Conv2dBackwardInputWinograd(*what, m)
             w = winograd_weights(draft, label, w, m, mirrored=True)
         draft.entry("backward", spec, (dz, w, dx), (dx,), label)
-    dw = specs.Conv2dBackwardWeights(conv, draft.images(dz), draft.policy.groups(conv))
+    dw = specs.Conv2dBackwardWeights(conv, draft.images(dz), draft.policy.sample_parts(conv))
     x = input_tensor(draft, choice, region.dw.inputs[0])
     _weight_gradient(draft, label, dw, (x, dz))
 
@@ -133,7 +133,7 @@ def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> s
 def _weight_gradient(draft: Draft, label: str, dw: specs.ConvWeightGradient, args: tuple[str | None, ...]) -> None:
     """dw, or parts of it that `sum_parts` adds."""
     target = draft.parameters[label].gradient
-    if dw.groups > 1:
-        target = draft.raw(f"{label}.parts", dw.groups * specs.part_stride_bytes(dw.dw))
+    if dw.sample_parts > 1:
+        target = draft.raw(f"{label}.parts", dw.sample_parts * specs.part_stride_bytes(dw.dw))
         draft.partial[label] = dw
     draft.entry("backward", dw, (*args, target), (target,), label)

@@ -19,7 +19,7 @@ from asmgen.plan.specs.base import (
     require_images,
     tags,
 )
-from asmgen.plan.specs.sum_parts import groups_tag
+from asmgen.plan.specs.sum_parts import parts_tag
 
 
 @dataclass(frozen=True)
@@ -279,17 +279,17 @@ class Conv2dBackwardInput(KernelSpec):
 class Conv2dBackwardWeights(KernelSpec):
     """dw[oc,c,i,j] = sum_{n,oh,ow} dz[n,oc,oh,ow] * x[n,c,oh*sh+i-pt,ow*sw+j-pl]; db[oc] = sum dz. Overwritten.
 
-    Without bias the bias part of dw is not written. groups: sums in parts (asmgen/plan/specs/sum_parts.py).
+    Without bias the bias part of dw is not written. sample_parts: sums in parts (asmgen/plan/specs/sum_parts.py).
     """
 
     conv: Conv
     dz: Image
-    groups: int = 1
+    sample_parts: int = 1
 
-    def of_group(self) -> Conv2dBackwardWeights:
-        """What is computed for each group of samples."""
-        n = self.dz.n // self.groups
-        return replace(self, conv=self.conv.of_samples(n), dz=replace(self.dz, n=n), groups=1)
+    def of_part(self) -> Conv2dBackwardWeights:
+        """What is computed for each part of the samples."""
+        n = self.dz.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dz=replace(self.dz, n=n), sample_parts=1)
 
     @property
     def dw(self) -> ConvWeights:
@@ -304,11 +304,11 @@ class Conv2dBackwardWeights(KernelSpec):
         return fused_words(bias=self.conv.bias)
 
     def slice_units(self) -> int:
-        return self.groups * self.conv.weights.n_oc_blocks
+        return self.sample_parts * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
         z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
-        return f"{self.conv.tag(self.op)}{z}{tags(self.fused)}{groups_tag(self.groups)}_{dtype_tag(self.dz.dtype)}"
+        return f"{self.conv.tag(self.op)}{z}{tags(self.fused)}{parts_tag(self.sample_parts)}_{dtype_tag(self.dz.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
@@ -317,7 +317,7 @@ class Conv2dBackwardWeights(KernelSpec):
         super().check()
         self.conv.check(self)
         require_images(self, self.conv.z_shape(), dz=self.dz)
-        require(self.dz.n % self.groups == 0, self, "the groups must be equal")
+        require(self.dz.n % self.sample_parts == 0, self, "the sample parts must be equal")
 
 
 @dataclass(frozen=True)

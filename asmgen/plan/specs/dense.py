@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput, Rows
+from asmgen.plan.layout import DENSE_QUAD, DenseWeights, DenseWeightsByOutput, Rows
 from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import (
     KernelSpec,
@@ -40,7 +40,7 @@ class DenseForward(KernelSpec):
         return fused_words(bias=self.bias, act=self.act)
 
     def slice_units(self) -> int:
-        return self.weights.n_groups
+        return self.weights.n_quads
 
     def stem(self) -> str:
         shape = f"{activations_tag(self.x)}_k{self.weights.out}"
@@ -137,7 +137,7 @@ class DenseBackwardInput(KernelSpec):
 class _DenseWeightGradient(KernelSpec):
     """Base: g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o]; a subclass says what becomes of g.
 
-    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are.
+    Slice: quads of outputs; vectors of outputs where the weights' lanes are.
     """
 
     x: Rows
@@ -157,7 +157,7 @@ class _DenseWeightGradient(KernelSpec):
     def slice_units(self) -> int:
         if isinstance(self.weights, DenseWeightsByOutput):
             return self.weights.n_blocks
-        return self.weights.n_groups
+        return self.weights.n_quads
 
     def flops(self) -> int:
         """Of the product, as all products count; a step adds a few for each weight."""
@@ -166,7 +166,7 @@ class _DenseWeightGradient(KernelSpec):
     def check(self) -> None:
         super().check()
         _check_product(self, self.x, self.weights, self.dy)
-        require(self.weights.n_rows % DENSE_ROW_GROUP == 0, self, "rows of weights are not groups of 4")
+        require(self.weights.n_rows % DENSE_QUAD == 0, self, "rows of weights are not whole quads")
 
     def _lanes(self) -> str:
         return "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
@@ -180,8 +180,8 @@ class _DenseWeightGradient(KernelSpec):
 class DenseBackwardWeights(_DenseWeightGradient):
     """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], stored as the weights lie: dw, the bias behind it.
 
-    Overwritten. Not written: the zeros behind the biases of the last group, and without bias that whole part. Slice:
-    groups of 4 outputs; vectors of outputs where the weights' lanes are.
+    Overwritten. Not written: the zeros behind the biases of the last quad, and without bias that whole part. Slice:
+    quads of outputs; vectors of outputs where the weights' lanes are.
     """
 
     @property
@@ -198,7 +198,7 @@ class DenseBackwardWeightsStep(_DenseWeightGradient):
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
     states has the block's layout and lies `state_bytes` behind w. Without bias, that part is neither read nor written.
-    Slice: groups of 4 outputs of weights by input, vectors of outputs of weights by output. The forward kernel that
+    Slice: quads of outputs of weights by input, vectors of outputs of weights by output. The forward kernel that
     reads the same layout has the same slice, so that a thread updates the weights that it reads in the next step.
     """
 

@@ -5,7 +5,7 @@ takes more. Walking the entries that are left ("sparse"), or making the others w
 computes the same sums as the dense kernels, without ever storing the gradient of the convolution's output. Windows may
 have any size and stride; where they overlap, what several of them give to a position adds up. All specs here read dy
 after the activation's gradient was applied to it (`act_bwd` in place on the pooled tensor), so that an entry is live
-where dy != 0. groups: sums in parts (asmgen/plan/specs/sum_parts.py).
+where dy != 0. sample_parts: sums in parts (asmgen/plan/specs/sum_parts.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from asmgen.plan.specs.base import (
     tags,
 )
 from asmgen.plan.specs.conv import Conv, check_input_gradient, of_taps
-from asmgen.plan.specs.sum_parts import groups_tag
+from asmgen.plan.specs.sum_parts import parts_tag
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
     conv: Conv
     dy: Image
     pool: Pool | None
-    groups: int = 1
+    sample_parts: int = 1
 
-    def of_group(self) -> Conv2dBackwardWeightsSparse:
-        """What is computed for each group of samples."""
-        n = self.dy.n // self.groups
-        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), groups=1)
+    def of_part(self) -> Conv2dBackwardWeightsSparse:
+        """What is computed for each part of the samples."""
+        n = self.dy.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), sample_parts=1)
 
     @property
     def dw(self) -> ConvWeightsByInput:
@@ -62,11 +62,11 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
         return fused_words(bias=self.conv.bias, pool=self.pool)
 
     def slice_units(self) -> int:
-        return self.groups * self.conv.weights.n_oc_blocks
+        return self.sample_parts * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        sums = tags(self.fused) + groups_tag(self.groups)
+        sums = tags(self.fused) + parts_tag(self.sample_parts)
         return f"{self.conv.tag(self.op)}{d}{sums}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
@@ -75,7 +75,7 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
 
     def check(self) -> None:
         super().check()
-        require(self.dy.n % self.groups == 0, self, "the groups must be equal")
+        require(self.dy.n % self.sample_parts == 0, self, "the sample parts must be equal")
         _check_windows(self)
         require(self.conv.x.block == self.conv.weights.block, self, "x must have its channels in lanes")
 
@@ -91,12 +91,12 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
     conv: Conv
     dy: Image
     pool: Pool
-    groups: int = 1
+    sample_parts: int = 1
 
-    def of_group(self) -> Conv2dBackwardWeightsPooled:
-        """What is computed for each group of samples."""
-        n = self.dy.n // self.groups
-        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), groups=1)
+    def of_part(self) -> Conv2dBackwardWeightsPooled:
+        """What is computed for each part of the samples."""
+        n = self.dy.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), sample_parts=1)
 
     @property
     def dw(self) -> ConvWeights:
@@ -111,11 +111,11 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
         return fused_words(bias=self.conv.bias, pool=self.pool)
 
     def slice_units(self) -> int:
-        return self.groups * self.conv.weights.n_oc_blocks
+        return self.sample_parts * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        sums = tags(self.fused) + groups_tag(self.groups)
+        sums = tags(self.fused) + parts_tag(self.sample_parts)
         return f"{self.conv.tag(self.op)}{d}{sums}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
@@ -123,7 +123,7 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
 
     def check(self) -> None:
         super().check()
-        require(self.dy.n % self.groups == 0, self, "the groups must be equal")
+        require(self.dy.n % self.sample_parts == 0, self, "the sample parts must be equal")
         _check_windows(self)
 
 

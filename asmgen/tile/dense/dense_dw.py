@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.layout import DENSE_ROW_GROUP, LINE_BYTES, DenseWeights, DenseWeightsByOutput
+from asmgen.plan.layout import DENSE_QUAD, LINE_BYTES, DenseWeights, DenseWeightsByOutput
 from asmgen.plan.specs import DenseWeightGradient
 from asmgen.tile.common.count_text import counted
 from asmgen.tile.common.remainder import parts
@@ -16,9 +16,9 @@ from asmgen.tile.dense.dense_product import MAX_VECTORS, n_registers, step_cycle
 BLOCK_BYTES = 24 * 1024  # lanes of all samples that the weight gradient keeps in L1
 L1_SETS, L1_WAYS = 64, 8  # what any core has at least
 SPREAD_BLOCK_BYTES = 96 * 1024  # the same where spreading factors anew for every block costs more than L2
-LEAST_SPREAD_TILES = 3  # that share the spread factors of a group
-LEAST_PACKED_GROUPS = 8  # of factors that share a packed block, where its rows collide in L1
-LEAST_STREAM_GROUPS = 32  # the same where all that it gains is one stream of loads
+LEAST_SPREAD_TILES = 3  # that share the spread factors of a quad
+LEAST_PACKED_QUADS = 8  # of factors that share a packed block, where its rows collide in L1
+LEAST_STREAM_QUADS = 32  # the same where all that it gains is one stream of loads
 MOST_PACKED_BYTES = 96 * 1024  # on the frame
 MOST_SPREAD_BYTES = 128 * 1024
 SINGLE_OVERHEAD = 1.2  # of tiles a vector wide: their steps touch a line of parameters at a time
@@ -34,37 +34,37 @@ class UpdateTile:
     unroll: int
     prefetches: bool  # the next outputs' parameters and states, where all of them together come from beyond L2
     packs_lanes: bool  # blocks of x are copied to the frame, tile by tile: one stream, and no rows that collide in L1
-    spreads_factors: bool  # dy of a group is copied to the frame, each in every lane, where a broadcast shuffles
+    spreads_factors: bool  # dy of a quad is copied to the frame, each in every lane, where a broadcast shuffles
 
     def __str__(self) -> str:
         vectors, blocks = counted(self.vectors, "vector"), f"blocks of {counted(self.block_tiles, 'tile')}"
-        text = f"{DENSE_ROW_GROUP} outputs x {vectors} = {DENSE_ROW_GROUP * self.vectors} accumulators"
+        text = f"{DENSE_QUAD} outputs x {vectors} = {DENSE_QUAD * self.vectors} accumulators"
         text += f"; {counted(self.unroll, 'sample')} an iteration, {blocks}"
         return text + ", x packed" * self.packs_lanes + ", dy spread" * self.spreads_factors
 
 
 @dataclass(frozen=True)
 class UpdateByOutputTile:
-    """4 inputs x `vectors` of outputs, summed over the samples; then `single_groups` * 4 x 1 for what is left.
+    """4 inputs x `vectors` of outputs, summed over the samples; then `single_quads` * 4 x 1 for what is left.
 
     A tile of dy in L1 meets all inputs.
     """
 
     vectors: int
-    single_groups: int
+    single_quads: int
     holds_lanes: bool  # output vectors in registers; else memory operands
     unroll: int
     packs_lanes: bool  # a tile of dy is copied to the frame: one stream, and no rows that collide in L1
 
     def __str__(self) -> str:
-        text = f"{DENSE_ROW_GROUP} inputs x {counted(self.vectors, 'vector')}"
+        text = f"{DENSE_QUAD} inputs x {counted(self.vectors, 'vector')}"
         if self.vectors == 1:
-            text = f"{DENSE_ROW_GROUP * self.single_groups} inputs x 1 vector"
+            text = f"{DENSE_QUAD * self.single_quads} inputs x 1 vector"
         return f"{text}; {counted(self.unroll, 'sample')} an iteration" + ", dy packed" * self.packs_lanes
 
-    def groups(self, vectors: int) -> int:
-        """Groups of 4 inputs of a tile of so many vectors: a whole one, or a single."""
-        return self.single_groups if vectors == 1 else 1
+    def quads(self, vectors: int) -> int:
+        """Quads of inputs of a tile of so many vectors: a whole one, or a single."""
+        return self.single_quads if vectors == 1 else 1
 
 
 def choose_update_tile(spec: DenseWeightGradient, isa: Isa) -> UpdateTile | UpdateByOutputTile:
@@ -78,7 +78,7 @@ def update_candidates(
     """Every number of vectors that the registers hold, ranked."""
     weights, n = spec.weights, spec.x.n
     if isinstance(weights, DenseWeightsByOutput):
-        single = _single_groups(weights, isa)
+        single = _single_quads(weights, isa)
 
         def tile(vectors: int) -> UpdateByOutputTile:
             packs = vectors < weights.n_blocks and n * vectors * isa.vector_bytes <= MOST_PACKED_BYTES
@@ -97,43 +97,43 @@ def product_cycles(weights: DenseWeights | DenseWeightsByOutput, n: int, isa: Is
     n_vectors, found = weights.inputs.n_vectors, []
     for vectors in _widths(n_vectors, isa):
         step = sum(count * _cycles(isa, 1, width) for count, width in parts(n_vectors, vectors))
-        found.append((vectors, n * weights.n_groups * step))
+        found.append((vectors, n * weights.n_quads * step))
     return found
 
 
 def _widths(n_vectors: int, isa: Isa) -> list[int]:
     """Of a tile of 4 rows, in vectors: what the registers hold of those that there are."""
     widths = range(1, min(MAX_VECTORS, n_vectors) + 1)
-    return [vectors for vectors in widths if n_registers(DENSE_ROW_GROUP, vectors, isa) <= isa.n_vregs]
+    return [vectors for vectors in widths if n_registers(DENSE_QUAD, vectors, isa) <= isa.n_vregs]
 
 
-def _cycles(isa: Isa, groups: int, vectors: int) -> float:
+def _cycles(isa: Isa, quads: int, vectors: int) -> float:
     """Of a sample's part in the sums of a tile."""
-    return step_cycles(isa, DENSE_ROW_GROUP * groups, vectors)
+    return step_cycles(isa, DENSE_QUAD * quads, vectors)
 
 
 def _by_output_cycles(weights: DenseWeightsByOutput, vectors: int, isa: Isa) -> float:
     """Of a sample's part in all sums."""
     n_tiles, n_singles = divmod(weights.n_blocks, vectors) if vectors > 1 else (0, weights.n_blocks)
-    singles = _column_cycles(weights.n_groups, _single_groups(weights, isa), isa)
-    return n_tiles * weights.n_groups * _cycles(isa, 1, vectors) + n_singles * singles * SINGLE_OVERHEAD
+    singles = _column_cycles(weights.n_quads, _single_quads(weights, isa), isa)
+    return n_tiles * weights.n_quads * _cycles(isa, 1, vectors) + n_singles * singles * SINGLE_OVERHEAD
 
 
-def _single_groups(weights: DenseWeightsByOutput, isa: Isa) -> int:
+def _single_quads(weights: DenseWeightsByOutput, isa: Isa) -> int:
     """Of tiles that are a vector wide: those with the fewest predicted cycles."""
-    most = (isa.n_vregs - n_registers(0, 1, isa)) // DENSE_ROW_GROUP
-    return min(range(1, most + 1), key=lambda groups: _column_cycles(weights.n_groups, groups, isa))
+    most = (isa.n_vregs - n_registers(0, 1, isa)) // DENSE_QUAD
+    return min(range(1, most + 1), key=lambda quads: _column_cycles(weights.n_quads, quads, isa))
 
 
-def _column_cycles(n_groups: int, most: int, isa: Isa) -> float:
-    """Of a sample's part in the sums of one vector, in tiles of at most so many groups."""
-    return sum(count * _cycles(isa, groups, 1) for count, groups in parts(n_groups, most))
+def _column_cycles(n_quads: int, most: int, isa: Isa) -> float:
+    """Of a sample's part in the sums of one vector, in tiles of at most so many quads."""
+    return sum(count * _cycles(isa, quads, 1) for count, quads in parts(n_quads, most))
 
 
 def _by_input_tile(spec: DenseWeightGradient, vectors: int, isa: Isa) -> UpdateTile:
     lanes = spec.x
     prefetches = spec.n_blocks * spec.weights.size_bytes > L2_BYTES
-    spread_bytes = lanes.n * DENSE_ROW_GROUP * isa.vector_bytes
+    spread_bytes = lanes.n * DENSE_QUAD * isa.vector_bytes
     spreads = isa.shuffles_broadcasts(lanes.dtype) and lanes.n_vectors // vectors >= LEAST_SPREAD_TILES
     spreads = spreads and spread_bytes <= MOST_SPREAD_BYTES
     block_bytes = SPREAD_BLOCK_BYTES if spreads else BLOCK_BYTES
@@ -141,7 +141,7 @@ def _by_input_tile(spec: DenseWeightGradient, vectors: int, isa: Isa) -> UpdateT
     block_tiles = min(block_tiles, lanes.n_vectors // vectors)
     width_bytes = block_tiles * vectors * isa.vector_bytes
     collides = _collide(lanes.n, lanes.sample_bytes, width_bytes)
-    is_reused = spec.slice_units() >= (LEAST_PACKED_GROUPS if collides else LEAST_STREAM_GROUPS)
+    is_reused = spec.slice_units() >= (LEAST_PACKED_QUADS if collides else LEAST_STREAM_QUADS)
     packs = is_reused and vectors < lanes.n_vectors and lanes.n * width_bytes <= MOST_PACKED_BYTES
     return UpdateTile(vectors, isa.has_fma, block_tiles, 2, prefetches, packs, spreads)
 

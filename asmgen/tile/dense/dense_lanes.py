@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput
+from asmgen.plan.layout import DENSE_QUAD, DenseWeights, DenseWeightsByOutput
 from asmgen.plan.policy import DenseLanes
 from asmgen.plan.specs import DenseForward, DenseForwardByOutput
 from asmgen.plan.specs.dense import MOST_TURNED_BYTES
@@ -31,7 +31,7 @@ def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
         if by_input.n_rows % by_input.block or turned.turned_bytes > MOST_TURNED_BYTES:
             return "inputs"
         return "turned" if by_output_candidates(turned, isa)[0].cycles < cycles else "inputs"
-    if by_output.n_rows % DENSE_ROW_GROUP or by_output.n_blocks < FEW_VECTORS:
+    if by_output.n_rows % DENSE_QUAD or by_output.n_blocks < FEW_VECTORS:
         return "inputs"
     other = DenseForwardByOutput(spec.x, by_output, spec.y, spec.bias, spec.act)
     gain = cycles - by_output_candidates(other, isa)[0].cycles

@@ -10,7 +10,7 @@
 ;   rsi  dy     f64 [32][16]         in      64-byte aligned
 ;   rdx  w      f64 [12][32] + bias  in/out  64-byte aligned; lanes are inputs; the bias behind w
 ;   rcx  hyper  f64 [3]              in      lr, step, inv_sqrt
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..3
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..3
 ; saves     rbx rbp r12
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-20 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 outputs x 4 vectors = 16 accumulators; 2 samples an iteration, blocks of 1 tile
@@ -35,23 +35,23 @@
 ;   zmm18  x[2] / w[2]
 ;   zmm19  x[3] / w[3]
 ;   zmm20  dy[n][o]
-;   rax    offset / units left / groups left
+;   rax    offset / units left / quads left
 ;   r10    bias / x tile
-;   r11    dy unit / dy group
+;   r11    dy unit / dy quad
 ;   rdi    x
 ;   rsi    dy
 ;   rdx    w
-;   rcx    hyper / dy at n / w group
+;   rcx    hyper / dy at n / w quad
 ;   r8     begin / n left / w tile
-;   r9     end / groups in the slice
+;   r9     end / quads in the slice
 ;   rbx    x at n
 ;   rbp    dy at n
 ;   r12    n left
 ; loops
-;   bias (groups in the slice)
+;   bias (quads in the slice)
 ;     n (7x)
 ;   block (1x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (1x)
 ;         n (16x)
 
@@ -72,7 +72,7 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     ; the step's scalars, in every lane, on the frame
     vbroadcastsd zmm0, [rcx]
     vmovupd [rsp], zmm0
-    ; move dy, w and the bias to the first group of the slice
+    ; move dy, w and the bias to the first quad of the slice
     sub r9, r8
     imul rax, r8, 1024
     imul r8, r8, 32
@@ -245,8 +245,8 @@ dense_dw_sgd_n32f32_k10_bias_f64_avx512:
     vmovupd [r8 + 960], zmm3
     add r10, 256                                              ; x: next tile
     add r8, 256                                               ; w: next 4 vectors
-    add r11, 32                                               ; dy: next group
-    add rcx, 1024                                             ; w: next group of outputs
+    add r11, 32                                               ; dy: next quad
+    add rcx, 1024                                             ; w: next quad of outputs
     sub rax, 1
     jnz .block_g
 .block_g_end:

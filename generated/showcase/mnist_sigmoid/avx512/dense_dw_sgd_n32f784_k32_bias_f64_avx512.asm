@@ -10,7 +10,7 @@
 ;   rsi  dy     f64 [32][32]          in      64-byte aligned
 ;   rdx  w      f64 [32][784] + bias  in/out  64-byte aligned; lanes are inputs; the bias behind w
 ;   rcx  hyper  f64 [3]               in      lr, step, inv_sqrt
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..8
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..8
 ; saves     rbx rbp r12 r13 r14
 ; clobbers  rax r10 r11 rdi rsi rdx rcx r8 r9 zmm0-30 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      4 outputs x 6 vectors = 24 accumulators; 2 samples an iteration, blocks of 2 tiles
@@ -45,28 +45,28 @@
 ;   zmm28  x[4]
 ;   zmm29  x[5]
 ;   zmm30  dy[n][o]
-;   rax    offset / units left / block left / groups left
-;   r10    bias / groups left / x tile
-;   r11    dy unit / x tile / dy group
+;   rax    offset / units left / block left / quads left
+;   r10    bias / quads left / x tile
+;   r11    dy unit / x tile / dy quad
 ;   rdi    x
 ;   rsi    dy
 ;   rdx    w
-;   rcx    hyper / dy at n / dy group / w group
-;   r8     begin / n left / w group / w tile
-;   r9     end / groups in the slice
+;   rcx    hyper / dy at n / dy quad / w quad
+;   r8     begin / n left / w quad / w tile
+;   r9     end / quads in the slice
 ;   rbx    w tile / x at n
 ;   rbp    k left / dy at n
 ;   r12    x at n / n left
 ;   r13    dy at n
 ;   r14    n left
 ; loops
-;   bias (groups in the slice)
+;   bias (quads in the slice)
 ;     n (7x)
 ;   block (8x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (2x)
 ;         n (16x)
-;   g (groups in the slice)
+;   g (quads in the slice)
 ;     k (1x)
 ;       n (16x)
 
@@ -89,7 +89,7 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     ; the step's scalars, in every lane, on the frame
     vbroadcastsd zmm0, [rcx]
     vmovupd [rsp], zmm0
-    ; move dy, w and the bias to the first group of the slice
+    ; move dy, w and the bias to the first quad of the slice
     sub r9, r8
     imul rax, r8, 25088
     imul r8, r8, 32
@@ -320,8 +320,8 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     add rbx, 384                                              ; w: next 6 vectors
     sub rbp, 1
     jnz .block_g_k
-    add rcx, 32                                               ; dy: next group
-    add r8, 25088                                             ; w: next group of outputs
+    add rcx, 32                                               ; dy: next quad
+    add r8, 25088                                             ; w: next quad of outputs
     sub r10, 1
     jnz .block_g
 .block_g_end:
@@ -411,8 +411,8 @@ dense_dw_sgd_n32f784_k32_bias_f64_avx512:
     vmovupd [r8 + 18880], zmm3
     add r10, 128                                              ; x: next tile
     add r8, 128                                               ; w: next 2 vectors
-    add r11, 32                                               ; dy: next group
-    add rcx, 25088                                            ; w: next group of outputs
+    add r11, 32                                               ; dy: next quad
+    add rcx, 25088                                            ; w: next quad of outputs
     sub rax, 1
     jnz .g
 .g_end:

@@ -8,7 +8,7 @@
 ;   rdi  x  f64 [32][32]         in   64-byte aligned
 ;   rsi  w  f64 [12][32] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f64 [32][16]         out  64-byte aligned; overwritten
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..3
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..3
 ; saves     rbx rbp r12 r13 r14
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-31 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      6 samples x 4 outputs = 24 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 4
@@ -50,9 +50,9 @@
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y
-;   rcx    n left / groups left
-;   r8     begin / groups left / x
-;   r9     end / groups in the slice
+;   rcx    n left / quads left
+;   r8     begin / quads left / x
+;   r9     end / quads in the slice
 ;   rbx    x / w at
 ;   rbp    w at / y at
 ;   r12    y at / bias at
@@ -61,9 +61,9 @@
 ; loops
 ;   padding (32x)
 ;   n (5x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (2x)
-;   g (groups in the slice)
+;   g (quads in the slice)
 ;     k (2x)
 ; y lanes 12..15 are cleared by the last slice
 
@@ -91,7 +91,7 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     sub r10, 1
     jnz .padding
 .no_padding:
-    ; move w, bias and y to the first group of the slice
+    ; move w, bias and y to the first quad of the slice
     sub r9, r8
     imul rax, r8, 1024
     imul r8, r8, 32
@@ -301,9 +301,9 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vaddpd ymm20, ymm20, ymm24
     vaddpd ymm20, ymm20, [r13]
     vmovupd [r12 + 640], ymm20
-    add rbp, 768                                              ; w: next group of outputs, first input
-    add r12, 32                                               ; y: next group of outputs
-    add r13, 32                                               ; bias: next group of outputs
+    add rbp, 768                                              ; w: next quad of outputs, first input
+    add r12, 32                                               ; y: next quad of outputs
+    add r13, 32                                               ; bias: next quad of outputs
     sub r8, 1
     jnz .n_g
 .n_g_end:
@@ -395,9 +395,9 @@ dense_fwd_n32f32_k10_bias_f64_avx512:
     vaddpd ymm4, ymm4, ymm8
     vaddpd ymm4, ymm4, [r12]
     vmovupd [rbp + 128], ymm4
-    add rbx, 768                                              ; w: next group of outputs, first input
-    add rbp, 32                                               ; y: next group of outputs
-    add r12, 32                                               ; bias: next group of outputs
+    add rbx, 768                                              ; w: next quad of outputs, first input
+    add rbp, 32                                               ; y: next quad of outputs
+    add r12, 32                                               ; bias: next quad of outputs
     sub rcx, 1
     jnz .g
 .g_end:

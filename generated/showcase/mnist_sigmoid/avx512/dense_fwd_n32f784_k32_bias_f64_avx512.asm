@@ -8,7 +8,7 @@
 ;   rdi  x  f64 [32][784]         in   64-byte aligned
 ;   rsi  w  f64 [32][784] + bias  in   64-byte aligned; lanes are inputs
 ;   rdx  y  f64 [32][32]          out  64-byte aligned; overwritten
-;   r8   begin   r9 end: slice of groups of 4 outputs, 0..8
+;   r8   begin   r9 end: slice of quads of outputs (4 each), 0..8
 ; saves     rbx rbp r12 r13 r14
 ; clobbers  rax r10 r11 rsi rdx rcx r8 r9 zmm0-31 flags (vzeroupper: bits 128 and up of zmm0-15)
 ; tile      6 samples x 4 outputs = 24 accumulators of partial sums; 2 vectors of inputs an iteration, blocks of 98
@@ -50,9 +50,9 @@
 ;   rdi    x
 ;   rsi    w
 ;   rdx    y
-;   rcx    n left / groups left
-;   r8     begin / groups left / x
-;   r9     end / groups in the slice
+;   rcx    n left / quads left
+;   r8     begin / quads left / x
+;   r9     end / quads in the slice
 ;   rbx    x / w at
 ;   rbp    w at / y at
 ;   r12    y at / bias at
@@ -60,9 +60,9 @@
 ;   r14    k left
 ; loops
 ;   n (5x)
-;     g (groups in the slice)
+;     g (quads in the slice)
 ;       k (49x)
-;   g (groups in the slice)
+;   g (quads in the slice)
 ;     k (49x)
 
 default rel
@@ -77,7 +77,7 @@ dense_fwd_n32f784_k32_bias_f64_avx512:
     push r14
     cmp r8, r9
     jae .done
-    ; move w, bias and y to the first group of the slice
+    ; move w, bias and y to the first quad of the slice
     sub r9, r8
     imul rax, r8, 25088
     imul r8, r8, 32
@@ -287,9 +287,9 @@ dense_fwd_n32f784_k32_bias_f64_avx512:
     vaddpd ymm20, ymm20, ymm24
     vaddpd ymm20, ymm20, [r13]
     vmovupd [r12 + 1280], ymm20
-    add rbp, 18816                                            ; w: next group of outputs, first input
-    add r12, 32                                               ; y: next group of outputs
-    add r13, 32                                               ; bias: next group of outputs
+    add rbp, 18816                                            ; w: next quad of outputs, first input
+    add r12, 32                                               ; y: next quad of outputs
+    add r13, 32                                               ; bias: next quad of outputs
     sub r8, 1
     jnz .n_g
 .n_g_end:
@@ -381,9 +381,9 @@ dense_fwd_n32f784_k32_bias_f64_avx512:
     vaddpd ymm4, ymm4, ymm8
     vaddpd ymm4, ymm4, [r12]
     vmovupd [rbp + 256], ymm4
-    add rbx, 18816                                            ; w: next group of outputs, first input
-    add rbp, 32                                               ; y: next group of outputs
-    add r12, 32                                               ; bias: next group of outputs
+    add rbx, 18816                                            ; w: next quad of outputs, first input
+    add rbp, 32                                               ; y: next quad of outputs
+    add r12, 32                                               ; bias: next quad of outputs
     sub rcx, 1
     jnz .g
 .g_end:
