@@ -118,14 +118,14 @@ def _emitted(module: Any, **changes: Any) -> Callable[[KernelSpec, str], CudaLis
 
 
 def _name(tile: dict[str, Any]) -> str:
-    warps, lane = "x".join(str(tile[name]) for name in ("warps_m", "warps_n")), f"{tile['slots']}x{tile['groups']}"
+    warps, lane = "x".join(str(tile[name]) for name in ("warps_m", "warps_n")), f"{tile['slots']}x{tile['octets']}"
     return f"{warps} warps, {lane}, {tile.get('arithmetic', 'tf32x3')}"
 
 
-_ROWS = {"warps_m": 2, "warps_n": 2, "slots": 8, "a_unit": 8, "groups": 1, "stages": 3, "stage_k_blocks": 2}
-_SMALL = {"warps_m": 1, "warps_n": 1, "slots": 2, "a_unit": 2, "groups": 1, "stages": 2, "stage_k_blocks": 1}
-_COLUMNS = {"warps_m": 1, "warps_n": 4, "slots": 4, "a_unit": 4, "groups": 2, "stages": 4, "stage_k_blocks": 4}
-_UNITS = {"warps_m": 2, "warps_n": 1, "slots": 8, "a_unit": 4, "groups": 2, "stages": 3, "stage_k_blocks": 2}
+_ROWS = {"warps_m": 2, "warps_n": 2, "slots": 8, "a_unit": 8, "octets": 1, "stages": 3, "stage_k_blocks": 2}
+_SMALL = {"warps_m": 1, "warps_n": 1, "slots": 2, "a_unit": 2, "octets": 1, "stages": 2, "stage_k_blocks": 1}
+_COLUMNS = {"warps_m": 1, "warps_n": 4, "slots": 4, "a_unit": 4, "octets": 2, "stages": 4, "stage_k_blocks": 4}
+_UNITS = {"warps_m": 2, "warps_n": 1, "slots": 8, "a_unit": 4, "octets": 2, "stages": 3, "stage_k_blocks": 2}
 _HALVES = _UNITS | {"warps_m": 1, "warps_n": 2, "slots": 4, "a_unit": 2, "unit": 2, "stages": 2, "stage_k_blocks": 4}
 
 

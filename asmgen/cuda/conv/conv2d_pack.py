@@ -19,13 +19,13 @@ _THREADS = 128
 
 @dataclass(frozen=True)
 class Tile:
-    """Taps that a block turns at a time, groups of them, and elements of a channel's row in shared memory.
+    """Taps that a block turns, blocks that take all taps, and elements of a channel's row in shared memory.
 
     The row is one longer than its taps, so that lanes which read a column of channels meet other banks.
     """
 
     taps: int
-    groups: int
+    tap_blocks: int
     row: int
     shared_bytes: int
 
@@ -44,7 +44,7 @@ def emit(spec: Conv2dPackBackwardInput) -> CudaListing:
     weights = spec.weights
     check_size((weights.bias_offset_bytes + weights.input_gradient().bias_offset_bytes) // weights.element_bytes)
     tile, symbol = choose_tile(weights), spec.symbol("cuda")
-    grid = (weights.n_oc_blocks, weights.input_gradient().n_oc_blocks, tile.groups)
+    grid = (weights.n_oc_blocks, weights.input_gradient().n_oc_blocks, tile.tap_blocks)
     return listing(
         "conv/conv2d_pack_dx",
         symbol,

@@ -25,8 +25,8 @@ constexpr gemm::Arithmetic arithmetic = gemm::Arithmetic::fma;
 constexpr int chunk = gemm::chunk<T>, block = gemm::k_block<T>;  // elements of 16 and of 64 bytes
 constexpr int warps_m = 2, warps_n = 1, threads = 32 * warps_m * warps_n;
 constexpr int slots = 2;  // rows of a lane
-constexpr int groups = 1, unit = 2;  // columns of a lane: 2 units of neighbours a group
-constexpr int tile_m = warps_m * 8 * slots, tile_n = warps_n * groups * 8 * unit;
+constexpr int octets = 1, unit = 2;  // columns of a lane: 2 units of neighbours an octet
+constexpr int tile_m = warps_m * 8 * slots, tile_n = warps_n * octets * 8 * unit;
 constexpr int stages = 3, stage_k_blocks = 1;
 using ATile = gemm::ColumnTile<T, 2>;
 using BTile = gemm::ColumnTile<T, unit>;
@@ -35,7 +35,7 @@ struct Stage {
     T a[stage_k_blocks][tile_m * block];
     T b[stage_k_blocks][tile_n * block];
 };
-constexpr int a_unit = 2, a_groups = slots / a_unit;  // rows of a lane: units of neighbours
+constexpr int a_unit = 2, a_octets = slots / a_unit;  // rows of a lane: units of neighbours
 
 struct Shared {
     Stage stage[stages];
@@ -106,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(64, 10) dense_dw_sgd_n1f4_k1_f32_cu
             cp_async<16>(tile + BTile::chunk_at(copied_k, column_block * 4 + copied_chunk), from, exists);
         }
     };
-    gemm::Sums<T, slots, groups, unit> sums;
+    gemm::Sums<T, slots, octets, unit> sums;
     sums.clear();
     gemm::pipeline<stages>(
         (k_blocks + stage_k_blocks - 1) / stage_k_blocks,
@@ -123,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(64, 10) dense_dw_sgd_n1f4_k1_f32_cu
             #pragma unroll
             for (int j = 0; j < stage_k_blocks; ++j) {
                 if (step * stage_k_blocks + j >= k_blocks) break;
-                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m * a_groups, full.b[j], warp_n * groups);
+                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m * a_octets, full.b[j], warp_n * octets);
             }
         });
 
@@ -131,16 +131,16 @@ extern "C" __global__ void __launch_bounds__(64, 10) dense_dw_sgd_n1f4_k1_f32_cu
     const Hyper hyper = {hyper_block[0]};
     #pragma unroll
     for (int slot = 0; slot < slots; ++slot) {
-        const int unit_at = (warp_m * a_groups + slot / a_unit) * 8 + gemm::unit_of(g);
+        const int unit_at = (warp_m * a_octets + slot / a_unit) * 8 + gemm::unit_of(g);
         const int output = first_output + unit_at * a_unit + slot % a_unit;
         if (output >= out_rows) continue;
-        auto column_of = [&](int i) { return first_column + ((warp_n * groups + i / 2) * 8 + t + i % 2 * 4) * unit; };
-        Parameters<unit> parameters[2 * groups];
+        auto column_of = [&](int i) { return first_column + ((warp_n * octets + i / 2) * 8 + t + i % 2 * 4) * unit; };
+        Parameters<unit> parameters[2 * octets];
         #pragma unroll
-        for (int i = 0; i < 2 * groups; ++i)
+        for (int i = 0; i < 2 * octets; ++i)
             if (column_of(i) < inputs) parameters[i].load(w + output * inputs + column_of(i));
         #pragma unroll
-        for (int i = 0; i < 2 * groups; ++i) {
+        for (int i = 0; i < 2 * octets; ++i) {
             if (column_of(i) >= inputs) continue;
             parameters[i].step(sums.pack(slot, i / 2, i % 2), hyper);
             parameters[i].store(w + output * inputs + column_of(i));
