@@ -25,6 +25,8 @@ from asmgen.errors import ModelError
 from asmgen.kernels import registry
 from asmgen.model.load import load_model
 from asmgen.model.options import OneOf
+from asmgen.plan.specs import KernelSpec
+from tests.kernels.support import every_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ("benchmarks.md",)
@@ -155,6 +157,33 @@ def test_the_abi_table_has_every_spec() -> None:
     table = text_of("architecture.md").partition("## Kernel ABI")[2].partition("\n## ")[0]
     specs = re.findall(r"^\| [^|]*\| `(\w+)` \|", table, re.MULTILINE)
     assert sorted(specs) == sorted(spec.__name__ for spec in registry._EMITTERS.keys() | cuda_registry.OPS)
+
+
+def test_the_abi_table_has_every_op() -> None:
+    table = text_of("architecture.md").partition("## Kernel ABI")[2].partition("\n## ")[0]
+    rows = {spec: ops for ops, spec in re.findall(r"^\| ([^|]*) \| `(\w+)` \|", table, re.MULTILINE)}
+    for spec in (*every_spec("avx2", "float32"), *every_spec("avx512", "float64")):
+        names = re.findall(r"`([\w<>]+)`", rows[type(spec).__name__])
+        assert any(re.fullmatch(re.sub(r"<\w+>", r"\\w+?", name), spec.op) for name in names), spec.op
+
+
+def test_a_kernels_file_has_its_ops_name_or_is_listed() -> None:
+    rows = re.findall(r"^\| ([^|]*) \| `(\w+)` \| `(\w+/\w+)\.py` \|$", text_of("glossary.md"), re.MULTILINE)
+    listed = {(op, spec): file for ops, spec, file in rows for op in re.findall(r"`(\w+)`", ops)}
+    found = {}
+    for spec in (*every_spec("avx2", "float32"), *every_spec("avx512", "float64")):
+        *_, family, name = registry._EMITTERS[type(spec)].__module__.split(".")
+        if not spec.op.startswith(name):
+            found[spec.op, type(spec).__name__] = f"{family}/{name}"
+        assert type(spec) not in cuda_registry.OPS or spec.op.startswith(_cuda_file(type(spec)))
+    assert found.items() <= listed.items()
+    assert {spec for _, spec in listed} == {spec for _, spec in found}
+
+
+def _cuda_file(kind: type[KernelSpec]) -> str:
+    """The name of the file of a spec's CUDA kernel."""
+    emitters = {**cuda_registry._STREAMING, **cuda_registry._PRODUCTS}
+    return emitters[kind].__module__.rpartition(".")[2]
 
 
 def test_every_runtime_file_is_listed() -> None:

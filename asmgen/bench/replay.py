@@ -43,6 +43,7 @@ _CPU_COUNT = len(os.sched_getaffinity(0))
 _STRING = r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\''
 _CUDA_COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _NASM_COMMENT = re.compile(r"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`)|;[^\n]*""")
+_TOKEN = re.compile(rf"{_STRING}|\w+|[^\w\s]")
 _SPACES = re.compile(rf"({_STRING})|[ \t]+")
 _ARENA = re.compile(r"^a\.(\w+) +equ (\d+)$", re.MULTILINE)
 
@@ -214,10 +215,16 @@ def _replaced(text: str, names: dict[str, str]) -> str:
     return re.sub(rf"\b(?:{pattern})(?=\b|_)", lambda found: names[found[0]], text)
 
 
+def _tokens(lines: Iterable[str]) -> list[str]:
+    """What a C++ compiler sees: where lines break matters only to directives."""
+    return [word for line in lines for word in (*_TOKEN.findall(line), *(["\n"] if line.startswith("#") else []))]
+
+
 def _code(path: Path, includes: tuple[Path, ...], renamed: dict[str, str] | None = None) -> object:
     """What two files must have equal for their code to be the same. NASM's complaint where there is no code."""
     if path.suffix != ".asm":
-        return code_lines(path, renamed)
+        lines = code_lines(path, renamed)
+        return lines if path.suffix == ".inc" else _tokens(lines)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "object"
         folders = [f"-I{folder}/" for folder in includes]
@@ -265,7 +272,7 @@ def compare_kernels(old: Path, new: Path) -> Comparison:
     for name in sorted(olds.keys() - news.keys()):
         if same := waiting.get(_digest(olds[name])):
             other = same.pop(0)
-            found.renamed[other] = name
+            found.renamed[_stem(news[other])] = _stem(olds[name])
             found.add(Difference("renamed", name, (f"+ {other}",)))
         else:
             found.add(Difference("base", name))
@@ -278,10 +285,15 @@ def _sources(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.suffix in (".asm", ".cu")]
 
 
+def _stem(path: Path) -> str:
+    """What all names begin with that a kernel's file defines: of CUDA, the symbol without the target."""
+    return path.stem.removesuffix("_cuda") if path.suffix == ".cu" else path.stem
+
+
 def _digest(path: Path) -> str:
     """Of a kernel's code, whatever its name."""
     try:
-        return hashlib.sha256(repr(_code(path, (), {path.stem: "KERNEL"})).encode()).hexdigest()
+        return hashlib.sha256(repr(_code(path, (), {_stem(path): "KERNEL"})).encode()).hexdigest()
     except ToolError as error:
         return str(error)
 

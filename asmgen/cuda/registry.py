@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asmgen.cuda.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool
-from asmgen.cuda.dense import dense_dw_step, dense_dx, dense_fwd
+from asmgen.cuda.dense import dense_dw, dense_dx, dense_fwd
 from asmgen.cuda.elementwise import act, add, concat, in_order
 from asmgen.cuda.input import load_input
 from asmgen.cuda.listing import CudaListing
@@ -36,7 +36,7 @@ _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.InOrderForward: in_order.emit_forward,
     specs.InOrderBackward: in_order.emit_backward,
     specs.Conv2dUnpool: conv2d_unpool.emit,
-    specs.Conv2dPackInputGradient: conv2d_pack.emit,
+    specs.Conv2dPackBackwardInput: conv2d_pack.emit,
     specs.PoolForward: pool.emit_forward,
     specs.PoolBackward: pool.emit_backward,
     specs.GlobalAvgPoolForward: global_avg_pool.emit_forward,
@@ -55,8 +55,8 @@ _PRODUCTS: dict[type[KernelSpec], Callable[[Any, str], CudaListing]] = {
     specs.Conv2dBackwardWeightsPooled: conv2d_dw.emit,
     specs.DenseForward: dense_fwd.emit,
     specs.DenseBackwardInput: dense_dx.emit,
-    specs.DenseBackwardWeights: dense_dw_step.emit,
-    specs.DenseBackwardWeightsStep: dense_dw_step.emit,
+    specs.DenseBackwardWeights: dense_dw.emit,
+    specs.DenseBackwardWeightsStep: dense_dw.emit,
 }
 
 #: What a plan for CUDA may hold.

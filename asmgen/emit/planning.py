@@ -12,7 +12,7 @@ from asmgen.plan.plan import Plan
 from asmgen.plan.policy import DenseLanes, Policy, PoolGradients
 from asmgen.plan.specs import Conv, DenseForward, Pool
 from asmgen.plan.winograd import SIZES
-from asmgen.tile.conv.sample_groups import sample_groups
+from asmgen.tile.conv.sample_parts import sample_parts
 from asmgen.tile.dense.dense_lanes import dense_lanes
 from asmgen.tile.input.pixel_strip import reads_pixels
 from asmgen.tile.sparse import behind_max_pool as cpu_gradients
@@ -41,11 +41,11 @@ def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -
     def has_codes(conv: Conv, pool: Pool) -> bool:
         return cpu_gradients.has_codes(conv, pool, target)
 
-    def groups(conv: Conv) -> int:
-        return sample_groups(conv, target)
+    def parts_of_samples(conv: Conv) -> int:
+        return sample_parts(conv, target)
 
     def lanes_of_dense(spec: DenseForward, has_dx: bool) -> DenseLanes:
         return dense_lanes(spec, has_dx, target)
 
-    policy = Policy(algorithm, reads_pixels, behind_max_pool, has_codes, lanes_of_dense, groups)
+    policy = Policy(algorithm, reads_pixels, behind_max_pool, has_codes, lanes_of_dense, parts_of_samples)
     return build_plan(model, target.lanes(model.dtype), policy)

@@ -94,8 +94,7 @@ UNTUNED = Tuning()
 
 def algorithm_key(conv: Conv, *, backward: bool) -> str:
     """The name of a convolution's direction, whatever computes it: `conv3_fwd_n16c32h64w64p1_k64_f32`."""
-    op, shape = conv.tag()
-    return f"{op}_{'dx' if backward else 'fwd'}_{shape}_{dtype_tag(conv.x.dtype)}"
+    return f"{conv.tag('conv2d_dx' if backward else 'conv2d_fwd')}_{dtype_tag(conv.x.dtype)}"
 
 
 def algorithm_of(spec: KernelSpec) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool, sum_parts
-from asmgen.kernels.dense import dense_dw_step, dense_dx, dense_fwd, dense_fwd_by_output
+from asmgen.kernels.dense import dense_dw, dense_dx, dense_fwd, dense_fwd_by_output
 from asmgen.kernels.elementwise import act, add, concat, in_order
 from asmgen.kernels.input import load_input
 from asmgen.kernels.loss import loss, probabilities
@@ -34,7 +34,7 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.Conv2dBackwardWeightsPooled: conv2d_dw_pooled.emit,
     specs.LiveEntries: live_entries.emit,
     specs.Conv2dBackwardInputSparse: conv2d_dx_sparse.emit,
-    specs.Conv2dPackInputGradient: conv2d_pack.emit_input_gradient,
+    specs.Conv2dPackBackwardInput: conv2d_pack.emit_input_gradient,
     specs.Conv2dPackForward: conv2d_pack.emit_forward,
     specs.SumParts: sum_parts.emit,
     specs.PoolForward: pool.emit_forward,
@@ -59,8 +59,8 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.DenseForward: dense_fwd.emit,
     specs.DenseForwardByOutput: dense_fwd_by_output.emit,
     specs.DenseBackwardInput: dense_dx.emit,
-    specs.DenseBackwardWeights: dense_dw_step.emit,
-    specs.DenseBackwardWeightsStep: dense_dw_step.emit,
+    specs.DenseBackwardWeights: dense_dw.emit,
+    specs.DenseBackwardWeightsStep: dense_dw.emit,
     specs.WinogradWeights: winograd_weights.emit,
     specs.Conv2dForwardWinograd: conv2d_winograd.emit_forward,
     specs.Conv2dBackwardInputWinograd: conv2d_winograd.emit_backward_input,

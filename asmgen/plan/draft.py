@@ -150,10 +150,9 @@ class Draft:
         args: tuple[str | None, ...],
         outputs: tuple[str, ...],
         label: str,
-        text: str,
         also_reads: tuple[str, ...] = (),
     ) -> None:
         """Append an entry. Arguments that are not outputs are inputs; also_reads: what no argument of its own names."""
         read = (arg for arg in (*args, *also_reads) if arg and arg != "images" and arg not in outputs)
         phase = self.program if self.program != TRAIN and phase == "forward" else phase
-        self.entries.append(Entry(phase, spec, args, label, text, tuple(dict.fromkeys(read)), outputs))
+        self.entries.append(Entry(phase, spec, args, label, tuple(dict.fromkeys(read)), outputs))

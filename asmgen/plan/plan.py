@@ -57,9 +57,13 @@ class Entry:
     spec: KernelSpec
     args: tuple[str | None, ...]
     layer: str
-    text: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The kernel's op and what is fused."""
+        return self.spec.text
 
 
 #: The programs of a plan: a training step, a forward pass up to the losses, a forward pass up to probabilities.

@@ -62,12 +62,12 @@ def by_input(spec: DenseForward, has_dx: bool) -> DenseLanes:
     return "inputs"
 
 
-#: convolution -> the groups of samples whose weight gradients are summed apart (asmgen/plan/specs/sum_parts.py).
-Groups = Callable[[Conv], int]
+#: convolution -> the parts of the samples whose weight gradients are summed apart (asmgen/plan/specs/sum_parts.py).
+SampleParts = Callable[[Conv], int]
 
 
-def one_group(conv: Conv) -> int:
-    """The Groups that sums over all samples at once."""
+def one_part(conv: Conv) -> int:
+    """The SampleParts that sums over all samples at once."""
     return 1
 
 
@@ -81,7 +81,8 @@ class Policy:
 
     algorithm: Winograd's tile of a 3 x 3 convolution, or direct. reads_pixels: whether a first convolution reads the u8
     images. behind_max_pool: how gradients behind one are computed. has_codes: what lists of live entries hold.
-    dense_lanes: how dense weights lie. groups: in how many groups of samples a weight gradient is summed.
+    dense_lanes: how dense weights lie. sample_parts: in how many parts of the samples a weight gradient
+    is summed.
     """
 
     algorithm: Algorithm = direct
@@ -89,5 +90,5 @@ class Policy:
     behind_max_pool: BehindMaxPool = sparse
     has_codes: HasCodes = behind_large_windows
     dense_lanes: LanesOfDense = by_input
-    groups: Groups = one_group
+    sample_parts: SampleParts = one_part
     dense_steps: DenseSteps = "fused"

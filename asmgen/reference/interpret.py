@@ -117,7 +117,7 @@ class Interpreter:
             ):
                 dw, db = outputs
                 self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
-            case specs.Conv2dPackInputGradient():
+            case specs.Conv2dPackBackwardInput():
                 self.values[entry.outputs[0]] = outputs[0]
             case specs.WinogradWeights(mirrored=True):
                 self.values[entry.outputs[0]] = outputs[0]
@@ -146,7 +146,7 @@ class Interpreter:
                 return [_rows(values[first]), _rows(values[second])]
             case specs.Conv2dBackwardInput() | specs.Conv2dBackwardWeights():
                 return [values[first], values[second]]
-            case specs.Conv2dPackInputGradient():
+            case specs.Conv2dPackBackwardInput():
                 return [values[first][0]]
             case specs.Conv2dUnpool():
                 return [values[first], values.get(second), values.get(third)]

@@ -129,7 +129,7 @@ def conv2d_dw_pooled(
 
 
 def sum_parts(spec: specs.SumParts, parts: Array) -> tuple[Array]:
-    """parts [groups, elements] -> their sum."""
+    """parts [n_parts, elements] -> their sum."""
     return (parts.sum(0),)
 
 
@@ -148,7 +148,7 @@ def conv2d_dx_pooled(spec: specs.Conv2dBackwardInputPooled, dy: Array, codes: Ar
     return (conv.backward_input(spec.conv, _unpooled(dy, codes, spec.pool, spec.conv.oh, spec.conv.ow), w),)
 
 
-def conv2d_pack_dx(spec: specs.Conv2dPackInputGradient, w: Array) -> tuple[Array]:
+def conv2d_pack_dx(spec: specs.Conv2dPackBackwardInput, w: Array) -> tuple[Array]:
     """w -> the same w: only the layout changes."""
     return (w,)
 
@@ -289,7 +289,7 @@ _OPS: dict[type[specs.KernelSpec], Callable[..., tuple[Any, ...]]] = {
     specs.LiveEntries: live_entries,
     specs.Conv2dBackwardInputSparse: conv2d_dx_sparse,
     specs.Conv2dBackwardInputPooled: conv2d_dx_pooled,
-    specs.Conv2dPackInputGradient: conv2d_pack_dx,
+    specs.Conv2dPackBackwardInput: conv2d_pack_dx,
     specs.Conv2dPackForward: conv2d_pack_fwd,
     specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,

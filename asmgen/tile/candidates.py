@@ -12,7 +12,7 @@ from asmgen.plan import specs
 from asmgen.plan.specs import KernelSpec
 from asmgen.tile.conv import conv2d_dw, conv2d_dx, conv2d_fwd
 from asmgen.tile.cost import LIVE_SHARE, Candidate, bound_cycles, traffic_cycles
-from asmgen.tile.dense import dense_dw_step, dense_product
+from asmgen.tile.dense import dense_dw, dense_product
 from asmgen.tile.pool import pool
 from asmgen.tile.sparse import conv2d_dw_pooled, conv2d_dw_sparse, conv2d_dx_sparse
 from asmgen.tile.winograd import conv2d_winograd
@@ -32,8 +32,8 @@ _CANDIDATES: dict[type[KernelSpec], Callable[..., tuple[Candidate[Any], ...]]] =
     specs.DenseForward: dense_product.forward_candidates,
     specs.DenseForwardByOutput: dense_product.by_output_candidates,
     specs.DenseBackwardInput: dense_product.input_candidates,
-    specs.DenseBackwardWeights: dense_dw_step.update_candidates,
-    specs.DenseBackwardWeightsStep: dense_dw_step.update_candidates,
+    specs.DenseBackwardWeights: dense_dw.update_candidates,
+    specs.DenseBackwardWeightsStep: dense_dw.update_candidates,
 }
 _SPARSE = (specs.Conv2dBackwardWeightsSparse, specs.Conv2dBackwardInputSparse)  # ask for the live share, too
 
@@ -43,9 +43,9 @@ def candidates(spec: KernelSpec, isa: Isa, live_share: float = LIVE_SHARE) -> tu
 
     live_share: of the gradients behind a max pool, for the kernels that skip the others.
     """
-    if isinstance(spec, specs.ConvWeightGradient) and spec.groups > 1:
-        found = candidates(spec.of_group(), isa, live_share)
-        return tuple(replace(each, cycles=spec.groups * each.cycles) for each in found)
+    if isinstance(spec, specs.ConvWeightGradient) and spec.sample_parts > 1:
+        found = candidates(spec.of_part(), isa, live_share)
+        return tuple(replace(each, cycles=spec.sample_parts * each.cycles) for each in found)
     find = _CANDIDATES.get(type(spec))
     if find is None:
         return ()

@@ -142,6 +142,20 @@ def test_a_renamed_kernel_is_matched_by_its_code(sides: tuple[Side, Side], build
     assert trainer(sides, build).kind == "code"
 
 
+def test_a_renamed_kernel_of_cuda_has_other_names_and_line_breaks(sides: tuple[Side, Side]) -> None:
+    """Its namespace and the kernel that adds its parts begin with the symbol without the target."""
+    for each, name, gap in zip(sides, ("one", "another"), (" ", "\n    "), strict=True):
+        folder = each.build(CUDA)
+        (folder / "one.cu").unlink()
+        code = f"#define N 7\nnamespace {name} {{ }}\nvoid {name}_cuda({gap}int a);{gap}void {name}_add_cuda();\n"
+        (folder / f"{name}_cuda.cu").write_text(code)
+        edit(folder / "trainer.cu", "one(arena::w1);", f"{name}_cuda({gap}arena::w1); {name}_add_cuda();")
+    assert kernels(sides, CUDA) == [Difference("renamed", "one_cuda", ("+ another_cuda",))]
+    assert trainer(sides, CUDA).kind == "comments"
+    edit(sides[1].build(CUDA) / "another_cuda.cu", "int a", "inta")
+    assert [found.kind for found in kernels(sides, CUDA)] == ["base", "head"]
+
+
 def test_a_kernel_of_one_side_alone(sides: tuple[Side, Side]) -> None:
     (sides[0].build(CUDA) / "two.cu").unlink()
     (sides[1].build(CPU) / "two.asm").unlink()

@@ -169,7 +169,7 @@ def test_show_lists_and_prints(tiny: str) -> None:
     assert listing.startswith("; conv2d_fwd")
     assert "vfmadd231ps" in listing
     plan = run("show", tiny, "--isa", "avx2", "--plan").output
-    assert "conv2d+bias+relu+maxpool2" in plan
+    assert "conv2d_fwd+bias+relu+maxpool2" in plan
     fails(run("show", tiny, "dense", "--isa", "avx2"), 2, "names more than one", "dense_fwd")
     fails(run("show", tiny, "dens_fw", "--isa", "avx2"), 2, "names none of 11; the closest are dense_fwd_n4f27")
     fails(run("show", tiny, "dense_fwd", "--json"), 2, "KERNEL and --json each choose what is shown")
@@ -265,8 +265,8 @@ def test_debug_ladder(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for level in range(6):
         monkeypatch.setenv("ASMGEN_DEBUG", str(level))
         seen.append(run("build", tiny, "--isa", "sse41", "--out", tmp_path).output)
-    assert "conv2d+bias+relu+maxpool2" not in seen[0]
-    assert "conv2d+bias+relu+maxpool2" in seen[1]
+    assert "conv2d_fwd+bias+relu+maxpool2" not in seen[0]
+    assert "conv2d_fwd+bias+relu+maxpool2" in seen[1]
     assert "MFLOP" in seen[2]
     assert "offset" in seen[3]
     assert "mulps" in seen[4]

@@ -32,8 +32,8 @@ def specs_by_name() -> dict[str, specs.KernelSpec]:
     CUDA's dense weights lie by input.
     """
     found = {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
-    found["softmax_fwd"] = specs.Probabilities("softmax", Rows(1, 4, CUDA.lanes(F32), F32))
-    return {name: spec for name, spec in found.items() if name != "dense_dw_step_by_output"}
+    found["probabilities_softmax"] = specs.Probabilities("softmax", Rows(1, 4, CUDA.lanes(F32), F32))
+    return {name: spec for name, spec in found.items() if name != "dense_dw_sgd_by_output"}
 
 
 SPECS = specs_by_name()
@@ -46,6 +46,7 @@ def test_text(op: str, request: pytest.FixtureRequest) -> None:
         FOLDER.mkdir(exist_ok=True)
         golden.write_text(text)
     assert text.count("\n") < MAX_LINES
+    assert text.split()[1] == SPECS[op].text
     assert golden.exists(), f"{golden} is missing: run this test with --update-golden and read the new file"
     difference = difflib.unified_diff(golden.read_text().splitlines(), text.splitlines(), "golden", "now", lineterm="")
     changed = "\n".join(difference)

@@ -45,7 +45,7 @@ def test_stored_and_fused_steps_of_dense_layers_have_the_same_bits(optimizer: Op
     forms: tuple[DenseSteps, ...] = ("fused", "stored")
     for form in forms:
         plan = build_plan(model, CUDA.lanes("float32"), Policy(dense_steps=form))
-        assert any(entry.text == "dense_dw" for entry in plan.entries) == (form == "stored")
+        assert any(entry.spec.op == "dense_dw" for entry in plan.entries) == (form == "stored")
         machine = CudaMachine(plan, emit_cuda_plan(plan, "float32"))
         assert list(compare_steps(model, machine, initial_parameters(model), n_steps=3))
         trained.append(machine.parameters())

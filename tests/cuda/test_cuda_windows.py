@@ -9,7 +9,7 @@ from asmgen.harness.cuda.check import check_cuda_kernels
 from asmgen.plan.layout import ConvWeights, Halo, Image
 from asmgen.plan.specs import (
     Activation,
-    Conv2dPackInputGradient,
+    Conv2dPackBackwardInput,
     Conv2dUnpool,
     KernelSpec,
     Pool,
@@ -76,4 +76,4 @@ def test_transposition_of_weights(dtype: str) -> None:
         (2, 3, 11, 13),
         (2, 3, 33, 14),
     ]
-    check_cuda_kernels([Conv2dPackInputGradient(ConvWeights(*shape, lanes, dtype)) for shape in shapes])
+    check_cuda_kernels([Conv2dPackBackwardInput(ConvWeights(*shape, lanes, dtype)) for shape in shapes])

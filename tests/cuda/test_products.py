@@ -11,14 +11,14 @@ import pytest
 
 from asmgen.cuda.common.tile_gemm import Product, Tile, choose_tile, replace_split
 from asmgen.cuda.conv import conv2d_dw, conv2d_dx, conv2d_fwd
-from asmgen.cuda.dense import dense_dw_step, dense_dx, dense_fwd
+from asmgen.cuda.dense import dense_dw, dense_dx, dense_fwd
 from asmgen.cuda.listing import CudaListing
 from asmgen.harness.cuda.check import check_cuda_kernel, check_cuda_kernels
 from asmgen.plan.specs import Activation, DenseBackwardInput, DenseBackwardWeights, DenseForward, KernelSpec
 from tests.kernels import test_conv2d_dw, test_conv2d_dx, test_conv2d_fwd, wide_pads
 from tests.kernels.dense_shapes import Shape
-from tests.kernels.test_dense_dw_step import KINDS
-from tests.kernels.test_dense_dw_step import make_spec as update_of
+from tests.kernels.test_dense_dw import KINDS
+from tests.kernels.test_dense_dw import make_spec as update_of
 
 ISA = "avx512"  # a level whose vectors are as long as CUDA's blocks of channels: 64 bytes
 MODES = [("float32", "float32"), ("float32", "tf32"), ("float64", "float32")]
@@ -118,14 +118,14 @@ def _emitted(module: Any, **changes: Any) -> Callable[[KernelSpec, str], CudaLis
 
 
 def _name(tile: dict[str, Any]) -> str:
-    warps, lane = "x".join(str(tile[name]) for name in ("warps_m", "warps_n")), f"{tile['slots']}x{tile['groups']}"
+    warps, lane = "x".join(str(tile[name]) for name in ("warps_m", "warps_n")), f"{tile['slots']}x{tile['octets']}"
     return f"{warps} warps, {lane}, {tile.get('arithmetic', 'tf32x3')}"
 
 
-_ROWS = {"warps_m": 2, "warps_n": 2, "slots": 8, "a_unit": 8, "groups": 1, "stages": 3, "stage_k_blocks": 2}
-_SMALL = {"warps_m": 1, "warps_n": 1, "slots": 2, "a_unit": 2, "groups": 1, "stages": 2, "stage_k_blocks": 1}
-_COLUMNS = {"warps_m": 1, "warps_n": 4, "slots": 4, "a_unit": 4, "groups": 2, "stages": 4, "stage_k_blocks": 4}
-_UNITS = {"warps_m": 2, "warps_n": 1, "slots": 8, "a_unit": 4, "groups": 2, "stages": 3, "stage_k_blocks": 2}
+_ROWS = {"warps_m": 2, "warps_n": 2, "slots": 8, "a_unit": 8, "octets": 1, "stages": 3, "stage_k_blocks": 2}
+_SMALL = {"warps_m": 1, "warps_n": 1, "slots": 2, "a_unit": 2, "octets": 1, "stages": 2, "stage_k_blocks": 1}
+_COLUMNS = {"warps_m": 1, "warps_n": 4, "slots": 4, "a_unit": 4, "octets": 2, "stages": 4, "stage_k_blocks": 4}
+_UNITS = {"warps_m": 2, "warps_n": 1, "slots": 8, "a_unit": 4, "octets": 2, "stages": 3, "stage_k_blocks": 2}
 _HALVES = _UNITS | {"warps_m": 1, "warps_n": 2, "slots": 4, "a_unit": 2, "unit": 2, "stages": 2, "stage_k_blocks": 4}
 
 
@@ -159,7 +159,7 @@ def test_tiles_of_dense_layers(tile: dict[str, Any]) -> None:
     check_cuda_kernel(DenseBackwardInput(y, w, x), emit=_emitted(dense_dx, **tile))
     tile["a_unit"] = 4
     for spec in (update_of(shape, ISA, "float32", "momentum"), DenseBackwardWeights(x, y, w, True)):
-        check_cuda_kernel(spec, emit=_emitted(dense_dw_step, **tile))
+        check_cuda_kernel(spec, emit=_emitted(dense_dw, **tile))
 
 
 def _tile(**facts: Any) -> tuple[Product, Tile]:

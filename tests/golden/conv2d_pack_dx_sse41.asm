@@ -3,7 +3,7 @@
 ;   target[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]
 ;   0 flop; reads 16 B, writes 64 B
 ;   0 flop/B: 0 cycles of arithmetic at peak, 2 of memory traffic; predicted 2
-; void conv1x1_pack_dx_k4c1_f32_sse41(const float *w, float *target, const void *unused_rdx, const void *unused_rcx,
+; void conv1_pack_dx_k4c1_f32_sse41(const float *w, float *target, const void *unused_rdx, const void *unused_rcx,
 ; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  w       f32 [1][1][1][1][4]  in   lanes are output channels
 ;   rsi  target  f32 [1][4][1][1][4]  out  lanes are input channels; pad lanes 0
@@ -32,8 +32,8 @@
 default rel
 
 section .text align=64
-global conv1x1_pack_dx_k4c1_f32_sse41:function
-conv1x1_pack_dx_k4c1_f32_sse41:
+global conv1_pack_dx_k4c1_f32_sse41:function
+conv1_pack_dx_k4c1_f32_sse41:
     cmp r8, r9
     je .done
     ; the slice's first block of channels that become lanes

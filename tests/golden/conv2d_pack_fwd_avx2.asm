@@ -3,7 +3,7 @@
 ;   target[oc/V][c][kh][kw][oc%V] = w[c/V][oc][kh][kw][c%V]; bias copied behind it
 ;   0 flop; reads 32 B, writes 256 B
 ;   0 flop/B: 0 cycles of arithmetic at peak, 6 of memory traffic; predicted 6
-; void conv1x1_pack_fwd_k1c8_f32_avx2(const float *w, float *target, const void *unused_rdx, const void *unused_rcx,
+; void conv1_pack_fwd_k1c8_f32_avx2(const float *w, float *target, const void *unused_rdx, const void *unused_rcx,
 ; size_t begin, size_t end);   SysV AMD64, leaf
 ;   rdi  w       f32 [1][1][1][1][8]  in   lanes are input channels
 ;   rsi  target  f32 [1][8][1][1][8]  out  lanes are output channels; pad lanes 0
@@ -35,8 +35,8 @@
 default rel
 
 section .text align=64
-global conv1x1_pack_fwd_k1c8_f32_avx2:function
-conv1x1_pack_fwd_k1c8_f32_avx2:
+global conv1_pack_fwd_k1c8_f32_avx2:function
+conv1_pack_fwd_k1c8_f32_avx2:
     cmp r8, r9
     je .done
     ; the slice's bias

@@ -31,7 +31,7 @@ from asmgen.model.trace import classes_of, parameters_of, trace
 from asmgen.ops.flatten import Flatten
 from asmgen.plan.build import build_plan
 from asmgen.plan.graphs import PASSES, evaluation_graph, inference_graph, training_graph
-from asmgen.plan.layout import DENSE_ROW_GROUP
+from asmgen.plan.layout import DENSE_QUAD
 from asmgen.plan.live_list import MAX_MASKS
 from asmgen.plan.plan import EVALUATE, INFER, Plan
 from asmgen.plan.policy import DenseLanes, Policy, PoolGradients
@@ -309,16 +309,16 @@ def random_policy(seed: int, isa: Isa, *, for_kernels: bool) -> Policy:
         by_input, by_output = spec.weights, spec.weights.by_output()
         turned = DenseForwardByOutput(spec.x, by_input, spec.y, spec.bias, spec.act)
         lanes: list[DenseLanes] = ["inputs"]
-        if not has_dx and by_output.n_rows % DENSE_ROW_GROUP == 0:
+        if not has_dx and by_output.n_rows % DENSE_QUAD == 0:
             lanes.append("outputs")
         if has_dx and by_input.n_rows % by_input.block == 0 and turned.turned_bytes <= MOST_TURNED_BYTES:
             lanes.append("turned")
         return rng(spec).choice(lanes)
 
-    def groups(conv: Conv) -> int:
-        return rng(conv, "groups").choice([n for n in range(1, conv.x.n + 1) if conv.x.n % n == 0])
+    def sample_parts(conv: Conv) -> int:
+        return rng(conv, "sample_parts").choice([n for n in range(1, conv.x.n + 1) if conv.x.n % n == 0])
 
-    return Policy(algorithm, pixels, behind_max_pool, has_codes, lanes_of_dense, groups)
+    return Policy(algorithm, pixels, behind_max_pool, has_codes, lanes_of_dense, sample_parts)
 
 
 def plan_of(seed: int, model: Model, *, for_kernels: bool = False) -> tuple[Plan, Isa]:

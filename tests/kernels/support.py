@@ -186,7 +186,7 @@ def _beside(spec: KernelSpec) -> list[KernelSpec]:
         found = [_update_by_output(spec, by_output), *stored]
     elif isinstance(spec, specs.Conv2dBackwardWeights):
         n = spec.conv.x.n
-        found = [replace(spec, groups=n), specs.SumParts.of(spec.dw, n, bias=spec.conv.bias)]
+        found = [replace(spec, sample_parts=n), specs.SumParts.of(spec.dw, n, bias=spec.conv.bias)]
     return [beside for beside in found if type(beside) in registry._EMITTERS and _fits(beside)]
 
 

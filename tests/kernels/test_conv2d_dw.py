@@ -1,4 +1,4 @@
-"""The weight gradient of the convolution, at the edges of its tiles, groups, bands and slices."""
+"""The weight gradient of the convolution, at the edges of its tiles, bands and slices."""
 
 from __future__ import annotations
 
@@ -99,21 +99,21 @@ def test_every_remainder_of_the_unrolled_columns(isa: str, width: int) -> None:
     check_kernel(make_spec(isa, "float32", (2, 3, 4, width), 5, (3, 3), **SAME), isa, emit=conv2d_dw.emit)
 
 
-def test_groups_of_more_than_2_gb(isa: str) -> None:
+def test_parts_of_more_than_2_gb(isa: str) -> None:
     """More than an immediate of a multiplication: the product has the same factors."""
-    spec = replace(make_spec(isa, "float64", (32768, V, 128, 128), 2 * V, (3, 3), **SAME), groups=2)
-    group_bytes = [16384 * image.sample_bytes for image in (spec.conv.x, spec.dz)]
-    assert min(group_bytes) >= 1 << 31
+    spec = replace(make_spec(isa, "float64", (32768, V, 128, 128), 2 * V, (3, 3), **SAME), sample_parts=2)
+    part_bytes = [16384 * image.sample_bytes for image in (spec.conv.x, spec.dz)]
+    assert min(part_bytes) >= 1 << 31
     lines = [line.split(";")[0].strip() for line in conv2d_dw.emit(spec, ISAS[isa]).lines]
-    for group, register in zip(group_bytes, ("rdi", "rsi"), strict=True):
-        at = lines.index(f"mov r11, {group}")
+    for step, register in zip(part_bytes, ("rdi", "rsi"), strict=True):
+        at = lines.index(f"mov r11, {step}")
         assert lines[at + 1] == "imul r11, rax"
         assert lines[at + 2].startswith(f"mov {register}, qword [rsp")
         assert lines[at + 3] == f"add {register}, r11"
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 8, 9, 17, 33])
-def test_every_remainder_of_the_channel_groups(isa: str, channels: int) -> None:
+def test_every_remainder_of_the_channels(isa: str, channels: int) -> None:
     check_kernel(make_spec(isa, "float32", (1, channels, 5, 6), V + 1, (3, 3), **SAME), isa, emit=conv2d_dw.emit)
 
 

@@ -61,7 +61,7 @@ def _emit(tile: TapTile, spec: Conv2dBackwardWeightsPooled, isa: Isa) -> Listing
 
 def check_some(spec: Conv2dBackwardWeightsPooled, isa: str) -> None:
     """The best tile, the worst, and one between."""
-    tiles = [each.tile for each in candidates(spec.of_group(), ISAS[isa])]
+    tiles = [each.tile for each in candidates(spec.of_part(), ISAS[isa])]
     for tile in dict.fromkeys((tiles[0], tiles[len(tiles) // 2], tiles[-1])):
         check_kernel(spec, isa, emit=partial(_emit, tile))
 
@@ -77,11 +77,11 @@ def test_every_end_of_a_row(isa: str, width: int) -> None:
     check_some(spec_of(isa, "float32", shape=(1, 1, 4, width), oc=6, kernel=(3, 3), pads=SAME3), isa)
 
 
-def test_groups_of_samples(isa: str) -> None:
+def test_sample_parts(isa: str) -> None:
     spec = spec_of(isa, "float32", shape=(6, 1, 9, 12), oc=3, kernel=(3, 3), pads=SAME3)
-    check_some(replace(spec, groups=3), isa)
+    check_some(replace(spec, sample_parts=3), isa)
     blocks = spec_of(isa, "float32", shape=(6, 1, 9, 12), oc=2 * V, kernel=(3, 3), pads=SAME3)
-    check_some(replace(blocks, groups=2), isa)
+    check_some(replace(blocks, sample_parts=2), isa)
 
 
 def test_registers_hold_every_tile() -> None:

@@ -1,4 +1,4 @@
-"""The sparse input gradient and the lists it walks, at the edges of dx, of groups, sweeps and channel blocks."""
+"""The sparse input gradient and the lists it walks, at the edges of dx, of channel sets, sweeps and channel blocks."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def lists_of(spec: Conv2dBackwardInputSparse) -> LiveEntries:
 SAME: dict[str, Any] = {"pads": (1, 1, 1, 1)}
 CASES: dict[str, dict[str, Any]] = {
     "whole blocks": {"shape": (3, V, 8, 8), "oc": 2 * V, "kernel": (3, 3), "dx_halo": (1, 1, 1, 1), **SAME},
-    "several groups": {"shape": (2, 2 * V, 6, 6), "oc": 2 * V + 100, "kernel": (3, 3), **SAME},
-    "ragged group, three c": {"shape": (1, 3 * V, 4, 10), "oc": 5 * V + 3, "kernel": (3, 3), **SAME},
+    "several sets": {"shape": (2, 2 * V, 6, 6), "oc": 2 * V + 100, "kernel": (3, 3), **SAME},
+    "ragged set, three c": {"shape": (1, 3 * V, 4, 10), "oc": 5 * V + 3, "kernel": (3, 3), **SAME},
     "one lane short": {"shape": (2, V - 1, 7, 7), "oc": V - 1, "kernel": (3, 3), **SAME},
     "one lane more": {
         "shape": (1, V + 1, 6, 10),
@@ -233,7 +233,7 @@ def run(listing: Listing, memory: list[GuardedBuffer], n: int) -> None:
     assert call(load_kernel(listing), [buffer.address for buffer in memory], 0, n, listing.isa) == []
 
 
-@pytest.mark.parametrize("name", ["whole blocks", "several groups", "rows left out", "5x5 same, many channels"])
+@pytest.mark.parametrize("name", ["whole blocks", "several sets", "rows left out", "5x5 same, many channels"])
 def test_one_after_the_other(isa: str, name: str) -> None:
     """dx from dy and codes through the list that the first kernel made: exact with small integers."""
     spec = make_spec(isa, "float32", **CASES[name])
@@ -296,12 +296,12 @@ def test_code_stays_small(isa: str) -> None:
 
 
 def test_layout_of_a_list() -> None:
-    """Groups fill a mask or L1; what is packed comes back."""
+    """Channel sets fill a mask or L1; what is packed comes back."""
     spec = make_spec("avx512", "float32", (2, 32, 6, 8), 100, (3, 3), **SAME)
     live = spec.live
-    assert (live.group, live.n_groups, live.n_positions) == (64, 2, 4)
+    assert (live.set_channels, live.n_channel_sets, live.n_positions) == (64, 2, 4)
     assert live.sample_bytes == 2 * 3 * 4 * (64 * 4 + 4 * 8)
-    assert make_spec("avx512", "float32", (2, 32, 6, 8), 100, (5, 5)).live.group == 16
+    assert make_spec("avx512", "float32", (2, 32, 6, 8), 100, (5, 5)).live.set_channels == 16
     windows = np.zeros((2, 100, 3, 4, 4))
     rng = np.random.default_rng(0)
     np.put_along_axis(windows, rng.integers(0, 4, (2, 100, 3, 4, 1)), rng.integers(-1, 2, (2, 100, 3, 4, 1)), -1)

@@ -12,10 +12,10 @@ from asmgen.harness.buffers import GuardedBuffer
 from asmgen.harness.call import call
 from asmgen.harness.check import check_kernel
 from asmgen.harness.library import load_kernel
-from asmgen.kernels.dense import dense_dw_step, dense_fwd_by_output
-from asmgen.plan.layout import DENSE_ROW_GROUP, round_up
+from asmgen.kernels.dense import dense_dw, dense_fwd_by_output
+from asmgen.plan.layout import DENSE_QUAD, round_up
 from asmgen.plan.specs import Activation, DenseBackwardWeightsStep, DenseForwardByOutput, Update
-from asmgen.tile.dense.dense_dw_step import choose_update_tile
+from asmgen.tile.dense.dense_dw import choose_update_tile
 from asmgen.tile.dense.dense_product import choose_by_output_tile
 from tests.kernels.dense_shapes import DTYPES, SHAPES, Shape
 
@@ -82,7 +82,7 @@ def test_tiles_and_single_vectors(isa: str, dtype: str) -> None:
 @pytest.mark.parametrize("inputs", [(0, 1), (1, -1), (1, 1), (5, 3)])
 def test_turned(inputs: tuple[int, int], isa: str, dtype: str) -> None:
     """Weights that lie by input: whole vectors of outputs, whatever the inputs; tiles, and vectors left over."""
-    unit = max(ISAS[isa].lanes(dtype), DENSE_ROW_GROUP)
+    unit = max(ISAS[isa].lanes(dtype), DENSE_QUAD)
     for n, units in ((1, 1), (9, 5)):
         x, w, y = Shape(n, *inputs, units * unit).layouts(isa, dtype)
         spec = DenseForwardByOutput(x, w, y, n > 1, RELU)
@@ -104,21 +104,21 @@ def test_what_cannot_be_turned() -> None:
 def test_update(shape: Shape, isa: str, dtype: str) -> None:
     kind = KINDS[(shape.n + shape.out) % len(KINDS)]
     spec = make_update(shape, isa, dtype, kind, bias=shape.out != 9)
-    if spec.weights.n_rows % DENSE_ROW_GROUP:  # an image's lanes are not padded to 4
-        with pytest.raises(ValueError, match="groups of 4"):
+    if spec.weights.n_rows % DENSE_QUAD:  # an image's lanes are not padded to 4
+        with pytest.raises(ValueError, match="whole quads"):
             spec.check()
     else:
         check_kernel(spec, isa)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("vectors", "single_groups"), [(1, 2), (2, 1), (3, 3)])
-def test_update_with_single_vectors(vectors: int, single_groups: int, isa: str, dtype: str) -> None:
-    """Slices that leave single vectors, inputs that leave single groups."""
+@pytest.mark.parametrize(("vectors", "single_quads"), [(1, 2), (2, 1), (3, 3)])
+def test_update_with_single_vectors(vectors: int, single_quads: int, isa: str, dtype: str) -> None:
+    """Slices that leave single vectors, inputs that leave single quads."""
     spec = make_update(Shape(21, 4, 3, 5 * ISAS[isa].lanes(dtype)), isa, dtype, "adam")
     chosen = choose_update_tile(spec, ISAS[isa])
-    tile = replace(chosen, vectors=vectors, single_groups=single_groups, packs_lanes=True)
-    check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw_step.emit(spec, isa, tile))
+    tile = replace(chosen, vectors=vectors, single_quads=single_quads, packs_lanes=True)
+    check_kernel(spec, isa, emit=lambda spec, isa, tile=tile: dense_dw.emit(spec, isa, tile))
 
 
 @pytest.mark.parametrize("act", [RELU, Activation("leaky_relu", 0.1), Activation("leaky_relu", 2.0)], ids=str)

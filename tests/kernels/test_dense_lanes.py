@@ -40,7 +40,7 @@ def test_only_whole_vectors_of_outputs_are_turned() -> None:
     assert lanes_of(64, 256, 132, "avx512", has_dx=True) == "inputs"
 
 
-def test_rows_that_are_no_groups_of_4_stay_by_input() -> None:
+def test_rows_that_are_no_whole_quads_stay_by_input() -> None:
     """45 values of an image in lanes of 2 are 54 elements."""
     x, w, y = Shape(64, 0, 0, 256, image=(5, 3, 3)).layouts("sse41", "float64")
     assert w.by_output().n_rows % 4

@@ -12,11 +12,11 @@ from asmgen.asm.isa import ISAS
 from asmgen.asm.listing import Listing
 from asmgen.harness.call import call
 from asmgen.harness.library import load_kernel
-from asmgen.kernels.dense import dense_dw_step
+from asmgen.kernels.dense import dense_dw
 from asmgen.kernels.optimizer import update
 from asmgen.plan.specs import DenseBackwardWeightsStep, Update
-from asmgen.tile.dense.dense_dw_step import UpdateTile
-from tests.kernels import test_dense_by_output, test_dense_dw_step
+from asmgen.tile.dense.dense_dw import UpdateTile
+from tests.kernels import test_dense_by_output, test_dense_dw
 from tests.kernels.dense_shapes import DTYPES, Shape
 
 FAR = (1 << 31) + 64
@@ -58,16 +58,16 @@ def test_same_bits(form: str, kind: str, isa: str, dtype: str) -> None:
     if form == "by output":
         spec = test_dense_by_output.make_update(SHAPE, isa, dtype, kind)
     else:
-        spec = test_dense_dw_step.make_spec(SHAPE, isa, dtype, kind)
+        spec = test_dense_dw.make_spec(SHAPE, isa, dtype, kind)
     far = replace(spec, state_bytes=tuple(FAR * at for at in range(1, spec.update.n_states + 1)))
     assert far.has_far_states
     assert not spec.has_far_states
 
     def emit(spec: DenseBackwardWeightsStep) -> Listing:
-        tile = dense_dw_step.choose_update_tile(spec, ISAS[isa])
+        tile = dense_dw.choose_update_tile(spec, ISAS[isa])
         if isinstance(tile, UpdateTile):
             tile = replace(tile, prefetches="prefetching" in form)
-        return dense_dw_step.emit(spec, ISAS[isa], tile)
+        return dense_dw.emit(spec, ISAS[isa], tile)
 
     near_after, far_after = run(spec, emit(spec)), run(far, emit(far))
     assert near_after.tobytes() == far_after.tobytes()
@@ -95,7 +95,7 @@ def test_second_state_of_the_convolutions(isa: str, dtype: str) -> None:
 
 
 def test_uneven_distances_are_refused() -> None:
-    spec = test_dense_dw_step.make_spec(SHAPE, "sse41", "float32", "adam")
+    spec = test_dense_dw.make_spec(SHAPE, "sse41", "float32", "adam")
     replace(spec, state_bytes=(FAR, 2 * FAR)).check()
     with pytest.raises(ValueError, match="uneven"):
         replace(spec, state_bytes=(FAR, 2 * FAR + 64)).check()

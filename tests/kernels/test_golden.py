@@ -15,7 +15,7 @@ import pytest
 from asmgen.asm.isa import ISAS, Isa
 from asmgen.kernels.registry import _EMITTERS, emit_kernel
 from asmgen.plan import specs
-from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
+from asmgen.plan.layout import ChannelVectors, ConvWeights, DenseWeights, Halo, Image, Rows, RunningVectors
 from asmgen.plan.specs import Activation, Conv, Pixels, Pool
 from asmgen.tile.conv import conv2d_fwd_pixel_lanes
 from asmgen.tile.cost import Candidate
@@ -73,7 +73,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "conv2d_unpool": specs.Conv2dUnpool(y, y, dz, RELU, MAX2),
         "conv2d_dx": specs.Conv2dBackwardInput(conv_to_pair, z_pair, x),
         "conv2d_dw": specs.Conv2dBackwardWeights(conv_of_row, z_row),
-        "conv2d_pack_dx": specs.Conv2dPackInputGradient(weights),
+        "conv2d_pack_dx": specs.Conv2dPackBackwardInput(weights),
         "conv2d_pack_fwd": specs.Conv2dPackForward(ConvWeights(1, lanes, 1, 1, lanes, F32).by_input()),
         "live_entries": specs.LiveEntries(conv_of_one, Image(1, 1, 1, 1, lanes, F32), MAX2),
         "pool_fwd": specs.PoolForward(z, y, MAX2),
@@ -87,6 +87,14 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "concat_bwd": specs.ConcatBackward(z, Image(1, lanes - 1, 2, 2, lanes, F32), 1),
         "in_order_fwd": specs.InOrderForward(pixels_of_three, Rows(1, 15, lanes, F32)),
         "in_order_bwd": specs.InOrderBackward(Rows(1, 15, lanes, F32), pixels_of_three),
+        "batch_norm_parts": specs.BatchNormParts(z),
+        "batch_norm_moments": specs.BatchNormMoments(z, 1e-5, True, True),
+        "batch_norm_frozen": specs.BatchNormFrozen(z, 1e-5, True, True),
+        "batch_norm_running": specs.BatchNormRunning(RunningVectors(ChannelVectors.of(z)), 0.1),
+        "batch_norm_fwd": specs.BatchNormForward(z, z, RELU),
+        "batch_norm_gradient_parts": specs.BatchNormGradientParts(z, z, RELU),
+        "batch_norm_dw": specs.BatchNormBackwardWeights(z, True, True),
+        "batch_norm_dx": specs.BatchNormBackwardInput(*(Image(1, lanes, 1, 1, lanes, F32),) * 3, RELU),
         "dense_fwd": specs.DenseForward(inputs, dense, outputs, True, RELU),
         "dense_dx": specs.DenseBackwardInput(outputs, dense, inputs),
         "dense_fwd_by_output": specs.DenseForwardByOutput(inputs, by_output, outputs, True, RELU),
@@ -94,12 +102,10 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
             inputs, DenseWeights(lanes, inputs, lanes, F32), whole, True, RELU
         ),
         "dense_dw": specs.DenseBackwardWeights(inputs, outputs, dense, False),
-        "dense_dw_step": specs.DenseBackwardWeightsStep(inputs, outputs, dense, False, step, ()),
-        "dense_dw_step_by_output": specs.DenseBackwardWeightsStep(
-            inputs, outputs, by_output, False, step_by_output, ()
-        ),
-        "mse": specs.Loss("mse", outputs),
-        "mse_eval": specs.Loss("mse", outputs, gradient=False),
+        "dense_dw_sgd": specs.DenseBackwardWeightsStep(inputs, outputs, dense, False, step, ()),
+        "dense_dw_sgd_by_output": specs.DenseBackwardWeightsStep(inputs, outputs, by_output, False, step_by_output, ()),
+        "loss_mse": specs.Loss("mse", outputs),
+        "loss_mse_eval": specs.Loss("mse", outputs, gradient=False),
         "update_sgd": specs.Update("sgd", F32, lanes, 2),
     }
 
@@ -118,6 +124,7 @@ def test_text(isa: str, op: str, request: pytest.FixtureRequest) -> None:
     text = emit_kernel(spec, level, tile).text()
     golden = GOLDEN / f"{op}_{isa}.asm"
     assert text.count("\n") < MAX_LINES
+    assert text.split()[1] == spec.text
     if request.config.getoption("--update-golden"):
         golden.write_text(text)
     assert golden.exists(), f"{golden} is missing: run this test with --update-golden and read the new file"

@@ -56,7 +56,7 @@ def test_lines_fit(isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_winograd_says_what_it_stores_and_computes(isa: str) -> None:
     """Every store but those of the frame has a note, and so have most sums and differences."""
-    kernels = {name: text for name, text in texts(isa).items() if "wino" in name}
+    kernels = {name: text for name, text in texts(isa).items() if "winograd" in name}
     assert any("_fwd_" in name for name in kernels)
     assert any("_weights_" in name for name in kernels)
     for name, text in kernels.items():
@@ -74,7 +74,7 @@ def test_winograd_says_what_it_stores_and_computes(isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_functions_are_explained_once_and_by_step(isa: str) -> None:
     """The loss has exp and log: where their polynomials come from, and what each step makes."""
-    (text,) = (text for name, text in texts(isa).items() if name.startswith("bce_n"))
+    (text,) = (text for name, text in texts(isa).items() if name.startswith("loss_bce_n"))
     for opening in (
         "    ; ln 2 = ln2_high + ln2_low",
         "    ; e^r = 1 + r + r^2 E(r)",

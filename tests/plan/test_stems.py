@@ -1,8 +1,9 @@
-"""Specs that differ have names that differ: a program links kernels by their names alone."""
+"""A kernel has one name, and specs that differ have names that differ: a program links kernels by names alone."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -43,6 +44,7 @@ _WORDS = {
     ),
 }
 _POOLS = (Pool("max", 2, 2, 2, 2), Pool("avg", 2, 2, 2, 2), Pool("max", 3, 3, 2, 2), Pool("max", 2, 3, 2, 3))
+_TAPS = r"conv\\d+(x\\d+)?(s\\d+(x\\d+)?)?(t\\d+l\\d+)?"  # as the replacement of a pattern
 N_CHANGES = 1000  # of a class's specs
 
 
@@ -166,11 +168,29 @@ def test_different_specs_have_different_stems(isa: str, dtype: str, kind: type[K
         if spec is None or not _is_legal(spec) or not _is_of_lanes(spec, lanes, dtype):
             continue
         legal += 1
+        _check_name(spec)
         other = named.setdefault(spec.stem(), spec)
         assert spec == other, f"{spec.stem()} names two specs:\n{spec}\n{other}"
         if number >= n_bases and len(pool) < 300:
             pool.append(spec)  # changes add up
     assert legal > 20
+
+
+def _check_name(spec: KernelSpec) -> None:
+    """The symbol begins with the op, in which `conv2d` is `conv<taps>`; the plan prints the op and what is fused."""
+    has_taps = hasattr(spec, "conv") or hasattr(spec, "weights")
+    head = re.sub("^conv2d", _TAPS, spec.op) if has_taps else spec.op
+    assert re.match(f"{head}_", spec.stem()), f"{spec.stem()} does not begin with {spec.op}"
+    assert spec.text.split("+") == [spec.op, *spec.fused]
+    assert "_".join(spec.fused) in spec.stem()
+
+
+def test_an_op_is_of_one_class() -> None:
+    classes: dict[str, set[type[KernelSpec]]] = {}
+    for kind, found in bases("avx2", "float32").items():
+        for spec in found:
+            classes.setdefault(spec.op, set()).add(kind)
+    assert {op: kinds for op, kinds in classes.items() if len(kinds) > 1} == {}
 
 
 def _is_of_lanes(spec: KernelSpec, lanes: int, dtype: str) -> bool:
@@ -197,8 +217,8 @@ def test_convolutions_there_and_back(dtype: str) -> None:
     """Gradients in several parts, for every ISA and for CUDA: each name is one kernel's."""
     model = _there_and_back(dtype=dtype)
     for isa in ISAS.values():
-        parted = build_plan(model, isa.lanes(dtype), Policy(groups=lambda conv: 4))
-        assert {s.groups for s in parted.specs() if isinstance(s, specs.Conv2dBackwardWeights)} == {4}
+        parted = build_plan(model, isa.lanes(dtype), Policy(sample_parts=lambda conv: 4))
+        assert {s.sample_parts for s in parted.specs() if isinstance(s, specs.Conv2dBackwardWeights)} == {4}
         for plan in (parted, plan_for(model, isa)):
             assert len(emit_plan(plan, isa)) == len(set(plan.specs()))
     plan = plan_for(model, CUDA)

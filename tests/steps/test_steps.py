@@ -49,7 +49,7 @@ OPTIMIZERS = [
 def test_one_input_of_a_concatenation_is_compared_alone():
     """What lies in the other channels may have come from anywhere."""
     x, y = Image(2, 3, 2, 2, 4, "float32"), Image(2, 7, 2, 2, 4, "float32")
-    entry = Entry("forward", ConcatForward(x, y, 2), ("x", "y"), "", "", ("x", "y"), ("y",))
+    entry = Entry("forward", ConcatForward(x, y, 2), ("x", "y"), "", ("x", "y"), ("y",))
     ours, theirs = np.full((2, 7, 2, 2), np.nan), np.zeros((2, 7, 2, 2))
     ours[:, 2:5] = 1
     plan = SimpleNamespace(tensor=lambda name: SimpleNamespace(layout=y))
@@ -141,7 +141,7 @@ def test_stored_and_fused_steps_have_the_same_bits(optimizer, dtype, isa, monkey
             if form == "mixed":
                 patch.setattr("asmgen.plan.build.training_graph", second_reader("4.weight"))
             plan = build_plan(model, ISAS[isa].lanes(dtype), Policy(dense_steps=form if form == "stored" else "fused"))
-        assert sum(entry.text == "dense_dw" for entry in plan.entries) == n_stored
+        assert sum(entry.spec.op == "dense_dw" for entry in plan.entries) == n_stored
         machine, reference = Machine(plan, ISAS[isa], emit_plan(plan, ISAS[isa])), Interpreter(plan, start)
         machine.set_parameters(start)
         for _ in range(5):

@@ -25,7 +25,7 @@ _COPIES = {"fma": 2, "tf32x3": 2, "tf32": 1, "dmma": 1}
 class Product:
     """Rows x columns sums over k.
 
-    windows: groups of `window` rows that one lane must hold together (pool windows; plain rows: window 1). columns:
+    windows: sets of `window` rows that one lane must hold together (pool windows; plain rows: window 1). columns:
     elements, whole blocks. k_blocks: of 64 bytes; k: true length of the longest sum. row_units: whether rows lie side
     by side in memory (ColumnTile). split_bytes: of one part of a split sum, 0 where K cannot be split.
     """
@@ -50,7 +50,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Tile:
-    """See gemm.cuh: a lane sums slots x (groups x 2 units of `unit` columns); a_unit: rows side by side in memory."""
+    """See gemm.cuh: a lane sums slots x (octets x 2 units of `unit` columns); a_unit: rows side by side in memory."""
 
     arithmetic: str
     element_bytes: int
@@ -58,7 +58,7 @@ class Tile:
     warps_n: int
     slots: int
     a_unit: int
-    groups: int
+    octets: int
     unit: int
     stages: int
     stage_k_blocks: int
@@ -76,7 +76,7 @@ class Tile:
 
     @property
     def columns(self) -> int:
-        return self.warps_n * self.groups * 8 * self.unit
+        return self.warps_n * self.octets * 8 * self.unit
 
     @property
     def lane_windows(self) -> int:
@@ -109,7 +109,7 @@ class Tile:
         """Estimated registers of a thread."""
         words = self.element_bytes // 4
         chunk = 16 // self.element_bytes
-        sums = self.slots * self.groups * 2 * self.unit
+        sums = self.slots * self.octets * 2 * self.unit
         fragments = (self.slots + self.unit) * chunk * _COPIES[self.arithmetic]
         return (sums + fragments) * words + _OTHER_REGISTERS
 
@@ -119,7 +119,7 @@ class Tile:
         return resident(self.shared_bytes, self.registers, self.threads)
 
     def __str__(self) -> str:
-        lane = f"a lane sums {self.slots} rows x {2 * self.groups * self.unit} columns by {self.arithmetic}"
+        lane = f"a lane sums {self.slots} rows x {2 * self.octets * self.unit} columns by {self.arithmetic}"
         block = f"block {self.rows} x {self.columns} of {self.warps_m} x {self.warps_n} warps"
         split = f"; K in {self.split} parts" if self.split > 1 else ""
         return f"{block}; {lane}; {self.stages} stages of {64 * self.stage_k_blocks} bytes of k{split}"
@@ -147,21 +147,21 @@ def candidates(product: Product) -> Iterator[Tile]:
     # Where both operands have k as rows, a thread copies one row of k.
     fewest_threads = 4 * product.block if product.row_units else 32
     most_sums = {"tf32": 128, "dmma": 64}.get(arithmetic, 64)
-    for (warps_m, warps_n), groups, unit in itertools.product(_WARPS, (1, 2), units):
+    for (warps_m, warps_n), octets, unit in itertools.product(_WARPS, (1, 2), units):
         n_threads = 32 * warps_m * warps_n
         if n_threads % fewest_threads:
             continue
         for slots, a_unit, window_slots in _row_shapes(product):
-            if slots * groups * 2 * unit > most_sums:
+            if slots * octets * 2 * unit > most_sums:
                 continue
             is_idle = (warps_m > 1 and (warps_m - 1) * 8 * (slots // window_slots) >= product.windows) or (
-                warps_n * groups > 1 and (warps_n * groups - 1) * 8 * unit >= product.columns
+                warps_n * octets > 1 and (warps_n * octets - 1) * 8 * unit >= product.columns
             )
             if is_idle and n_threads > fewest_threads:
                 continue
             for stages, stage_k_blocks in ((3, 2), (4, 1), (2, 4), (3, 4)):
                 tile = Tile(
-                    arithmetic, product.element_bytes, warps_m, warps_n, slots, a_unit, groups, unit, stages,
+                    arithmetic, product.element_bytes, warps_m, warps_n, slots, a_unit, octets, unit, stages,
                     min(stage_k_blocks, product.k_blocks), window_slots, expanded=product.expanded,
                 )  # fmt: skip
                 if tile.shared_bytes > BLOCK_SHARED_BYTES or tile.registers > 250:
@@ -215,18 +215,18 @@ def multiply_cycles(tile: Tile) -> float:
 
 def fragment_bytes(tile: Tile) -> int:
     """What the warps read of a k block in shared memory."""
-    return tile.threads // 32 * (8 * tile.slots + tile.groups * 8 * tile.unit) * 64
+    return tile.threads // 32 * (8 * tile.slots + tile.octets * 8 * tile.unit) * 64
 
 
 def product_instructions(tile: Tile) -> int:
     """Of all warps for a k block: products, fragments read, and what makes TF32 of them."""
-    chunk, lane_columns = 16 // tile.element_bytes, tile.groups * tile.unit
+    chunk, lane_columns = 16 // tile.element_bytes, tile.octets * tile.unit
     elements = (tile.slots + lane_columns) * chunk
-    reads = tile.slots + tile.groups * chunk
+    reads = tile.slots + tile.octets * chunk
     products = tile.slots * lane_columns * chunk
     match tile.arithmetic:
         case "fma":
-            of_warp = 8 * products + 4 * (tile.slots + 2 * tile.groups * chunk)
+            of_warp = 8 * products + 4 * (tile.slots + 2 * tile.octets * chunk)
         case "dmma":
             of_warp = products + reads
         case "tf32":

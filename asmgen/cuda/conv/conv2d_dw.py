@@ -128,7 +128,7 @@ def _facts(spec: Spec, tile: Tile, at: Geometry, tiles: tuple[int, int]) -> Fact
     db = ("db[o] = sum_n,h,w dz[n,o,h,w]",) if conv.bias else ()
     columns = "channels and taps" if at.is_planar else f"columns: taps of {weights.block} channels"
     return Facts(
-        title=f"conv2d_dw  {weights.c}x{conv.x.h}x{conv.x.w}, {weights.oc}x{conv.oh}x{conv.ow} -> "
+        title=f"{spec.text}  {weights.c}x{conv.x.h}x{conv.x.w}, {weights.oc}x{conv.oh}x{conv.ow} -> "
         f"{weights.oc}x{weights.c}x{weights.kh}x{weights.kw}, batch {conv.x.n}",
         source="asmgen/cuda/conv/conv2d_dw.py",
         formula=(

@@ -74,7 +74,7 @@ def _facts(spec: Conv2dBackwardInput, shape: Product, tile: Tile, at: Geometry, 
     column = f"(w+{conv.pl}-j)/{conv.sw}" if conv.sw > 1 else f"w+{conv.pl}-j"
     layout = f"[{turned.n_oc_blocks}][{turned.c}][{turned.kh}][{turned.kw}][{turned.block}]"
     return Facts(
-        title=f"conv2d_dx  {dz.c}x{dz.h}x{dz.w} -> {dx.c}x{dx.h}x{dx.w}, batch {dx.n}",
+        title=f"{spec.text}  {dz.c}x{dz.h}x{dz.w} -> {dx.c}x{dx.h}x{dx.w}, batch {dx.n}",
         source="asmgen/cuda/conv/conv2d_dx.py",
         formula=(
             f"dx[n,c,h,w] = sum_o,i,j dz[n, o, {row}, {column}] * w[o,c,i,j]"

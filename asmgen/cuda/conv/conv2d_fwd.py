@@ -106,7 +106,7 @@ def _facts(spec: Conv2dForward, shape: Product, tile: Tile, at: Geometry, tiles:
     size = conv.x.element_bytes
     written = y.n * y.n_c_blocks * y.h * y.w * y.block
     return Facts(
-        title=f"conv2d_fwd  {weights.c}x{conv.x.h}x{conv.x.w} -> {y.c}x{y.h}x{y.w}, batch {y.n}",
+        title=f"{spec.text}  {weights.c}x{conv.x.h}x{conv.x.w} -> {y.c}x{y.h}x{y.w}, batch {y.n}",
         source="asmgen/cuda/conv/conv2d_fwd.py",
         formula=(z, pooled + what),
         arguments=(

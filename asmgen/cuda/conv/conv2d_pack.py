@@ -12,20 +12,20 @@ from asmgen.cuda.common.strides import check_size
 from asmgen.cuda.listing import DEFAULT_SHARED_BYTES, Argument, CudaListing, Facts, Launch
 from asmgen.cuda.render import listing
 from asmgen.plan.layout import ConvWeights
-from asmgen.plan.specs import Conv2dPackInputGradient, dtype_tag
+from asmgen.plan.specs import Conv2dPackBackwardInput, dtype_tag
 
 _THREADS = 128
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Taps that a block turns at a time, groups of them, and elements of a channel's row in shared memory.
+    """Taps that a block turns, blocks that take all taps, and elements of a channel's row in shared memory.
 
     The row is one longer than its taps, so that lanes which read a column of channels meet other banks.
     """
 
     taps: int
-    groups: int
+    tap_blocks: int
     row: int
     shared_bytes: int
 
@@ -39,18 +39,18 @@ def choose_tile(weights: ConvWeights) -> Tile:
     return Tile(taps, -(-n_taps // taps), row, weights.block * row * weights.element_bytes)
 
 
-def emit(spec: Conv2dPackInputGradient) -> CudaListing:
+def emit(spec: Conv2dPackBackwardInput) -> CudaListing:
     """The listing of one shape: w, w_dx (overwritten, pad lanes zero)."""
     weights = spec.weights
     check_size((weights.bias_offset_bytes + weights.input_gradient().bias_offset_bytes) // weights.element_bytes)
     tile, symbol = choose_tile(weights), spec.symbol("cuda")
-    grid = (weights.n_oc_blocks, weights.input_gradient().n_oc_blocks, tile.groups)
+    grid = (weights.n_oc_blocks, weights.input_gradient().n_oc_blocks, tile.tap_blocks)
     return listing(
         "conv/conv2d_pack_dx",
         symbol,
         weights.dtype,
         (Launch(symbol, grid, _THREADS, tile.shared_bytes, ("a0", "a1")),),
-        _facts(weights, tile, grid),
+        _facts(spec, tile, grid),
         stem=spec.stem(),
         weights=weights,
         tile=tile,
@@ -58,11 +58,12 @@ def emit(spec: Conv2dPackInputGradient) -> CudaListing:
     )
 
 
-def _facts(weights: ConvWeights, tile: Tile, grid: tuple[int, int, int]) -> Facts:
+def _facts(spec: Conv2dPackBackwardInput, tile: Tile, grid: tuple[int, int, int]) -> Facts:
+    weights = spec.weights
     target, ctype = weights.input_gradient(), dtype_tag(weights.dtype)
     before, after = (f"{ctype} [{w.n_oc_blocks}][{w.c}][{w.kh}][{w.kw}][{w.block}]" for w in (weights, target))
     return Facts(
-        title=f"conv2d_pack_dx  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
+        title=f"{spec.text}  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
         source="asmgen/cuda/conv/conv2d_pack.py",
         formula=("w_dx[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]",),
         arguments=(

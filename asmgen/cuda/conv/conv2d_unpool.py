@@ -59,8 +59,7 @@ def _facts(spec: Conv2dUnpool, loops: tuple[str, ...]) -> Facts:
     n_codes = spec.y.n * spec.y.code_sample_bytes
     codes = f"u8 [{spec.y.n}][{spec.y.n_c_blocks}][{spec.y.h}][{spec.y.w}][{spec.y.block}]"
     return Facts(
-        title=f"gradient through activation {act.kind} and pool {f'{pool.kind} {ph}x{pw}' if pool else 'none'}:"
-        f" {spec.y.c}x{spec.y.h}x{spec.y.w} -> {spec.dz.c}x{spec.dz.h}x{spec.dz.w}",
+        title=f"{spec.text}  {spec.y.c}x{spec.y.h}x{spec.y.w} -> {spec.dz.c}x{spec.dz.h}x{spec.dz.w}",
         source="asmgen/cuda/conv/conv2d_unpool.py",
         formula=(formula,),
         arguments=(

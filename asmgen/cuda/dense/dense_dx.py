@@ -34,7 +34,7 @@ def emit(spec: DenseBackwardInput, precision: str, tile: Tile | None = None) -> 
     tiles = -(-shape.windows // tile.rows), -(-shape.columns // tile.columns)
     ctype = dtype_tag(dx.dtype)
     facts = Facts(
-        title=f"dense_dx  {weights.out} -> {dx.features}, batch {dx.n}",
+        title=f"{spec.text}  {weights.out} -> {dx.features}, batch {dx.n}",
         source="asmgen/cuda/dense/dense_dx.py",
         formula=("dx[n,k] = sum_o dy[n,o] * w[o,k]",),
         arguments=(

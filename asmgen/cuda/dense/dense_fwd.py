@@ -68,7 +68,7 @@ def _facts(spec: DenseForward, shape: Product, tile: Tile, tiles: tuple[int, int
     blocks = part_k_blocks(shape, tile)
     z = f"z[n,o] = {'b[o] + ' if spec.bias else ''}sum_k x[n,k] * w[o,k]"
     return Facts(
-        title=f"dense_fwd  {x.features} -> {weights.out}, batch {x.n}",
+        title=f"{spec.text}  {x.features} -> {weights.out}, batch {x.n}",
         source="asmgen/cuda/dense/dense_fwd.py",
         formula=(z, f"y = {spec.act.kind}(z)" if spec.act else "y = z"),
         arguments=(

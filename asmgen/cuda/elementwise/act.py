@@ -68,7 +68,7 @@ def _facts(
     code = code_of(act)
     formula = (code.forward if direction == "fwd" else code.backward).format(alpha=act.alpha)
     return Facts(
-        title=f"act_{direction}  {act.kind}  {layout}",
+        title=f"{spec.text}  {layout}",
         source="asmgen/cuda/elementwise/act.py",
         formula=(f"{out} = {formula}, element by element",),
         arguments=tuple(

@@ -29,7 +29,7 @@ def emit(spec: Add) -> CudaListing:
 def _facts(spec: Add, loops: tuple[str, ...]) -> Facts:
     ctype = dtype_tag(spec.y.dtype)
     return Facts(
-        title=f"add  {spec.y}",
+        title=f"{spec.text}  {spec.y}",
         source="asmgen/cuda/elementwise/add.py",
         formula=("y = a + b, element by element",),
         arguments=(

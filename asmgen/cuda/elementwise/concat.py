@@ -59,11 +59,11 @@ def _facts(
 ) -> Facts:
     range_, ctype = spec.range, dtype_tag(spec.range.part.dtype)
     (source_name, source), (target_name, target) = tensors.items()
-    written, direction = "halo not written, padding zero", "bwd"
+    written = "halo not written, padding zero"
     if isinstance(spec, ConcatForward):
-        written, direction = f"only its channels{', and padding: zero' if range_.is_last else ''}", "fwd"
+        written = f"only its channels{', and padding: zero' if range_.is_last else ''}"
     return Facts(
-        title=f"concat_{direction}  channels {range_.text()}  {source} -> {target}",
+        title=f"{spec.text}  channels {range_.text()}  {source} -> {target}",
         source="asmgen/cuda/elementwise/concat.py",
         formula=(spec.formula(),),
         arguments=(

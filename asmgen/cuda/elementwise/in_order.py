@@ -54,7 +54,7 @@ def _facts(spec: InOrderForward | InOrderBackward, tensors: dict[str, Activation
     ctype, is_forward = dtype_tag(source.dtype), isinstance(spec, InOrderForward)
     written = "padding zero" if is_forward else "halo not written, padding zero"
     return Facts(
-        title=f"in_order_{'fwd' if is_forward else 'bwd'}  {source} -> {target}",
+        title=f"{spec.text}  {source} -> {target}",
         source="asmgen/cuda/elementwise/in_order.py",
         formula=(spec.formula(),),
         arguments=(

@@ -90,7 +90,7 @@ def _emit_blocks(spec: LoadInput, dst: Image) -> CudaListing:
 def _facts(spec: LoadInput, tile: str, loops: tuple[str, ...]) -> Facts:
     dst, n_pixels = spec.dst, spec.c * spec.h * spec.w
     return Facts(
-        title=f"load_input  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
+        title=f"{spec.text}  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
         source="asmgen/cuda/input/load_input.py",
         formula=("dst[n,c,h,w] = images[indices[n],c,h,w] * scale[c] + shift[c]",),
         arguments=(

@@ -60,7 +60,7 @@ def _facts(spec: Loss, blocks: int, warps: int) -> Facts:
     block = f"inv_count, present; {ctype} losses[{z.n}]; u32 preds[{z.n}]"
     dz = Argument("a2", "dz", f"{ctype} {z}", "out", "overwritten, padding zero")
     return Facts(
-        title=f"{spec.kind}{'' if spec.gradient else ', evaluation'}  {z.n} x {z.features}",
+        title=f"{spec.text}  {z.n} x {z.features}",
         source="asmgen/cuda/loss/loss.py",
         formula=tuple(line for line in _FORMULAS[spec.kind] if spec.gradient or not line.startswith("dz")),
         arguments=(

@@ -40,7 +40,7 @@ def emit(spec: Probabilities) -> CudaListing:
 def _facts(spec: Probabilities, blocks: int, warps: int) -> Facts:
     z, ctype = spec.z, dtype_tag(spec.z.dtype)
     return Facts(
-        title=f"{spec.kind}  {z.n} x {z.features}",
+        title=f"{spec.text}  {z.n} x {z.features}",
         source="asmgen/cuda/loss/probabilities.py",
         formula=(_FORMULAS[spec.kind],),
         arguments=(

@@ -66,7 +66,7 @@ def _facts(spec: Update, loops: tuple[str, ...]) -> Facts:
     )
     tensor_bytes = spec.n_vectors * spec.block * ELEMENT_BYTES[spec.dtype]
     return Facts(
-        title=f"update_{spec.kind}  {spec.n_vectors * spec.block} parameters",
+        title=f"{spec.text}  {spec.n_vectors * spec.block} parameters",
         source="asmgen/cuda/optimizer/update.py",
         formula=formula(spec),
         arguments=(

@@ -76,7 +76,7 @@ def _facts(
     )
     (source_name, source), (target_name, target) = tensors
     return Facts(
-        title=f"global_avg_pool_{direction}  {source} -> {target}",
+        title=f"{spec.text}  {source} -> {target}",
         source="asmgen/cuda/pool/global_avg_pool.py",
         formula=(f"y[n,c] = sum_{{h,w}} x[n,c,h,w] / {size}" if is_forward else f"dx[n,c,h,w] = dy[n,c] / {size}",),
         arguments=(

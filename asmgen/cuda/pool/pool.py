@@ -84,7 +84,7 @@ def _facts(
     if has_codes:
         arguments.append(Argument(codes_at, "codes", codes, "out" if direction == "fwd" else "in"))
     return Facts(
-        title=f"pool_{direction}  {pool.kind} {pool.ph}x{pool.pw} stride {pool.sh}x{pool.sw}  {source} -> {target}",
+        title=f"{spec.text}  {source} -> {target}",
         source="asmgen/cuda/pool/pool.py",
         formula=(formula,),
         arguments=tuple(sorted(arguments, key=lambda argument: argument.position)),

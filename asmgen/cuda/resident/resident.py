@@ -39,7 +39,7 @@ class Product:
 class Layer:
     """A dense layer and the activation behind it. Strides, `weights_at` and `bias_at` (in params) count elements."""
 
-    number: int  # of the group: tensors w<number>
+    number: int  # its tensors are w<number>, ...
     label: str
     inputs: int
     outputs: int

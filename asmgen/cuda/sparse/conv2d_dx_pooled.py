@@ -49,7 +49,7 @@ def _facts(spec: Conv2dBackwardInputPooled, patch: Patch, tiles: tuple[int, int,
     ctype = dtype_tag(dx.dtype)
     layout = f"[{turned.n_oc_blocks}][{turned.c}][{turned.kh}][{turned.kw}][{turned.block}]"
     return Facts(
-        title=f"conv2d_dx  {weights.oc}x{conv.oh}x{conv.ow} -> {dx.c}x{dx.h}x{dx.w}, batch {dx.n}",
+        title=f"{spec.text}  {weights.oc}x{conv.oh}x{conv.ow} -> {dx.c}x{dx.h}x{dx.w}, batch {dx.n}",
         source="asmgen/cuda/sparse/conv2d_dx_pooled.py",
         formula=(
             f"dx[n,c,h,w] = sum_o,i,j dz[n, o, h+{conv.pt}-i, w+{conv.pl}-j] * w[o,c,i,j]",

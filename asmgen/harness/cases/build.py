@@ -260,14 +260,14 @@ def dense_dx(spec: specs.DenseBackwardInput, draw: Draw) -> Iterable[Case]:
 
 
 def sum_parts(spec: specs.SumParts, draw: Draw) -> Iterable[Case]:
-    """Bound: a sum of `groups` terms. What lies between the parts is not read."""
+    """Bound: a sum of `n_parts` terms. What lies between the parts is not read."""
     n, stride = spec.n_vectors * spec.block, spec.stride_bytes // spec.element_bytes
-    parts = draw(spec.groups, n)
-    packed = np.full((spec.groups, stride), np.nan, spec.dtype)
+    parts = draw(spec.n_parts, n)
+    packed = np.full((spec.n_parts, stride), np.nan, spec.dtype)
     packed[:, :n] = parts
-    bound = draw.bound(spec.groups, np.abs(parts).sum(0), exact=True)
+    bound = draw.bound(spec.n_parts, np.abs(parts).sum(0), exact=True)
     operands = (
-        Operand("parts", packed.reshape(-1)[: (spec.groups - 1) * stride + n]),
+        Operand("parts", packed.reshape(-1)[: (spec.n_parts - 1) * stride + n]),
         Operand("dw", np.full(n, np.nan, spec.dtype), is_output=True),
     )
     yield Case("", operands, (Expected("dw", 1, lambda flat: flat, ops.run(spec, parts)[0], bound),))
@@ -284,7 +284,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dBackwardWeightsPooled: conv_cases.backward_weights_pooled,
     specs.LiveEntries: sparse_cases.live_entries,
     specs.Conv2dBackwardInputSparse: sparse_cases.backward_input,
-    specs.Conv2dPackInputGradient: conv_cases.pack_dx,
+    specs.Conv2dPackBackwardInput: conv_cases.pack_dx,
     specs.Conv2dPackForward: conv_cases.pack_fwd,
     specs.SumParts: sum_parts,
     specs.PoolForward: pool_forward,

@@ -246,13 +246,13 @@ def _weights_case(
     dw_magnitude, db_magnitude = ops.run(of_numbers, x.magnitude, np.abs(values), *positions)
     length, at = c.x.n * c.oh * c.ow, 1 + len(gradient)
     one = unwritten_weights(layout, bias=c.bias)
-    stride = specs.part_stride_bytes(layout) // layout.element_bytes if spec.groups > 1 else one.size
-    whole = np.zeros((spec.groups, stride), one.dtype)
+    stride = specs.part_stride_bytes(layout) // layout.element_bytes if spec.sample_parts > 1 else one.size
+    whole = np.zeros((spec.sample_parts, stride), one.dtype)
     whole[:, : one.size] = one
     target = Operand("dw", whole.reshape(-1), is_output=True)
 
     def parts(flat: Array) -> list[Array]:
-        return list(flat.reshape(spec.groups, stride)[:, : one.size])
+        return list(flat.reshape(spec.sample_parts, stride)[:, : one.size])
 
     def total(which: int) -> Callable[[Array], Array]:
         return lambda flat: np.asarray(np.sum([layout.unpack(part)[which] for part in parts(flat)], 0, np.float64))
@@ -270,7 +270,7 @@ def _weights_case(
     return Case(title, operands, tuple(expected), (padding,))
 
 
-def pack_dx(spec: specs.Conv2dPackInputGradient, draw: Draw) -> Iterable[Case]:
+def pack_dx(spec: specs.Conv2dPackBackwardInput, draw: Draw) -> Iterable[Case]:
     """Exact: values are moved. The bias behind w is not read into w_dx."""
     weights, turned = spec.weights, spec.weights.input_gradient()
     w = draw(weights.oc, weights.c, weights.kh, weights.kw)

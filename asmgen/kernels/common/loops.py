@@ -11,8 +11,8 @@ from asmgen.asm.assembler import Assembler
 from asmgen.tile.common.remainder import parts
 
 
-def in_groups(asm: Assembler, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
-    """body(count) for groups of `size` of `total` items, in a loop counted on the stack, then for the remainder."""
+def in_steps(asm: Assembler, name: str, total: int, size: int, body: Callable[[int], None]) -> None:
+    """body(count) for steps of `size` of `total` items, in a loop counted on the stack, then for the remainder."""
     for trips, count in parts(total, size):
         with asm.loop(name, trips, on_stack=True):
             body(count)

@@ -14,9 +14,9 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
-from asmgen.kernels.common.loops import Share, in_groups
+from asmgen.kernels.common.loops import Share, in_steps
 from asmgen.kernels.conv.conv2d_dw_tile import Pointers, TileSums
-from asmgen.kernels.conv.sample_groups import SampleGroups
+from asmgen.kernels.conv.sample_parts import SampleParts
 from asmgen.kernels.input.pixel_strip import PixelStrip, x_argument, x_bytes, x_formula, x_index, x_sample_bytes
 from asmgen.plan.specs import Conv2dBackwardWeights
 from asmgen.tile.common.count_text import advance
@@ -25,28 +25,28 @@ from asmgen.tile.conv.conv2d_dw import Tile, choose_tile
 
 def emit(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x or pixels, rsi dz, rdx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec.of_part(), isa)).emit()
 
 
 class _Kernel:
     """Registers and loops of one kernel. Pointers advance and rewind by immediates; what must survive is held."""
 
     def __init__(self, whole: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> None:
-        spec = whole.of_group()
+        spec = whole.of_part()
         self.spec, self.tile = spec, tile
         self.conv, self.dz, self.weights = spec.conv, spec.dz, spec.conv.weights
         self.asm = Assembler(isa, spec.dz.dtype, whole.symbol(isa.name))
         self.strip = PixelStrip(self.asm, spec.conv, tile.band_rows, tile.samples) if spec.conv.pixels else None
         self.x = self.strip.layout if self.strip else spec.conv.x
-        self.groups = SampleGroups(self.asm, whole, (x_sample_bytes(spec.conv), self.dz.sample_bytes))
+        self.parts = SampleParts(self.asm, whole, (x_sample_bytes(spec.conv), self.dz.sample_bytes))
         self.n_bands = -(-self.conv.oh // tile.band_rows)
-        self.n_sample_groups = -(-self.conv.x.n // tile.samples)
+        self.n_sample_blocks = -(-self.conv.x.n // tile.samples)
 
     def emit(self) -> Listing:
         asm = self.asm
         with asm:
             done = asm.label("done")
-            self.groups.open()
+            self.parts.open()
             self._take_registers()
             x86.SUB(self.n_blocks, self.begin)
             x86.JZ(done)
@@ -54,8 +54,8 @@ class _Kernel:
             self._clear_slice()
             self._sum_all_parts()
             asm.place(done)
-            self.groups.close()
-        return asm.finish(self.groups.facts(self._facts()))
+            self.parts.close()
+        return asm.finish(self.parts.facts(self._facts()))
 
     # set-up --------------------------------------------------------------------------------------------------------
 
@@ -116,13 +116,13 @@ class _Kernel:
     # loops over parts of dz, oc blocks, tiles ----------------------------------------------------------------------
 
     def _sum_all_parts(self) -> None:
-        """Outer loops: samples (or groups of small samples), bands of output rows."""
+        """Outer loops: samples (or several small ones together), bands of output rows."""
         asm, tile, conv, strip = self.asm, self.tile, self.conv, self.strip
         samples = Share(asm, "samples", conv.x.n, tile.samples, self.temp)
         rows = Share(asm, "rows of dz", conv.oh, tile.band_rows, self.temp)
         self.sums = TileSums(asm, self.spec, self.x, tile, self.at, samples, rows)
         samples.restart()
-        with asm.loop("n", self.n_sample_groups, on_stack=True):
+        with asm.loop("n", self.n_sample_blocks, on_stack=True):
             samples.next()
             rows.restart()
             if strip:
@@ -193,13 +193,13 @@ class _Kernel:
         x86.MOV(self.at.x_tap, self.x_part)
 
         def channels(n_channels: int) -> None:
-            in_groups(self.asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
+            in_steps(self.asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
             self.asm.move(self.at.x_tap, -weights.kh * x.row_bytes, "x: back to tap row 0")
             self.asm.move(self.at.dw, (n_channels - 1) * weights.channel_bytes, "dw: taps of the next channels")
             self._next_channels(n_channels)
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
-            in_groups(self.asm, "j", weights.kw, tile.kernel_cols, lambda n_cols: columns(n_channels, n_rows, n_cols))
+            in_steps(self.asm, "j", weights.kw, tile.kernel_cols, lambda n_cols: columns(n_channels, n_rows, n_cols))
             self.asm.move(
                 self.at.x_tap,
                 n_rows * x.row_bytes - weights.kw * x.pixel_bytes,
@@ -214,7 +214,7 @@ class _Kernel:
             self.asm.move(self.at.x_tap, n_cols * x.pixel_bytes, f"x: {advance(n_cols, 'tap')}")
             self.asm.move(self.at.dw, n_cols * weights.tap_bytes, f"dw: {advance(n_cols, 'tap')}")
 
-        in_groups(self.asm, "c", weights.c, tile.channels, channels)
+        in_steps(self.asm, "c", weights.c, tile.channels, channels)
         self.asm.move(
             self.at.dw,
             (oc_vectors - 1) * weights.oc_block_bytes,
@@ -222,7 +222,7 @@ class _Kernel:
         )
 
     def _next_channels(self, n_channels: int) -> None:
-        """Advance x to the next group of channels: inside its block, to the next block, or by whole blocks."""
+        """Advance x to the next channels: inside its block, to the next block, or by whole blocks."""
         x = self.x
         if n_channels % x.block == 0:
             self.asm.move(
@@ -251,8 +251,7 @@ class _Kernel:
             formula.append(f"db[{weights.oc}][oc] = sum over n, oh, ow of dz[n,oc,oh,ow]")
         formula += x_formula(conv)
         return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights:"
-            f" {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}",
+            title=f"{self.spec.text}  {x.c}x{x.h}x{x.w} -> {dz.c}x{dz.h}x{dz.w}",
             source="asmgen/kernels/conv/conv2d_dw.py",
             formula=tuple(formula),
             arguments=(

@@ -171,7 +171,7 @@ class _Kernel:
         w_text = f"[{w.n_oc_blocks}][{w.c}][{w.kh}][{w.kw}][{w.block}]"
         which = "" if (conv.sh, conv.sw) == (1, 1) else ", where both divide"
         return Facts(
-            title=f"conv2d_dx  {dz.n} x c{dz.c} h{dz.h} w{dz.w} -> c{dx.c} h{dx.h} w{dx.w}",
+            title=f"{spec.text}  {dz.n} x c{dz.c} h{dz.h} w{dz.w} -> c{dx.c} h{dx.h} w{dx.w}",
             source="asmgen/kernels/conv/conv2d_dx.py",
             formula=(
                 f"dx[n,c,h,w] = sum_oc,i,j dz[n,oc,{row},{col}] * w[oc,c,i,j]"

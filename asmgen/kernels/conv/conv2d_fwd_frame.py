@@ -145,7 +145,7 @@ class ForwardKernel:
             layout = f"[{y.n}][{y.n_c_blocks}][{y.h}][{y.w}][{y.block}]"
             arguments.append(Argument("rcx", "codes", "u8", layout, "out", what))
         return Facts(
-            title=f"conv2d_fwd  {x.n} x c{x.c} h{x.h} w{x.w} -> c{y.c} h{y.h} w{y.w}",
+            title=f"{self.spec.text}  {x.n} x c{x.c} h{x.h} w{x.w} -> c{y.c} h{y.h} w{y.w}",
             source=self.source,
             formula=tuple(formula),
             arguments=tuple(arguments),

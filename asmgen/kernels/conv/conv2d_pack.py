@@ -16,14 +16,14 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.common.transpose import ROW_BYTES, Squares
 from asmgen.plan.layout import ConvWeights
-from asmgen.plan.specs import Conv2dPackForward, Conv2dPackInputGradient, dtype_tag
+from asmgen.plan.specs import Conv2dPackBackwardInput, Conv2dPackForward, dtype_tag
 from asmgen.tile.common.count_text import advance
 
 
-def emit_input_gradient(spec: Conv2dPackInputGradient, isa: Isa) -> Listing:
+def emit_input_gradient(spec: Conv2dPackBackwardInput, isa: Isa) -> Listing:
     """rdi w, rsi w_dx (overwritten), slice of blocks of V input channels."""
     facts = _facts(
-        title=f"conv2d_pack_dx  oc{spec.weights.oc} c{spec.weights.c} {spec.weights.kh}x{spec.weights.kw}",
+        title=f"{spec.text}  oc{spec.weights.oc} c{spec.weights.c} {spec.weights.kh}x{spec.weights.kw}",
         formula=("target[c/V][oc][kh][kw][c%V] = w[oc/V][c][kh][kw][oc%V]",),
         lanes=("output", "input"),
         source=spec.weights,
@@ -35,7 +35,7 @@ def emit_forward(spec: Conv2dPackForward, isa: Isa) -> Listing:
     """rdi w, rsi w_fwd (overwritten, bias copied behind), slice of blocks of V output channels."""
     weights = spec.weights
     facts = _facts(
-        title=f"conv2d_pack_fwd  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
+        title=f"{spec.text}  oc{weights.oc} c{weights.c} {weights.kh}x{weights.kw}",
         formula=("target[oc/V][c][kh][kw][oc%V] = w[c/V][oc][kh][kw][c%V]; bias copied behind it",),
         lanes=("input", "output"),
         source=weights.taps,
@@ -112,22 +112,22 @@ class _Kernel:
         """One block of input channels, of which n_channels exist: all output channels."""
         asm, w = self.asm, self.w_layout
         per_block = w.block // self.side
-        n_groups, rest = divmod(w.oc, self.side)
-        n_blocks, groups_of_last = divmod(n_groups, per_block)
+        n_rows, rest = divmod(w.oc, self.side)
+        n_blocks, rows_of_last = divmod(n_rows, per_block)
         if n_blocks:
             with asm.loop("oc_block", n_blocks):
                 with asm.loop("oc", per_block):
-                    self._group(n_channels, self.side)
+                    self._row(n_channels, self.side)
                 asm.move(self.w, w.oc_block_bytes - per_block * ROW_BYTES, "w: next block of output channels")
-        if groups_of_last:
-            with asm.loop("oc", groups_of_last):
-                self._group(n_channels, self.side)
+        if rows_of_last:
+            with asm.loop("oc", rows_of_last):
+                self._row(n_channels, self.side)
         if rest:
-            self._group(n_channels, rest)
-        moved = n_blocks * w.oc_block_bytes + (groups_of_last + (rest > 0)) * ROW_BYTES
+            self._row(n_channels, rest)
+        moved = n_blocks * w.oc_block_bytes + (rows_of_last + (rest > 0)) * ROW_BYTES
         asm.move(self.w, w.block * w.channel_bytes - moved, f"w: {w.block} channels on, first output channel")
 
-    def _group(self, n_channels: int, n_outputs: int) -> None:
+    def _row(self, n_channels: int, n_outputs: int) -> None:
         """`side` output channels, of which n_outputs exist: all taps and the input channels of the block."""
         asm, w, dx = self.asm, self.w_layout, self.dx_layout
         n_taps = w.kh * w.kw

@@ -98,8 +98,7 @@ def _facts(spec: Conv2dUnpool, tile: Tile) -> Facts:
     arguments.append(Argument("rdx", "codes", "u8", codes, "in", "" if has_codes else "not read"))
     arguments.append(Argument("rcx", "dz", ctype, str(spec.dz), "out", "halo untouched"))
     return Facts(
-        title=f"gradient through activation {act.kind} and pool {f'{pool.kind} {ph}x{pw}' if pool else 'none'}:"
-        f" {spec.y.c}x{spec.y.h}x{spec.y.w} -> {spec.dz.c}x{spec.dz.h}x{spec.dz.w}",
+        title=f"{spec.text}  {spec.y.c}x{spec.y.h}x{spec.y.w} -> {spec.dz.c}x{spec.dz.h}x{spec.dz.w}",
         source="asmgen/kernels/conv/conv2d_unpool.py",
         formula=(formula,),
         arguments=tuple(arguments),

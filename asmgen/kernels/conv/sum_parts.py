@@ -1,4 +1,4 @@
-"""Adds the parts of a weight gradient that was summed over groups of samples, in the order of the groups."""
+"""Adds the parts of a weight gradient that was summed over parts of the samples, in the order of the parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def emit(spec: SumParts, isa: Isa) -> Listing:
         with asm.loop("vector", "vectors of the slice", left):
             x86.MOV(at, parts)
             asm.v.load(total, [at])
-            with asm.loop("group", spec.groups - 1):
+            with asm.loop("part", spec.n_parts - 1):
                 asm.move(at, spec.stride_bytes, "next part")
                 asm.v.add(total, total, [at])
             asm.v.store([dw], total)
@@ -42,16 +42,16 @@ def _facts(spec: SumParts) -> Facts:
     ctype, part_bytes = dtype_tag(spec.dtype), spec.n_vectors * spec.block * spec.element_bytes
     layout = f"[{spec.n_vectors}][{spec.block}]"
     return Facts(
-        title=f"sum of {spec.groups} parts of {counted(spec.n_vectors, 'vector')}",
+        title=f"{spec.text}  {spec.n_parts} parts of {counted(spec.n_vectors, 'vector')}",
         source="asmgen/kernels/conv/sum_parts.py",
-        formula=(f"dw[i] = parts[0][i] + parts[1][i] + ... + parts[{spec.groups - 1}][i], in this order",),
+        formula=(f"dw[i] = parts[0][i] + parts[1][i] + ... + parts[{spec.n_parts - 1}][i], in this order",),
         arguments=(
-            Argument("rdi", "parts", ctype, f"[{spec.groups}]{layout}, {spec.stride_bytes} B apart", "in"),
+            Argument("rdi", "parts", ctype, f"[{spec.n_parts}]{layout}, {spec.stride_bytes} B apart", "in"),
             Argument("rsi", "dw", ctype, layout, "out", "overwritten"),
         ),
         slice_unit=f"vectors, 0..{spec.slice_units()}",
         flops=spec.flops(),
-        bytes_read=spec.groups * part_bytes,
+        bytes_read=spec.n_parts * part_bytes,
         bytes_written=part_bytes,
         tile="1 vector",
     )

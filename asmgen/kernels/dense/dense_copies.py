@@ -8,7 +8,7 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.kernels.dense.dense_roles import Role
-from asmgen.plan.layout import DENSE_ROW_GROUP
+from asmgen.plan.layout import DENSE_QUAD
 from asmgen.tile.common.count_text import advance
 
 
@@ -42,19 +42,19 @@ def pack_lanes(asm: Assembler, lanes: Role, at: Any, packed: Any, tiles: list[tu
 
 
 def spread_factors(asm: Assembler, factors: Role, at: Any, spread: Any) -> None:
-    """spread[n][4][V] = the group's factors, each in every lane: tiles load what else they would shuffle every time."""
+    """spread[n][4][V] = the quad's factors, each in every lane: tiles load what else they would shuffle every time."""
     name = factors.name
-    asm.comment(f"{name} of the group, each in every lane, for all tiles")
+    asm.comment(f"{name} of the quad, each in every lane, for all tiles")
     source, target = asm.gp.alloc(f"{name} at n"), asm.gp.alloc(f"spread {name}")
     x86.MOV(source, at)
     x86.LEA(target, [spread])
-    registers = [asm.vec.alloc(f"{name}[n][{each}]") for each in range(DENSE_ROW_GROUP)]
+    registers = [asm.vec.alloc(f"{name}[n][{each}]") for each in range(DENSE_QUAD)]
     with asm.loop("spread", factors.rows.n):
         for each, register in enumerate(registers):
             asm.v.broadcast_lane(register, source, each)
         for each, register in enumerate(registers):
             asm.v.store([target + each * asm.isa.vector_bytes], register)
         asm.move(source, factors.rows.sample_bytes, f"{factors.name}: next sample")
-        asm.move(target, DENSE_ROW_GROUP * asm.isa.vector_bytes, f"copy: next {DENSE_ROW_GROUP} vectors")
+        asm.move(target, DENSE_QUAD * asm.isa.vector_bytes, f"copy: next {DENSE_QUAD} vectors")
     asm.vec.free(*registers)
     asm.gp.free(source, target)

@@ -29,7 +29,7 @@ def _facts(spec: DenseBackwardInput, tile: ProductTile) -> Facts:
     dy, w, dx = spec.dy, spec.weights, spec.dx
     ctype = dtype_tag(dx.dtype)
     return Facts(
-        title=f"dense_dx  {dy.n} x {dy.features} -> {dx.n} x {dx.features}",
+        title=f"{spec.text}  {dy.n} x {dy.features} -> {dx.n} x {dx.features}",
         source="asmgen/kernels/dense/dense_dx.py, dense_product.py",
         formula=(f"dx[n,k] = sum_o dy[n,o] * w[o,k]    n < {dx.n}, k < {dx.features}, o < {w.out}",),
         arguments=(

@@ -17,14 +17,14 @@ from asmgen.asm.horizontal import sum_four
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
 from asmgen.kernels.common.activations import activated, call
-from asmgen.plan.layout import DENSE_ROW_GROUP
+from asmgen.plan.layout import DENSE_QUAD
 from asmgen.plan.specs import DenseForward, dtype_tag
 from asmgen.tile.common.count_text import advance, counted
 from asmgen.tile.dense.dense_product import ForwardTile, choose_forward_tile
 
 
 def emit(spec: DenseForward, isa: Isa, tile: ForwardTile | None = None) -> Listing:
-    """The listing of one dense forward kernel (arguments: x, w with the bias behind, y; slice: groups of 4 outputs)."""
+    """The listing of one dense forward kernel (arguments: x, w with the bias behind, y; slice: quads of outputs)."""
     return _Forward(spec, isa, tile or choose_forward_tile(spec, isa)).emit()
 
 
@@ -36,29 +36,29 @@ class _Forward:
         self.tile = tile
         self.asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
         self.v = self.asm.v
-        self.group_bytes = DENSE_ROW_GROUP * self.asm.element_bytes  # of y and of the bias
-        self.group_w_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
+        self.quad_bytes = DENSE_QUAD * self.asm.element_bytes  # of y and of the bias
+        self.quad_w_bytes = DENSE_QUAD * spec.weights.row_bytes
         self.n_vectors = spec.x.n_vectors
         self.is_split = self.tile.block_vectors < self.n_vectors
         # Where four neighbouring outputs fill several registers, and the bytes of one.
-        self.part_bytes = min(self.group_bytes, isa.vector_bytes)
-        self.n_parts = self.group_bytes // self.part_bytes
+        self.part_bytes = min(self.quad_bytes, isa.vector_bytes)
+        self.n_parts = self.quad_bytes // self.part_bytes
 
     def emit(self) -> Listing:
         asm, spec = self.asm, self.spec
         with asm:
             self.x, self.w, self.y = (asm.argument(i, name) for i, name in enumerate(("x", "w", "y")))
-            begin, self.n_groups = asm.argument(4, "begin"), asm.argument(5, "end / groups in the slice")
+            begin, self.n_quads = asm.argument(4, "begin"), asm.argument(5, "end / quads in the slice")
             asm.release_arguments()
             done = asm.label("done")
-            x86.CMP(begin, self.n_groups)
+            x86.CMP(begin, self.n_quads)
             x86.JAE(done)
             self._zero_padding()
-            asm.comment("move w, bias and y to the first group of the slice")
-            x86.SUB(self.n_groups, begin)
+            asm.comment("move w, bias and y to the first quad of the slice")
+            x86.SUB(self.n_quads, begin)
             offset = asm.gp.alloc("offset")
-            x86.IMUL(offset, begin, self.group_w_bytes)
-            x86.IMUL(begin, begin, self.group_bytes)
+            x86.IMUL(offset, begin, self.quad_w_bytes)
+            x86.IMUL(begin, begin, self.quad_bytes)
             x86.ADD(self.y, begin)
             self.bias = asm.gp.alloc("bias") if spec.bias else None
             if self.bias is not None:
@@ -72,14 +72,14 @@ class _Forward:
     # phases --------------------------------------------------------------------------------------------------------
 
     def _zero_padding(self) -> None:
-        """The slice that holds the last group also clears what lies behind it in every row of y."""
+        """The slice that holds the last quad also clears what lies behind it in every row of y."""
         asm, y = self.asm, self.spec.y
         first = self.spec.weights.n_rows * asm.element_bytes
         if first == y.sample_bytes:
             return
         asm.comment(f"the last slice clears y[n][{self.spec.weights.n_rows}..{y.stride - 1}]")
         skip = asm.label("no_padding")
-        x86.CMP(self.n_groups, self.spec.slice_units())
+        x86.CMP(self.n_quads, self.spec.slice_units())
         x86.JNE(skip)
         zero, at = asm.vec.alloc("zero"), asm.gp.alloc("y row")
         self.v.zero(zero)
@@ -96,77 +96,77 @@ class _Forward:
         """All blocks of inputs: one with bias and activation in its epilogue, or several that add to y."""
         asm, block = self.asm, self.tile.block_vectors
         if not self.is_split:
-            if self.tile.block_groups:
-                self._group_blocks()
+            if self.tile.block_quads:
+                self._quad_blocks()
             else:
-                self._sample_tiles(self.n_vectors, self.n_groups)
+                self._sample_tiles(self.n_vectors, self.n_quads)
             return
         self._store_bias()
         n_blocks, rest = divmod(self.n_vectors, block)
         with asm.loop("block", n_blocks):
-            self._sample_tiles(block, self.n_groups)
+            self._sample_tiles(block, self.n_quads)
             if n_blocks > 1 or rest:
                 asm.move(self.x, block * asm.isa.vector_bytes, f"x: {advance(block, 'vector')} of inputs")
                 asm.move(self.w, block * asm.isa.vector_bytes, f"w: {advance(block, 'vector')} of inputs")
         if rest:
-            self._sample_tiles(rest, self.n_groups)
+            self._sample_tiles(rest, self.n_quads)
         if self.spec.act:
             self._activate_all()
 
-    def _group_blocks(self) -> None:
-        """All groups, in blocks whose weights stay in L1 while the samples pass."""
-        asm, block = self.asm, self.tile.block_groups
-        blocks, count = asm.gp.alloc("blocks"), asm.gp.alloc("groups of the block")
-        x86.LEA(blocks, [self.n_groups + block - 1])
+    def _quad_blocks(self) -> None:
+        """All quads, in blocks whose weights stay in L1 while the samples pass."""
+        asm, block = self.asm, self.tile.block_quads
+        blocks, count = asm.gp.alloc("blocks"), asm.gp.alloc("quads of the block")
+        x86.LEA(blocks, [self.n_quads + block - 1])
         x86.SHR(blocks, block.bit_length() - 1)
         asm.gp.free(blocks)
-        with asm.loop("o", f"groups in the slice / {block}, rounded up", blocks, on_stack=True):
+        with asm.loop("o", f"quads in the slice / {block}, rounded up", blocks, on_stack=True):
             x86.MOV(count, block)
-            x86.CMP(self.n_groups, count)
-            x86.CMOVB(count, self.n_groups)
+            x86.CMP(self.n_quads, count)
+            x86.CMOVB(count, self.n_quads)
             self._sample_tiles(self.n_vectors, count)
-            asm.move(self.w, block * self.group_w_bytes, f"w: {advance(block, 'group')} of outputs")
-            asm.move(self.y, block * self.group_bytes, f"y: {advance(block, 'group')} of outputs")
+            asm.move(self.w, block * self.quad_w_bytes, f"w: {advance(block, 'quad')} of outputs")
+            asm.move(self.y, block * self.quad_bytes, f"y: {advance(block, 'quad')} of outputs")
             if self.bias is not None:
-                asm.move(self.bias, block * self.group_bytes, f"bias: {advance(block, 'group')} of outputs")
-            asm.move(self.n_groups, -block, f"{counted(block, 'group')} done")
+                asm.move(self.bias, block * self.quad_bytes, f"bias: {advance(block, 'quad')} of outputs")
+            asm.move(self.n_quads, -block, f"{counted(block, 'quad')} done")
         asm.gp.free(count)
 
-    def _sample_tiles(self, vectors: int, n_groups: Any) -> None:
-        """All samples and some groups over one block of inputs: a tile's samples stay in L1 while the weights pass."""
+    def _sample_tiles(self, vectors: int, n_quads: Any) -> None:
+        """All samples and some quads over one block of inputs: a tile's samples stay in L1 while the weights pass."""
         asm, spec = self.asm, self.spec
         n_tiles, tail = divmod(spec.x.n, self.tile.samples)
         x, y = asm.gp.alloc("x tile"), asm.gp.alloc("y tile")
         x86.MOV(x, self.x)
         x86.MOV(y, self.y)
-        with asm.loop("n", n_tiles, on_stack=self.tile.block_groups > 0):
-            self._groups(self.tile.samples, vectors, x, y, n_groups)
+        with asm.loop("n", n_tiles, on_stack=self.tile.block_quads > 0):
+            self._quads(self.tile.samples, vectors, x, y, n_quads)
             asm.move(x, self.tile.samples * spec.x.sample_bytes, f"x: {advance(self.tile.samples, 'sample')}")
             asm.move(y, self.tile.samples * spec.y.sample_bytes, f"y: {advance(self.tile.samples, 'sample')}")
         if tail:
             asm.comment(f"the last {counted(tail, 'sample')}")
-            self._groups(tail, vectors, x, y, n_groups)
+            self._quads(tail, vectors, x, y, n_quads)
         asm.gp.free(x, y)
 
-    def _groups(self, samples: int, vectors: int, x_tile: Any, y_tile: Any, n_groups: Any) -> None:
-        """One tile of samples against n_groups (a register) groups of 4 outputs."""
+    def _quads(self, samples: int, vectors: int, x_tile: Any, y_tile: Any, n_quads: Any) -> None:
+        """One tile of samples against n_quads (a register) quads of outputs."""
         asm = self.asm
         adds_bias = self.bias is not None and not self.is_split
-        group, x, w, y = (asm.gp.alloc(name) for name in ("groups left", "x", "w at", "y at"))
+        quad, x, w, y = (asm.gp.alloc(name) for name in ("quads left", "x", "w at", "y at"))
         bias = asm.gp.alloc("bias at") if adds_bias else None
-        x86.MOV(group, n_groups)
+        x86.MOV(quad, n_quads)
         x86.MOV(w, self.w)
         x86.MOV(y, y_tile)
         if adds_bias:
             x86.MOV(bias, self.bias)
-        with asm.loop("g", "groups of the block" if self.tile.block_groups else "groups in the slice", group):
+        with asm.loop("g", "quads of the block" if self.tile.block_quads else "quads in the slice", quad):
             x86.MOV(x, x_tile)
             self._tile(samples, vectors, x, w, y, bias)
-            asm.move(w, self.group_w_bytes - vectors * asm.isa.vector_bytes, "w: next group of outputs, first input")
-            asm.move(y, self.group_bytes, "y: next group of outputs")
+            asm.move(w, self.quad_w_bytes - vectors * asm.isa.vector_bytes, "w: next quad of outputs, first input")
+            asm.move(y, self.quad_bytes, "y: next quad of outputs")
             if adds_bias:
-                asm.move(bias, self.group_bytes, "bias: next group of outputs")
-        asm.gp.free(group, x, w, y)
+                asm.move(bias, self.quad_bytes, "bias: next quad of outputs")
+        asm.gp.free(quad, x, w, y)
         if adds_bias:
             asm.gp.free(bias)
 
@@ -176,12 +176,12 @@ class _Forward:
         phases = self.tile.phases(samples)
         acc = [
             [
-                [asm.vec.alloc(f"acc[{n}][{o}]" + (f" phase {p}" if p else "")) for o in range(DENSE_ROW_GROUP)]
+                [asm.vec.alloc(f"acc[{n}][{o}]" + (f" phase {p}" if p else "")) for o in range(DENSE_QUAD)]
                 for n in range(samples)
             ]
             for p in range(phases)
         ]
-        asm.comment(f"acc[n][o] = 0 for {counted(samples, 'sample')} x {DENSE_ROW_GROUP} outputs")
+        asm.comment(f"acc[n][o] = 0 for {counted(samples, 'sample')} x {DENSE_QUAD} outputs")
         for register in (r for phase in acc for row in phase for r in row):
             self.v.zero(register)
         x_vec = [asm.vec.alloc(f"x[{n}]") for n in range(samples)] if self.tile.holds_x else []
@@ -218,7 +218,7 @@ class _Forward:
         for n, register in enumerate(x_vec):
             self.v.load(register, x_operands[n])
             self.asm.note(f"x[{n}][k..]")
-        for o in range(DENSE_ROW_GROUP):
+        for o in range(DENSE_QUAD):
             weights = w_vec[o % len(w_vec)]
             self.v.load(weights, [w + o * row_bytes + at])
             self.asm.note(f"w[{o}][k..]")
@@ -243,23 +243,23 @@ class _Forward:
         asm.vec.free(spare)
 
     def _y_pass(self, name: str, before: Callable[[Any], Any], body: Callable[[Any], None]) -> None:
-        """Visit the 4 outputs of every group and sample of the slice: `before` once a group, `body` at [y]."""
+        """Visit the 4 outputs of every quad and sample of the slice: `before` once a quad, `body` at [y]."""
         asm = self.asm
-        group, bias, y_group, y = (asm.gp.alloc(n) for n in ("groups left", "bias at", "y group", "y at"))
-        x86.MOV(group, self.n_groups)
-        x86.MOV(y_group, self.y)
+        quad, bias, y_quad, y = (asm.gp.alloc(n) for n in ("quads left", "bias at", "y quad", "y at"))
+        x86.MOV(quad, self.n_quads)
+        x86.MOV(y_quad, self.y)
         if self.bias is not None:
             x86.MOV(bias, self.bias)
-        with asm.loop(f"{name}_g", "groups in the slice", group):
+        with asm.loop(f"{name}_g", "quads in the slice", quad):
             before(bias)
-            x86.MOV(y, y_group)
+            x86.MOV(y, y_quad)
             with asm.loop("n", self.spec.y.n):
                 body(y)
                 asm.move(y, self.spec.y.sample_bytes, "y: next sample")
-            asm.move(y_group, self.group_bytes, "y: next group of outputs")
+            asm.move(y_quad, self.quad_bytes, "y: next quad of outputs")
             if self.bias is not None:
-                asm.move(bias, self.group_bytes, "bias: next group of outputs")
-        asm.gp.free(group, bias, y_group, y)
+                asm.move(bias, self.quad_bytes, "bias: next quad of outputs")
+        asm.gp.free(quad, bias, y_quad, y)
 
     def _store_bias(self) -> None:
         """y = bias."""
@@ -311,7 +311,7 @@ class _Forward:
                 f"rows of x are summed in blocks of {tile.block_vectors} vectors; y holds the partial sums",
             )
         return Facts(
-            title=f"dense_fwd  {x.n} x {x.features} -> {y.n} x {y.features}",
+            title=f"{spec.text}  {x.n} x {x.features} -> {y.n} x {y.features}",
             source="asmgen/kernels/dense/dense_fwd.py",
             formula=(f"y[n,o] = {call(spec.act, total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
             arguments=(
@@ -319,7 +319,7 @@ class _Forward:
                 Argument("rsi", "w", ctype, str(w), "in", "64-byte aligned; lanes are inputs"),
                 Argument("rdx", "y", ctype, str(y), "out", "64-byte aligned; overwritten"),
             ),
-            slice_unit=f"groups of {DENSE_ROW_GROUP} outputs, 0..{spec.slice_units()}",
+            slice_unit=f"quads of outputs ({DENSE_QUAD} each), 0..{spec.slice_units()}",
             flops=spec.flops(),
             bytes_read=x.size_bytes + (w.size_bytes if spec.bias else w.bias_offset_bytes),
             bytes_written=y.size_bytes,

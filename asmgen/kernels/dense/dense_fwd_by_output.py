@@ -43,7 +43,7 @@ def _facts(spec: DenseForwardByOutput, tile: ProductTile) -> Facts:
     ctype = dtype_tag(x.dtype)
     total = f"{'b[o] + ' if spec.bias else ''}sum_k x[n,k] * w[o,k]"
     return Facts(
-        title=f"dense_fwd_{'turned' if spec.turns else 'by_output'}  {x.n} x {x.features} -> {y.n} x {y.features}",
+        title=f"{spec.text}  {x.n} x {x.features} -> {y.n} x {y.features}",
         source="asmgen/kernels/dense/dense_fwd_by_output.py, dense_product.py",
         formula=(f"y[n,o] = {call(spec.act, total)}    n < {x.n}, o < {w.out}, k < {x.features}",),
         arguments=(

@@ -73,10 +73,6 @@ class Step:
     # for the header --------------------------------------------------------------------------------------------------
 
     @property
-    def title(self) -> str:
-        return f"dense_dw+{self.spec.update.kind}"
-
-    @property
     def formula(self) -> tuple[str, ...]:
         return formula(self.spec.update)
 
@@ -102,7 +98,6 @@ class Store:
     comment = "store dw"
     goes_through = "the lines of dw"
     formula = ("dw = g",)
-    title = "dense_dw"
     n_read = 0
 
     def __init__(self, asm: Assembler, spec: DenseBackwardWeights) -> None:

@@ -20,7 +20,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Roles:
-    """g[factor][lane] = sum_n factors[n][factor] * lanes[n][lane], in groups of 4 factors."""
+    """g[factor][lane] = sum_n factors[n][factor] * lanes[n][lane], in quads of factors."""
 
     factors: Role
     lanes: Role

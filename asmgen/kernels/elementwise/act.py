@@ -36,7 +36,6 @@ def emit_backward(spec: ActBackward, isa: Isa) -> Listing:
 class _Kernel:
     """One emission: a pointer per tensor that moves through the sample; the last tensor is the output."""
 
-    direction = ""
     formula = ""
     masks_padding = False
     unroll = 1  # vectors per trip
@@ -98,15 +97,15 @@ class _Kernel:
         with asm.loop("c", segment.blocks):
             with asm.loop("h", segment.rows):
                 unroll = self.unroll if len(masks) == 1 else segment.vectors
-                groups, rest = divmod(segment.vectors, unroll)
-                if groups:
-                    with asm.loop("w", groups):
+                trips, rest = divmod(segment.vectors, unroll)
+                if trips:
+                    with asm.loop("w", trips):
                         for u in range(unroll):
                             operate(u * width, masks[u % len(masks)])
                         self._move([unroll * width] * len(self.pointers), advance(unroll, "vector"))
                 for u in range(rest):
                     operate(u * width, masks[u % len(masks)])
-                self._move([step - groups * unroll * width for step in segment.row_steps], "next row")
+                self._move([step - trips * unroll * width for step in segment.row_steps], "next row")
             self._move(
                 [step - segment.rows * row for step, row in zip(segment.block_steps, segment.row_steps, strict=True)],
                 "next block of channels",
@@ -122,7 +121,7 @@ class _Kernel:
         formula = self.formula.format(alpha=self.act.alpha)
         layout = self.layouts[-1]
         return Facts(
-            title=f"act_{self.direction}  {self.act.kind}  {layout}",
+            title=f"{self.spec.text}  {layout}",
             source="asmgen/kernels/elementwise/act.py",
             formula=(f"{out} = {formula}, element by element",),
             arguments=tuple(
@@ -145,8 +144,6 @@ class _Kernel:
 
 
 class _Forward(_Kernel):
-    direction = "fwd"
-
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.masks_padding = not self.act.traits.maps_zero_to_zero
@@ -167,8 +164,6 @@ class _Forward(_Kernel):
 
 
 class _Backward(_Kernel):
-    direction = "bwd"
-
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.formula, self.unroll = self.code.backward, self.code.backward_unroll

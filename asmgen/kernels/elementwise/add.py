@@ -35,7 +35,7 @@ def emit(spec: Add, isa: Isa) -> Listing:
 def _facts(spec: Add) -> Facts:
     ctype = dtype_tag(spec.y.dtype)
     return Facts(
-        title=f"add  {spec.y}",
+        title=f"{spec.text}  {spec.y}",
         source="asmgen/kernels/elementwise/add.py",
         formula=("y = a + b, element by element",),
         arguments=(

@@ -170,7 +170,7 @@ class _Kernel:
         if self.is_forward:
             written = f"only its channels{', and padding: zero' if range_.is_last else ''}"
         return Facts(
-            title=f"concat_{'fwd' if self.is_forward else 'bwd'}  channels {range_.text()}  {source} -> {target}",
+            title=f"{self.spec.text}  channels {range_.text()}  {source} -> {target}",
             source="asmgen/kernels/elementwise/concat.py",
             formula=(self.spec.formula(),),
             arguments=(

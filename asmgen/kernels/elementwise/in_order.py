@@ -194,7 +194,7 @@ class _Kernel:
         written = "padding zero" if self.is_forward else "halo not written, padding zero"
         n_runs, n_pixels = self.runs
         return Facts(
-            title=f"in_order_{'fwd' if self.is_forward else 'bwd'}  {source} -> {target}",
+            title=f"{self.spec.text}  {source} -> {target}",
             source="asmgen/kernels/elementwise/in_order.py",
             formula=(self.spec.formula(),),
             arguments=(

@@ -58,13 +58,13 @@ class RunWalk:
 
     def _runs(self, part: Part) -> None:
         asm, segment, width = self._asm, part.segment, self._asm.isa.vector_bytes
-        groups, rest = divmod(segment.vectors, part.unroll)
+        trips, rest = divmod(segment.vectors, part.unroll)
         start = [0] * len(self.pointers)
-        trip, walked = ([vectors * width] * len(start) for vectors in (part.unroll, groups * part.unroll))
+        trip, walked = ([vectors * width] * len(start) for vectors in (part.unroll, trips * part.unroll))
         with asm.loop("c", segment.blocks):
             with asm.loop("h", segment.rows):
-                if groups:
-                    with asm.loop("w", groups):
+                if trips:
+                    with asm.loop("w", trips):
                         for u in range(part.unroll):
                             part.body(u * width)
                         self._move(trip, start, advance(part.unroll, "vector"))

@@ -131,7 +131,7 @@ class _Kernel:
             size = f"{shape.pixels} = {shape.pixels // self.pixels.piece} x {self.pixels.piece} + {ragged}"
             notes.append(f"{size}: the last vector of a run overlaps the one before")
         return Facts(
-            title=f"load_input  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
+            title=f"{spec.text}  u8 {spec.c}x{spec.h}x{spec.w} -> {dst}",
             source="asmgen/kernels/input/load_input.py",
             formula=("dst[n,c,h,w] = images[indices[n],c,h,w] * scale[c] + shift[c]",),
             arguments=(

@@ -97,7 +97,7 @@ class _Kernel:
         spec, layout = self.spec, self.layout
         n_pixels = spec.c * spec.h * spec.w
         return Facts(
-            title=f"load_input  u8 {spec.c}x{spec.h}x{spec.w} -> {layout}",
+            title=f"{spec.text}  u8 {spec.c}x{spec.h}x{spec.w} -> {layout}",
             source="asmgen/kernels/input/load_input_blocks.py",
             formula=("dst[n,c,h,w] = images[indices[n],c,h,w] * scale[c] + shift[c]",),
             arguments=(

@@ -94,9 +94,9 @@ class PixelRuns:
         """`pixels(register, first)` for every piece of a run, by a loop that moves the pointers (src or None, dst)."""
         asm, n_pixels, piece = self._asm, self._n_pixels, self.piece
         src, dst = pointers
-        n_groups, rest = divmod(n_pixels, UNROLL * piece)
-        if n_groups:
-            with asm.loop("w", n_groups):
+        n_trips, rest = divmod(n_pixels, UNROLL * piece)
+        if n_trips:
+            with asm.loop("w", n_trips):
                 for u in range(UNROLL):
                     pixels(self._vectors[u], u * piece)
                 if src is not None:
@@ -134,8 +134,8 @@ class PixelRuns:
 
     def describe(self) -> str:
         """How a run is cut."""
-        n_groups, rest = divmod(self._n_pixels, UNROLL * self.piece)
+        n_trips, rest = divmod(self._n_pixels, UNROLL * self.piece)
         n_rest = -(-rest // self.piece)
-        counts = ([f"{n_groups} x {UNROLL}"] if n_groups else []) + ([str(n_rest)] if n_rest else [])
+        counts = ([f"{n_trips} x {UNROLL}"] if n_trips else []) + ([str(n_rest)] if n_rest else [])
         unit = "single pixels" if self.piece == 1 else f"vectors of {self.piece} pixels"
         return f"a run in {unit}: {' + '.join(counts)}"

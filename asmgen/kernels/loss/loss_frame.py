@@ -154,7 +154,7 @@ class LossKernel(ClassRows):
         dz = Argument("rdx", "dz", ctype, str(z), "out", "overwritten, padding zero")
         formula = self.formula if spec.gradient else tuple(line for line in self.formula if not line.startswith("dz"))
         return Facts(
-            title=f"{spec.kind}{'' if spec.gradient else ', evaluation'}  {z.n} x {z.features}",
+            title=f"{spec.text}  {z.n} x {z.features}",
             source=f"asmgen/kernels/loss/loss_{'softmax_ce' if spec.kind == 'softmax_ce' else 'elementwise'}.py",
             formula=formula,
             arguments=(

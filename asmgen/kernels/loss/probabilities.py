@@ -92,7 +92,7 @@ class _Kernel(ClassRows):
     def _facts(self) -> Facts:
         spec, z, ctype = self.spec, self.z, dtype_tag(self.z.dtype)
         return Facts(
-            title=f"{spec.kind}  {z.n} x {z.features}",
+            title=f"{spec.text}  {z.n} x {z.features}",
             source="asmgen/kernels/loss/probabilities.py",
             formula=_FORMULAS[spec.kind],
             arguments=(

@@ -46,7 +46,7 @@ def _facts(spec: BatchNormForward, table: NormTable) -> Facts:
     ctype = dtype_tag(spec.x.dtype)
     formula = call(spec.act, "(x - mean[c]) scale[c] + shift[c]")
     return Facts(
-        title=f"batch norm{f' + {spec.act.kind}' if spec.act else ''}  {spec.x} -> {spec.y}",
+        title=f"{spec.text}  {spec.x} -> {spec.y}",
         source="asmgen/kernels/norm/batch_norm.py",
         formula=(f"y = {formula}",),
         arguments=(

@@ -222,7 +222,7 @@ def _gate_text(act: Activation) -> str:
 def _parts_facts(spec: BatchNormGradientParts, table: NormTable, n: int) -> Facts:
     x, ctype = spec.x, dtype_tag(spec.x.dtype)
     return Facts(
-        title=f"gradient of batch norm{f' + {spec.act.kind}' if spec.act else ''}, of each sample: sums  {x}",
+        title=f"{spec.text}  of each sample: {x}",
         source=_SOURCE,
         formula=("parts[n][c] = sum over pixels of dz,   sum over pixels of dz (x - mean[c])", _gate_text(spec.act)),
         arguments=(
@@ -245,7 +245,7 @@ def _weights_facts(spec: BatchNormBackwardWeights) -> Facts:
     missing = [name for name, has in (("dw", spec.has_scale), ("db", spec.has_bias)) if not has]
     weights = (Argument("rdx", "dw", ctype, str(spec.vectors), "out", " ".join(f"{m} = 0" for m in missing)),)
     return Facts(
-        title=f"gradient of batch norm: weight and bias  {spec.x}",
+        title=f"{spec.text}  weight and bias: {spec.x}",
         source=_SOURCE,
         formula=(
             "db = sum_n sum dz,   dw = rstd sum_n sum dz (x - mean)",
@@ -268,7 +268,7 @@ def _weights_facts(spec: BatchNormBackwardWeights) -> Facts:
 def _input_facts(spec: BatchNormBackwardInput, table: NormTable) -> Facts:
     x, ctype = spec.x, dtype_tag(spec.x.dtype)
     return Facts(
-        title=f"gradient of batch norm{f' + {spec.act.kind}' if spec.act else ''}: input  {spec.dx}",
+        title=f"{spec.text}  {spec.dx}",
         source=_SOURCE,
         formula=("dx = dz scale[c] - db_term[c] - (x - mean[c]) dw_term[c]", _gate_text(spec.act)),
         arguments=(

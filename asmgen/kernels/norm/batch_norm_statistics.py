@@ -257,7 +257,7 @@ def _middle_bytes(walk: PlaneWalk, spec: BatchNormParts) -> int:
 def _parts_facts(spec: BatchNormParts, n: int) -> Facts:
     x, ctype = spec.x, dtype_tag(spec.x.dtype)
     return Facts(
-        title=f"batch norm, of each sample: mean and sum of squared distances  {x}",
+        title=f"{spec.text}  of each sample: {x}",
         source=_SOURCE,
         formula=(
             "parts[n][c] = mean over pixels of x[n,c],   sum over pixels of (x[n,c] - mean)^2",
@@ -279,7 +279,7 @@ def _moments_facts(spec: BatchNormMoments) -> Facts:
     x, ctype = spec.x, dtype_tag(spec.x.dtype)
     weights = (Argument("rsi", "weights", ctype, str(spec.vectors), "in"),) if _has_weights(spec) else ()
     return Facts(
-        title=f"batch norm, of the batch: mean, variance, scale and shift  {x}",
+        title=f"{spec.text}  of the batch: {x}",
         source=_SOURCE,
         formula=(
             "mean = K + sum_n (mean_n - K) / present,   var = sum_n (sum_n + p (mean_n - mean)^2) / m",
@@ -304,7 +304,7 @@ def _frozen_facts(spec: BatchNormFrozen) -> Facts:
     ctype = dtype_tag(spec.x.dtype)
     weights = (Argument("rsi", "weights", ctype, str(spec.vectors), "in"),) if _has_weights(spec) else ()
     return Facts(
-        title=f"batch norm, of all batches: scale and shift of the running statistics  {spec.x}",
+        title=f"{spec.text}  of all batches: {spec.x}",
         source=_SOURCE,
         formula=("mean, var = the running ones", *_scale_formula(spec)),
         arguments=(
@@ -324,7 +324,7 @@ def _running_facts(spec: BatchNormRunning) -> Facts:
     ctype = dtype_tag(spec.running.vectors.dtype)
     share = "1 / steps" if spec.momentum is None else f"{spec.momentum!r}"
     return Facts(
-        title=f"batch norm, over all batches: running statistics of {spec.running.vectors.c} channels",
+        title=f"{spec.text}  over all batches: {spec.running.vectors.c} channels",
         source=_SOURCE,
         formula=(
             f"steps += 1,   mean += {share} (the batch's - mean),   var += {share} (the batch's m / (m - 1) - var)",

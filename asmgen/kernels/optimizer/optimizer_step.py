@@ -1,4 +1,4 @@
-"""The optimizer's step for gradients in registers: what `update` and `dense_dw_step` share.
+"""The optimizer's step for gradients in registers: what `update_sgd` and `dense_dw_sgd` share.
 
 Formulas: docs/architecture.md, Hyper block. Every element is one chain of operations, whatever is computed beside it.
 """

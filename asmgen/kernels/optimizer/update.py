@@ -95,7 +95,7 @@ class _Update:
         states = "v" if spec.n_states == 1 else "m, then v"
         state = Argument("rdx", "state", ctype, f"[{spec.n_states}]{shape}", "in/out", states)
         return Facts(
-            title=f"update_{spec.kind}  {spec.n_vectors * spec.block} parameters",
+            title=f"{spec.text}  {spec.n_vectors * spec.block} parameters",
             source="asmgen/kernels/optimizer/update.py",
             formula=formula(spec),
             arguments=(

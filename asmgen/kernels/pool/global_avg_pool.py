@@ -122,17 +122,17 @@ def _samples(
 def _plane(asm: Assembler, image: Image, pointer: Any, unroll: int, pixel: Callable[[int], None]) -> None:
     """pixel(i) for all pixels of a plane, i counted from the pointer; leaves it behind the last run."""
     name, (n_runs, n_pixels) = asm.name_of(pointer), _runs(image)
-    groups, rest = divmod(n_pixels, unroll)
+    trips, rest = divmod(n_pixels, unroll)
     with asm.loop("h", n_runs):
-        if groups:
-            with asm.loop("w", groups):
+        if trips:
+            with asm.loop("w", trips):
                 for i in range(unroll):
                     pixel(i)
                 asm.move(pointer, unroll * image.pixel_bytes, f"{name}: {advance(unroll, 'pixel')}")
         for i in range(rest):
             pixel(i)
         run_bytes = image.row_bytes if n_runs > 1 else n_pixels * image.pixel_bytes
-        asm.move(pointer, run_bytes - groups * unroll * image.pixel_bytes, f"{name}: next row")
+        asm.move(pointer, run_bytes - trips * unroll * image.pixel_bytes, f"{name}: next row")
 
 
 def _share(asm: Assembler, image: Image) -> Any:
@@ -148,7 +148,7 @@ def _forward_facts(spec: GlobalAvgPoolForward) -> Facts:
     x, y, ctype = spec.x, spec.y, dtype_tag(spec.x.dtype)
     n_runs, n_pixels = _runs(x)
     return Facts(
-        title=f"global average pool: {x.c}x{x.h}x{x.w} -> {x.c}",
+        title=f"{spec.text}  {x.c}x{x.h}x{x.w} -> {x.c}",
         source="asmgen/kernels/pool/global_avg_pool.py",
         formula=(f"y[n,c] = 1/{x.h * x.w} sum over h<{x.h}, w<{x.w} of x[n,c,h,w]",),
         arguments=(
@@ -170,7 +170,7 @@ def _forward_facts(spec: GlobalAvgPoolForward) -> Facts:
 def _backward_facts(spec: GlobalAvgPoolBackward) -> Facts:
     dy, dx, ctype = spec.dy, spec.dx, dtype_tag(spec.dx.dtype)
     return Facts(
-        title=f"gradient of global average pool: {dx.c} -> {dx.c}x{dx.h}x{dx.w}",
+        title=f"{spec.text}  {dx.c} -> {dx.c}x{dx.h}x{dx.w}",
         source="asmgen/kernels/pool/global_avg_pool.py",
         formula=(f"dx[n,c,h,w] = dy[n,c] / {dx.h * dx.w}",),
         arguments=(

@@ -182,10 +182,6 @@ def _interior_bytes(image: Image) -> int:
     return image.n * image.n_c_blocks * image.h * image.w * image.pixel_bytes
 
 
-def _window(pool: Pool) -> str:
-    return f"{pool.kind} over windows of {pool.ph}x{pool.pw}, stride {pool.sh}x{pool.sw}"
-
-
 def _forward_facts(spec: PoolForward, tile: Tile) -> Facts:
     x, y, pool = spec.x, spec.y, spec.pool
     element = f"x[n,c,h*{pool.sh}+r,w*{pool.sw}+s]"
@@ -201,7 +197,7 @@ def _forward_facts(spec: PoolForward, tile: Tile) -> Facts:
         formula.append(f"code[n,c,h,w] = r*{pool.pw}+s of the first maximum in row-major order")
         arguments.append(Argument("rdx", "codes", "u8", _codes(y), "out"))
     return Facts(
-        title=f"pool {_window(pool)}: {x.c}x{x.h}x{x.w} -> {y.c}x{y.h}x{y.w}",
+        title=f"{spec.text}  {x.c}x{x.h}x{x.w} -> {y.c}x{y.h}x{y.w}",
         source="asmgen/kernels/pool/pool.py",
         formula=tuple(formula),
         arguments=tuple(arguments),
@@ -227,7 +223,7 @@ def _backward_facts(spec: PoolBackward, tile: Tile) -> Facts:
         else "dx is cleared plane by plane, then every window adds its part, in row-major order of the windows"
     )
     return Facts(
-        title=f"gradient of pool {_window(pool)}: {dy.c}x{dy.h}x{dy.w} -> {dx.c}x{dx.h}x{dx.w}",
+        title=f"{spec.text}  {dy.c}x{dy.h}x{dy.w} -> {dx.c}x{dx.h}x{dx.w}",
         source="asmgen/kernels/pool/pool.py",
         formula=(f"dx[n,c,h*{pool.sh}+r,w*{pool.sw}+s] {'=' if pool.is_tiling else '+='} {what}",),
         arguments=tuple(arguments),

@@ -14,7 +14,7 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.kernels.common.loops import Share, in_groups
+from asmgen.kernels.common.loops import Share, in_steps
 from asmgen.kernels.sparse import conv2d_dw_tap_lanes
 from asmgen.kernels.sparse.conv2d_dw_pooled_frame import PooledGradient
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
@@ -35,7 +35,7 @@ def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: Tile | TapTile | Non
     channels. Raises ValueError where x is not planar.
     """
     require(spec.conv.x.block == 1, spec, "x must be planar")
-    tile = tile or choose_tile(spec.of_group(), isa)
+    tile = tile or choose_tile(spec.of_part(), isa)
     if isinstance(tile, TapTile):
         return conv2d_dw_tap_lanes.emit(spec, isa, tile)
     return _Kernel(spec, isa, tile).emit()
@@ -55,7 +55,7 @@ class _Kernel(PooledGradient):
         x86.MOV(self.dw, self.strips.block.dw)
 
         def channels(n_channels: int) -> None:
-            in_groups(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
+            in_steps(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_channels, n_rows))
             asm.move(
                 self.x_tap,
                 n_channels * x.plane_bytes - weights.kh * x.row_bytes,
@@ -64,7 +64,7 @@ class _Kernel(PooledGradient):
             asm.move(self.dw, (n_channels - 1) * weights.channel_bytes, "dw: taps of the next channels")
 
         def kernel_rows(n_channels: int, n_rows: int) -> None:
-            in_groups(asm, "j", weights.kw, tile.kernel_cols, lambda n_taps: kernel_cols(n_channels, n_rows, n_taps))
+            in_steps(asm, "j", weights.kw, tile.kernel_cols, lambda n_taps: kernel_cols(n_channels, n_rows, n_taps))
             asm.move(
                 self.x_tap,
                 n_rows * x.row_bytes - weights.kw * x.pixel_bytes,
@@ -77,7 +77,7 @@ class _Kernel(PooledGradient):
             asm.move(self.x_tap, n_taps * x.pixel_bytes, f"x: {advance(n_taps, 'tap')}")
             asm.move(self.dw, n_taps * weights.tap_bytes, f"dw: {advance(n_taps, 'tap')}")
 
-        in_groups(asm, "c", weights.c, tile.channels, channels)
+        in_steps(asm, "c", weights.c, tile.channels, channels)
         asm.gp.free(self.x_tap, self.dw, self.x_at, self.dy_at, self.codes_at)
         if self.conv.bias:
             self._sum_bias(rows, n_cols)

@@ -10,7 +10,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.kernels.common.loops import Share
-from asmgen.kernels.conv.sample_groups import SampleGroups
+from asmgen.kernels.conv.sample_parts import SampleParts
 from asmgen.kernels.input.pixel_strip import PixelStrip, x_sample_bytes
 from asmgen.kernels.sparse.conv2d_dw_strips import Strips
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
@@ -43,7 +43,7 @@ class PooledGradient:
         sums_bytes: int = 0,
         strip_cols: int | None = None,
     ) -> None:
-        spec = whole.of_group()
+        spec = whole.of_part()
         self.spec, self.conv, self.dy = spec, spec.conv, spec.dy
         self.source, self.notes, self.band_rows, self.tile_text = source, notes, tile.rows, str(tile)
         self.weights = spec.conv.weights
@@ -54,14 +54,14 @@ class PooledGradient:
         self.pixels = PixelStrip(self.asm, spec.conv, n_rows, cols=strip_cols, step=step) if spec.conv.pixels else None
         self.x = self.pixels.layout if self.pixels else spec.conv.x
         sample_bytes = x_sample_bytes(spec.conv), self.dy.sample_bytes, self.dy.code_sample_bytes
-        self.groups = SampleGroups(self.asm, whole, sample_bytes)
+        self.parts = SampleParts(self.asm, whole, sample_bytes)
 
     def emit(self) -> Listing:
         asm = self.asm
         with asm:
             done = asm.label("done")
             weights = self.weights
-            self.groups.open()
+            self.parts.open()
             self.strips = Strips(asm, self.spec, weights.oc_block_bytes, weights.bias_offset_bytes, self.pixels)
             asm.gp.free(self.strips.seek(done))
             self._clear_slice()
@@ -69,8 +69,8 @@ class PooledGradient:
             self.strips.visit(self.band_rows, self.dy.w, self._sum_block)
             self._end()
             asm.place(done)
-            self.groups.close()
-        return asm.finish(self.groups.facts(self._facts()))
+            self.parts.close()
+        return asm.finish(self.parts.facts(self._facts()))
 
     def _begin(self) -> None:
         """Before the first sample; dw and db are zero."""
@@ -130,8 +130,7 @@ class PooledGradient:
         x, dy, weights = self.conv.x, self.dy, self.weights
         bytes_read, bytes_written = self.strips.traffic(weights)
         return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights behind a max pool:"
-            f" {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
+            title=f"{self.spec.text}  {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
             source=self.source,
             formula=self.strips.formula(),
             arguments=self.strips.arguments(weights),

@@ -16,7 +16,7 @@ from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Facts, Listing
 from asmgen.kernels.common.loops import Share
-from asmgen.kernels.conv.sample_groups import SampleGroups
+from asmgen.kernels.conv.sample_parts import SampleParts
 from asmgen.kernels.sparse.conv2d_dw_strips import Strips
 from asmgen.kernels.sparse.live_lists import LiveLists
 from asmgen.plan.specs import Conv2dBackwardWeightsSparse
@@ -27,25 +27,25 @@ from asmgen.tile.sparse.conv2d_dw_sparse import Tile, choose_tile
 
 def emit(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile | None = None) -> Listing:
     """The kernel of one shape: rdi x, rsi dy, rdx codes, rcx dw (overwritten), slice of blocks of V output channels."""
-    return _Kernel(spec, isa, tile or choose_tile(spec.of_group(), isa)).emit()
+    return _Kernel(spec, isa, tile or choose_tile(spec.of_part(), isa)).emit()
 
 
 class _Kernel:
     def __init__(self, whole: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile) -> None:
-        spec = whole.of_group()
+        spec = whole.of_part()
         self.spec, self.tile, self.x, self.dy = spec, tile, spec.conv.x, spec.dy
         self.weights = spec.conv.weights.by_input()
         self.oc_block_bytes = self.weights.block * self.weights.oc_bytes
         self.asm = Assembler(isa, spec.dy.dtype, whole.symbol(isa.name))
         sample_bytes = self.x.sample_bytes, self.dy.sample_bytes, self.dy.code_sample_bytes
-        self.groups = SampleGroups(self.asm, whole, sample_bytes)
+        self.parts = SampleParts(self.asm, whole, sample_bytes)
 
     def emit(self) -> Listing:
         asm = self.asm
         with asm:
             done = asm.label("done")
             self.lists = LiveLists(asm, self.spec, self.tile)
-            self.groups.open()
+            self.parts.open()
             self.strips = Strips(asm, self.spec, self.oc_block_bytes, self.weights.bias_offset_bytes)
             self.oc_end = asm.stack_slot("end of dw")
             dw = self.strips.seek(done)
@@ -55,8 +55,8 @@ class _Kernel:
             self._clear_slice()
             self.strips.visit(self.tile.rows, self.tile.cols, self._sum_block)
             asm.place(done)
-            self.groups.close()
-        return asm.finish(self.groups.facts(self._facts()))
+            self.parts.close()
+        return asm.finish(self.parts.facts(self._facts()))
 
     def _clear_slice(self) -> None:
         asm, weights = self.asm, self.weights
@@ -105,7 +105,7 @@ class _Kernel:
         self._walk_lists()
 
     def _walk_lists(self) -> None:
-        """Loops over channel blocks, groups of taps and the output channels of one block."""
+        """Loops over channel blocks, taps that fit and the output channels of one block."""
         asm, tile, weights = self.asm, self.tile, self.weights
         x_at, dw_at = asm.gp.alloc("x of the strip"), asm.gp.alloc("dw of these channel blocks")
         dw, list_at = asm.gp.alloc("dw"), asm.gp.alloc("list")
@@ -172,8 +172,7 @@ class _Kernel:
         x, dy, weights = self.x, self.dy, self.weights
         bytes_read, bytes_written = self.strips.traffic(weights)
         return Facts(
-            title=f"convolution {weights.kh}x{weights.kw}, gradient of the weights from live entries:"
-            f" {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
+            title=f"{self.spec.text}  {x.c}x{x.h}x{x.w} -> {dy.c}x{dy.h}x{dy.w}",
             source="asmgen/kernels/sparse/conv2d_dw_sparse.py",
             formula=(*self.strips.formula(), "only terms with dy != 0 are computed"),
             arguments=self.strips.arguments(weights),

@@ -16,7 +16,7 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
-from asmgen.kernels.common.loops import Share, in_groups
+from asmgen.kernels.common.loops import Share, in_steps
 from asmgen.kernels.sparse.conv2d_dw_pooled_frame import PooledGradient
 from asmgen.plan.specs import Conv2dBackwardWeightsPooled
 from asmgen.tile.common.count_text import advance
@@ -44,7 +44,7 @@ def emit(spec: Conv2dBackwardWeightsPooled, isa: Isa, tile: TapTile) -> Listing:
 
 class _Kernel(PooledGradient):
     def __init__(self, whole: Conv2dBackwardWeightsPooled, isa: Isa, tile: TapTile) -> None:
-        spec = whole.of_group()
+        spec = whole.of_part()
         source, frame_bytes = "asmgen/kernels/sparse/conv2d_dw_tap_lanes.py", sums_bytes(spec, tile)
         super().__init__(whole, isa, tile, source, _NOTES, frame_bytes, strip_cols(spec, tile))
         self.tile, self.frame_bytes = tile, frame_bytes
@@ -79,14 +79,14 @@ class _Kernel(PooledGradient):
         x86.LEA(self.offsets, self._table())
 
         def out_channels(n_out: int) -> None:
-            in_groups(asm, "c", weights.c, tile.channels, lambda n_channels: channels(n_out, n_channels))
+            in_steps(asm, "c", weights.c, tile.channels, lambda n_channels: channels(n_out, n_channels))
             asm.move(self.x_tap, -weights.c * x.plane_bytes, "x: back to channel 0")
             asm.move(self.sums, (n_out - 1) * self.channel_bytes, f"sums: {advance(n_out, 'output channel')}")
             asm.move(self.dy_first, n_out * weights.element_bytes, f"dy: {advance(n_out, 'output channel')}")
             asm.move(self.codes_first, n_out, f"codes: {advance(n_out, 'output channel')}")
 
         def channels(n_out: int, n_channels: int) -> None:
-            in_groups(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_out, n_channels, n_rows))
+            in_steps(asm, "i", weights.kh, tile.kernel_rows, lambda n_rows: kernel_rows(n_out, n_channels, n_rows))
             asm.move(
                 self.x_tap,
                 n_channels * x.plane_bytes - weights.kh * x.row_bytes,
@@ -103,7 +103,7 @@ class _Kernel(PooledGradient):
             self.asm.move(self.x_tap, n_rows * x.row_bytes, f"x: {advance(n_rows, 'tap row')}")
             self.asm.move(self.sums, n_rows * self.row_bytes, f"sums: {advance(n_rows, 'tap row')}")
 
-        in_groups(asm, "k", self.n_channels, tile.out_channels, out_channels)
+        in_steps(asm, "k", self.n_channels, tile.out_channels, out_channels)
         asm.gp.free(self.x_tap, self.sums, self.dy_first, self.codes_first, self.offsets)
         asm.gp.free(self.x_at, self.dy_at, self.codes_at)
         if self.conv.bias:

@@ -21,7 +21,7 @@ from asmgen.tile.common.count_text import advance
 from asmgen.tile.common.remainder import parts
 from asmgen.tile.sparse.conv2d_dx_scatter import PatchTile, patch_bytes
 
-_NOTES = ("a pixel of dx is the sum of its windows' patches, in the order of the groups and windows",)
+_NOTES = ("a pixel of dx is the sum of its windows' patches, in the order of the channel sets and windows",)
 _UNROLL = 8  # pixels of the patch that are cleared in one iteration
 
 

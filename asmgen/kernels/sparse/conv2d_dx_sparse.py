@@ -4,7 +4,7 @@ A live entry (gradient dy of channel oc, at position p of a window) adds dy * w[
 dx that p's taps read. Lanes are input channels. The pixels that one window touches, its patch of dx, are summed in
 registers while the entries of its positions are walked, position by position, so that every accumulator of an entry
 is known when the kernel is generated. An entry costs one broadcast and kh*kw multiply-adds with weights from memory:
-those of one group of output channels and one vector of input channels, which stay in L1 while the image goes by.
+those of one set of output channels and one vector of input channels, which stay in L1 while the image goes by.
 
 A row of windows is swept from left to right: the columns of the patch that the next window shares stay in registers,
 the others are stored and loaded. dx itself holds the sums between sweeps. Its rows are zeroed just before the first

@@ -49,27 +49,27 @@ class SparseInput:
     def emit(self) -> Listing:
         asm, dx, w, live = self.asm, self.dx_layout, self.weights, self.live
         n_rounds = dx.n_c_blocks // self.vectors
-        groups_rows = live.n_groups * self.spec.dy.h
+        n_rows = live.n_channel_sets * self.spec.dy.h
         with asm:
             n_samples = self._take_registers()
             with asm.loop("n", "end - begin", n_samples, on_stack=True):
                 asm.gp.free(n_samples)
                 with asm.loop("c", n_rounds, on_stack=True):
                     x86.MOV(self.n_ready, 0)
-                    with asm.loop("oc", live.n_groups, on_stack=True):
-                        self._group()
+                    with asm.loop("oc", live.n_channel_sets, on_stack=True):
+                        self._channel_set()
                     self._zero_below()
                     asm.move(
                         self.gradients,
-                        -groups_rows * live.gradient_row_bytes,
-                        "gradients: back to the sample's first group",
+                        -n_rows * live.gradient_row_bytes,
+                        "gradients: back to the sample's first set",
                     )
-                    asm.move(self.masks, -groups_rows * live.mask_row_bytes, "masks: back to the sample's first group")
-                    asm.move(self.codes, -groups_rows * live.code_row_bytes, "codes: back to the sample's first group")
+                    asm.move(self.masks, -n_rows * live.mask_row_bytes, "masks: back to the sample's first set")
+                    asm.move(self.codes, -n_rows * live.code_row_bytes, "codes: back to the sample's first set")
                     asm.move(
                         self.w,
-                        self.vectors * w.c_block_bytes - live.n_groups * live.group * w.oc_bytes,
-                        f"w: {advance(self.vectors, 'block')} of channels, first group",
+                        self.vectors * w.c_block_bytes - live.n_channel_sets * live.set_channels * w.oc_bytes,
+                        f"w: {advance(self.vectors, 'block')} of channels, first set",
                     )
                     asm.move(
                         self.dx, self.vectors * dx.plane_bytes, f"dx: {advance(self.vectors, 'block')} of channels"
@@ -109,8 +109,8 @@ class SparseInput:
         self._begin()
         return end
 
-    def _group(self) -> None:
-        """All of dx, with the entries of one group of output channels."""
+    def _channel_set(self) -> None:
+        """All of dx, with the entries of one set of output channels."""
         asm, dx, live = self.asm, self.dx_layout, self.live
         x86.MOV(self.y0, -self.conv.pt)
         with asm.loop("h", self.spec.dy.h, on_stack=True):
@@ -124,7 +124,8 @@ class SparseInput:
             )
             asm.move(self.y0, self.row_step, f"next row of windows, {counted(self.row_step, 'row')} down")
         asm.move(self.dx, -self.spec.dy.h * self.row_step * dx.row_bytes, "dx: back to the first row of windows")
-        asm.move(self.w, live.group * self.weights.oc_bytes, f"w: next group of {live.group} output channels")
+        n_channels = live.set_channels
+        asm.move(self.w, n_channels * self.weights.oc_bytes, f"w: next set of {n_channels} output channels")
 
     def _begin(self) -> None:
         """Before the first sample."""
@@ -136,7 +137,7 @@ class SparseInput:
     # rows of dx before their first window ------------------------------------------------------------------------
 
     def _zero_new_rows(self) -> None:
-        """Rows n_ready.. of dx that these windows touch; none once the first group is through."""
+        """Rows n_ready.. of dx that these windows touch; none once the first set is through."""
         asm, dx, row = self.asm, self.dx_layout, self.oc
         n_rows = self.mask
         asm.comment("zero the rows of dx that no window before touched, up to min(h, y0 + rows of a patch)")
@@ -190,7 +191,7 @@ class SparseInput:
         step_h, step_w = self.window_steps
         oh, ow = (f"h*{step_h} + p/{self.pw}", f"w*{step_w} + p%{self.pw}") if spec.pool else ("h", "w")
         return Facts(
-            title=f"conv2d_dx_sparse  {dx.n} x c{spec.dy.c} h{spec.dy.h} w{spec.dy.w} -> c{dx.c} h{dx.h} w{dx.w}",
+            title=f"{spec.text}  {dx.n} x c{spec.dy.c} h{spec.dy.h} w{spec.dy.w} -> c{dx.c} h{dx.h} w{dx.w}",
             source=self.source,
             formula=(
                 f"dx[n,c,{row}+i-{conv.pt},{col}+j-{conv.pl}] += dy * w[oc,c,i,j]    i < {w.kh}, j < {w.kw}",

@@ -1,7 +1,7 @@
 """The live entries of a pooled gradient, as lists for the sparse input gradient (layout: asmgen/plan/live_list.py).
 
-For each group of output channels, row, pixel and position of the pooling window, one u64 with a bit for each channel
-whose gradient is not zero and whose code names the position; beside it, the gradients of the group's channels side by
+For each set of output channels, row, pixel and position of the pooling window, one u64 with a bit for each channel
+whose gradient is not zero and whose code names the position; beside it, the gradients of the set's channels side by
 side. Behind large windows the codes are copied likewise, and a pixel has one mask. Nothing is compacted: finding the
 next set bit costs the reader no more than stepping through a list, and the masks come out of comparisons without a
 branch.
@@ -44,24 +44,24 @@ class _Kernel:
         with asm:
             n_samples = self._take_registers()
             with asm.loop("n", "end - begin", n_samples):
-                for count, n_blocks in parts(dy.n_c_blocks, live.group_blocks):
+                for count, n_blocks in parts(dy.n_c_blocks, live.set_blocks):
                     with asm.loop("oc", count, on_stack=True):
-                        self._group(n_blocks)
+                        self._channel_set(n_blocks)
                 asm.move(self.dy, dy.sample_bytes - dy.n_c_blocks * dy.plane_bytes, "dy: next sample")
                 asm.move(
                     self.gradients,
-                    live.sample_bytes - live.n_groups * dy.h * live.gradient_row_bytes,
+                    live.sample_bytes - live.n_channel_sets * dy.h * live.gradient_row_bytes,
                     "gradients: next sample's list",
                 )
                 asm.move(
                     self.masks,
-                    live.sample_bytes - live.n_groups * dy.h * live.mask_row_bytes,
+                    live.sample_bytes - live.n_channel_sets * dy.h * live.mask_row_bytes,
                     "masks: next sample's list",
                 )
                 if live.has_codes:
                     asm.move(
                         self.list_codes,
-                        live.sample_bytes - live.n_groups * dy.h * live.code_row_bytes,
+                        live.sample_bytes - live.n_channel_sets * dy.h * live.code_row_bytes,
                         "codes of the list: next sample's",
                     )
         return asm.finish(self._facts())
@@ -95,12 +95,12 @@ class _Kernel:
         asm.v.zero(self.zero)
         return end
 
-    def _group(self, n_blocks: int) -> None:
-        """The lists of one group; the pointers end at the next."""
+    def _channel_set(self, n_blocks: int) -> None:
+        """The lists of one channel set; the pointers end at the next."""
         asm, live, dy = self.asm, self.live, self.dy_layout
         most = max(1, _WORD // dy.block)
         first, rest = min(most, n_blocks), max(0, n_blocks - most)
-        asm.comment(f"a group of {n_blocks} channel blocks")
+        asm.comment(f"a set of {n_blocks} channel blocks")
         with asm.loop("h", dy.h, on_stack=True):
             for count, n, is_first in ((1, first, True), *((count, n, False) for count, n in parts(rest, most))):
                 with asm.loop("word", count, on_stack=True):
@@ -223,7 +223,7 @@ class _Kernel:
             named = f" and codes[n,oc,h,w] == p, p < {live.n_positions}"
         copied = "; gradients = dy" + (", codes = codes" if live.has_codes else "")
         return Facts(
-            title=f"live_entries  {dy.n} x c{dy.c} h{dy.h} w{dy.w}",
+            title=f"{self.spec.text}  {dy.n} x c{dy.c} h{dy.h} w{dy.w}",
             source="asmgen/kernels/sparse/live_entries.py",
             formula=(f"bit oc of mask[n,h,w,p] = dy[n,oc,h,w] != 0{named}{copied}",),
             arguments=(
@@ -238,7 +238,7 @@ class _Kernel:
             tile=f"{_WORD} channels of a pixel: one word of "
             + ("its mask, and their codes" if live.has_codes else f"each of its {live.n_positions} masks"),
             notes=(
-                f"groups of {live.group} channels",
+                f"sets of {live.set_channels} channels",
                 f"a list's masks lie {live.masks_offset_bytes} B behind its gradients; lists are {live.sample_bytes} B",
                 *([f"its codes lie {live.codes_offset_bytes} B behind its gradients"] if live.has_codes else []),
             ),

@@ -21,7 +21,7 @@ from asmgen.tile.common.remainder import parts
 from asmgen.tile.sparse.conv2d_dw_sparse import WORD_BYTES, Tile
 
 _UNROLL = 4  # pixels
-_GROUP_BYTES = 16  # entries of the channels that append together, one vector's worth of 128 bits
+_APPEND_BYTES = 16  # entries of the channels that append together, one vector's worth of 128 bits
 
 
 class LiveLists:
@@ -146,12 +146,12 @@ class LiveLists:
         """The channels of 128 bits together: their counts are independent chains."""
         asm = self.asm
         staged, lists = asm.gp.alloc("staged entries"), asm.gp.alloc("lists")
-        n_channels = _GROUP_BYTES // asm.element_bytes
+        n_channels = _APPEND_BYTES // asm.element_bytes
         counts = [asm.gp.alloc(f"count[{channel}]") for channel in range(n_channels)]
         words = [asm.gp.alloc(f"word[{word}]") for word in range(self.tile.list_words)]
         x86.LEA(staged, [self._staged])
         x86.LEA(lists, [self.lists])
-        with asm.loop("channels", self._vector_bytes // _GROUP_BYTES):
+        with asm.loop("channels", self._vector_bytes // _APPEND_BYTES):
             for channel, count in enumerate(counts):
                 x86.MOV(count, [lists + channel * self.stride])
             for pixel in range(n_pixels):
@@ -159,7 +159,7 @@ class LiveLists:
                     self._append_one(staged, pixel, lists, channel, count, words)
             for channel, count in enumerate(counts):
                 x86.MOV([lists + channel * self.stride], count)
-            asm.move(staged, _GROUP_BYTES, "staged: next channels")
+            asm.move(staged, _APPEND_BYTES, "staged: next channels")
             asm.move(lists, n_channels * self.stride, f"lists: {advance(n_channels, 'channel')}")
         asm.gp.free(staged, lists, *counts, *words)
 

@@ -269,7 +269,7 @@ def _forward_facts(spec: Conv2dForwardWinograd, tile: WinogradTile) -> Facts:
         layout = f"[{y.n}][{y.n_c_blocks}][{y.h}][{y.w}][{y.block}]"
         arguments.append(Argument("rcx", "codes", "u8", layout, "out", what))
     return Facts(
-        title=f"conv2d_fwd by F({u.m}x{u.m}, 3x3)  {x.n} x c{x.c} h{x.h} w{x.w} -> c{y.c} h{y.h} w{y.w}",
+        title=f"{spec.text}  {x.n} x c{x.c} h{x.h} w{x.w} -> c{y.c} h{y.h} w{y.w}",
         source="asmgen/kernels/winograd/conv2d_winograd.py",
         formula=(
             f"z[n,oc,oh,ow] = {bias}sum_c,i,j x[n,c,oh+i-{conv.pt},ow+j-{conv.pl}] * w[oc,c,i,j]"
@@ -292,7 +292,7 @@ def _backward_facts(spec: Conv2dBackwardInputWinograd, tile: WinogradTile) -> Fa
     conv, dz, dx, u = spec.conv, spec.dz, spec.dx, spec.u
     ctype = dtype_tag(dx.dtype)
     return Facts(
-        title=f"conv2d_dx by F({u.m}x{u.m}, 3x3)  {dz.n} x c{dz.c} h{dz.h} w{dz.w} -> c{dx.c} h{dx.h} w{dx.w}",
+        title=f"{spec.text}  {dz.n} x c{dz.c} h{dz.h} w{dz.w} -> c{dx.c} h{dx.h} w{dx.w}",
         source="asmgen/kernels/winograd/conv2d_winograd.py",
         formula=(
             f"dx[n,c,h,w] = sum_oc,i,j dz[n,oc,h+{conv.pt}-i,w+{conv.pl}-j] * w[oc,c,i,j]    i, j < 3, oc < {dz.c}",

@@ -120,10 +120,10 @@ class _Kernel:
 
     def _facts(self) -> Facts:
         spec, w, u = self.spec, self.w_layout, self.u_layout
-        ctype, m = dtype_tag(u.dtype), u.m
+        ctype = dtype_tag(u.dtype)
         turned = ", turned by 180 degrees" if spec.mirrored else ""
         return Facts(
-            title=f"winograd_weights  F({m}x{m}, 3x3)  {w.oc} x {w.c} filters",
+            title=f"{spec.text}  {w.oc} x {w.c} filters",
             source="asmgen/kernels/winograd/winograd_weights.py",
             formula=(f"u[k,c] = G g G^T of g = w[k,c]{turned}", *algebra(self.transform)),
             arguments=(

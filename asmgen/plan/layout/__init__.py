@@ -9,10 +9,10 @@ from asmgen.plan.layout.conv_weights import ConvWeights, ConvWeightsByInput
 from asmgen.plan.layout.dense_weights import DenseWeights, DenseWeightsByOutput
 from asmgen.plan.layout.image import NO_HALO, Halo, Image
 from asmgen.plan.layout.rows import Activations, Rows
-from asmgen.plan.layout.units import DENSE_ROW_GROUP, ELEMENT_BYTES, LINE_BYTES, round_up
+from asmgen.plan.layout.units import DENSE_QUAD, ELEMENT_BYTES, LINE_BYTES, round_up
 
 __all__ = [
-    "DENSE_ROW_GROUP",
+    "DENSE_QUAD",
     "ELEMENT_BYTES",
     "LINE_BYTES",
     "NO_HALO",

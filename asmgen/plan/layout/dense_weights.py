@@ -8,7 +8,7 @@ import numpy as np
 
 from asmgen.plan.layout.image import Image
 from asmgen.plan.layout.rows import Rows
-from asmgen.plan.layout.units import DENSE_ROW_GROUP, ELEMENT_BYTES, round_up
+from asmgen.plan.layout.units import DENSE_QUAD, ELEMENT_BYTES, round_up
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class DenseWeights:
     @property
     def n_rows(self) -> int:
         """Outputs padded to a multiple of 4; the rows behind `out` are zero."""
-        return round_up(self.out, DENSE_ROW_GROUP)
+        return round_up(self.out, DENSE_QUAD)
 
     @property
-    def n_groups(self) -> int:
+    def n_quads(self) -> int:
         """Of 4 outputs, which kernels compute together."""
-        return self.n_rows // DENSE_ROW_GROUP
+        return self.n_rows // DENSE_QUAD
 
     @property
     def row_bytes(self) -> int:
@@ -90,19 +90,19 @@ class DenseWeightsByOutput:
 
     @property
     def n_blocks(self) -> int:
-        return round_up(self.out, max(self.block, DENSE_ROW_GROUP)) // self.block
+        return round_up(self.out, max(self.block, DENSE_QUAD)) // self.block
 
     @property
     def n_rows(self) -> int:
         """Inputs padded to a multiple of 4; where they are an image's, with its pad lanes."""
         if self.inputs.source is not None:
             return self.inputs.stride
-        return round_up(self.inputs.features, DENSE_ROW_GROUP)
+        return round_up(self.inputs.features, DENSE_QUAD)
 
     @property
-    def n_groups(self) -> int:
+    def n_quads(self) -> int:
         """Of 4 inputs, which the weight gradient's kernel computes together."""
-        return self.n_rows // DENSE_ROW_GROUP
+        return self.n_rows // DENSE_QUAD
 
     @property
     def row_bytes(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asmgen.plan.layout.image import Image
-from asmgen.plan.layout.units import DENSE_ROW_GROUP, ELEMENT_BYTES, round_up
+from asmgen.plan.layout.units import DENSE_QUAD, ELEMENT_BYTES, round_up
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rows:
         """Elements from a row to the next; a multiple of block."""
         if self.source is not None:
             return self.source.sample_bytes // self.element_bytes
-        return round_up(self.features, max(self.block, DENSE_ROW_GROUP))
+        return round_up(self.features, max(self.block, DENSE_QUAD))
 
     @property
     def n_vectors(self) -> int:

@@ -21,7 +21,7 @@ def add(draft: Draft, node: Node) -> None:
         name = y if number == len(others) else f"{y}.sum{number}"
         total = draft.over(name, free[0]) if free else draft.add(name, layout)
         spec = specs.Add(draft.layout(a), draft.layout(b), draft.layout(total))
-        draft.entry(phase, spec, (a, b, total), (total,), node.label, node.op.kind)
+        draft.entry(phase, spec, (a, b, total), (total,), node.label)
         a, free = total, [total]
 
 

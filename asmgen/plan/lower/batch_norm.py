@@ -13,7 +13,6 @@ from asmgen.plan.choice import activation
 from asmgen.plan.draft import Draft
 from asmgen.plan.layout import NO_HALO, Activations, ChannelVectors, Image, NormParts, NormTable, RunningVectors
 from asmgen.plan.lower.parameters import add_parameters
-from asmgen.plan.lower.text import fused_text
 from asmgen.plan.plan import LayerBuffers
 from asmgen.plan.specs import Activation
 
@@ -27,7 +26,7 @@ def norm_forward(draft: Draft, node: Node) -> None:
     x, y = draft.value(norm.inputs[0]), draft.value(region.nodes[-1].outputs[0])
     act = activation(region.act)
     spec = specs.BatchNormForward(_layout(draft, norm.inputs[0]), _layout(draft, region.nodes[-1].outputs[0]), act)
-    draft.entry("forward", spec, (x, moments, y), (y,), node.label, fused_text("batch_norm_fwd", act, None))
+    draft.entry("forward", spec, (x, moments, y), (y,), node.label)
 
 
 def norm_gradient(draft: Draft, node: Node) -> None:
@@ -48,8 +47,7 @@ def norm_gradient(draft: Draft, node: Node) -> None:
     x, dy, moments = draft.value(x_value), draft.value(dy_value), draft.names[f"{label}.moments"]
     parts = draft.add(f"d_{label}.parts", NormParts.of(x_layout))
     spec = specs.BatchNormGradientParts(x_layout, dy_layout, act)
-    text = fused_text("batch_norm_gradient_parts", act, None)
-    draft.entry("backward", spec, (dy, x, moments, parts), (parts,), label, text, saved)
+    draft.entry("backward", spec, (dy, x, moments, parts), (parts,), label, saved)
 
     terms = draft.add(f"d_{label}.terms", NormTable(ChannelVectors.of(x_layout), NormTable.TERMS))
     block = draft.parameters.get(label)
@@ -58,7 +56,7 @@ def norm_gradient(draft: Draft, node: Node) -> None:
         _without_halo(x_layout), has_scale=bool(block and block.weight), has_bias=bool(block and block.bias)
     )
     made = (dw, terms) if dw else (terms,)
-    draft.entry("backward", weights, (parts, moments, dw, terms), made, label, "batch_norm_dw")
+    draft.entry("backward", weights, (parts, moments, dw, terms), made, label)
 
     if region.dx is None:
         return
@@ -67,8 +65,7 @@ def norm_gradient(draft: Draft, node: Node) -> None:
     is_free = dx_layout == dy_layout and draft.is_last_use(dy_value, node)
     dx = draft.over(home, dy) if is_free and home not in draft.names else draft.value(result)
     spec_dx = specs.BatchNormBackwardInput(x_layout, dy_layout, dx_layout, act)
-    text = fused_text("batch_norm_dx", act, None)
-    draft.entry("backward", spec_dx, (dy, x, terms, dx), (dx,), label, text, saved)
+    draft.entry("backward", spec_dx, (dy, x, terms, dx), (dx,), label, saved)
 
 
 def running_statistics(draft: Draft, node: Node) -> None:
@@ -79,7 +76,7 @@ def running_statistics(draft: Draft, node: Node) -> None:
     after = draft.next(block.name)
     spec = specs.BatchNormRunning(block.layout, op.momentum)
     args = (draft.names[f"{node.label}.moments"], block.name)
-    draft.entry("update", spec, args, (after,), node.label, "batch_norm_running")
+    draft.entry("update", spec, args, (after,), node.label)
 
 
 def _batch_moments(draft: Draft, norm: Node) -> str:
@@ -97,11 +94,11 @@ def _batch_moments(draft: Draft, norm: Node) -> str:
 
     parts = draft.add(f"{label}.parts", NormParts.of(layout))
     spec = specs.BatchNormParts(layout)
-    draft.entry("forward", spec, (x, parts), (parts,), label, "batch_norm_parts")
+    draft.entry("forward", spec, (x, parts), (parts,), label)
     moments = draft.add(f"{label}.moments", NormTable(vectors, NormTable.MOMENTS))
     found = specs.BatchNormMoments(_without_halo(layout), op.eps, op.scale, op.bias)
     args = (parts, _weights(draft, label), "loss", moments)
-    draft.entry("forward", found, args, (moments,), label, "batch_norm_moments")
+    draft.entry("forward", found, args, (moments,), label)
     return moments
 
 
@@ -113,7 +110,7 @@ def _running_moments(draft: Draft, norm: Node) -> str:
     moments = draft.add(f"{label}.moments", NormTable(ChannelVectors.of(layout), NormTable.MOMENTS))
     spec = specs.BatchNormFrozen(_without_halo(layout), op.of.eps, op.of.scale, op.of.bias)
     args = (draft.buffers[label].name, _weights(draft, label), moments)
-    draft.entry("forward", spec, args, (moments,), label, "batch_norm_frozen")
+    draft.entry("forward", spec, args, (moments,), label)
     return moments
 
 

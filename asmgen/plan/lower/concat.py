@@ -21,7 +21,7 @@ def concat(draft: Draft, node: Node) -> None:
         name = y if number == len(node.inputs) else f"{y}.part{number}"
         target = draft.over(name, *before) if before else draft.add(name, layout)
         spec = specs.ConcatForward(draft.layout(x), layout, c0)
-        draft.entry("forward", spec, (x, target), (target,), node.label, "concat", also_reads=before)
+        draft.entry("forward", spec, (x, target), (target,), node.label, also_reads=before)
         before, c0 = (target,), c0 + n_channels(spec.x)
 
 
@@ -32,7 +32,7 @@ def pad_channels(draft: Draft, node: Node) -> None:
     x, home = draft.value(node.inputs[0]), draft.layouts.home(node.outputs[0])
     y = draft.add(home, draft.layouts.of(home), owned=True)
     spec = specs.ConcatForward(draft.layout(x), draft.layout(y), op.first)
-    draft.entry("forward", spec, (x, y), (y,), node.label, "concat")
+    draft.entry("forward", spec, (x, y), (y,), node.label)
 
 
 def concat_gradient(draft: Draft, node: Node) -> None:
@@ -41,4 +41,4 @@ def concat_gradient(draft: Draft, node: Node) -> None:
     assert isinstance(op, ConcatGradient)
     dy, dx = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     spec = specs.ConcatBackward(draft.layout(dy), draft.layout(dx), op.first)
-    draft.entry("backward", spec, (dy, dx), (dx,), node.label, "d(concat)")
+    draft.entry("backward", spec, (dy, dx), (dx,), node.label)

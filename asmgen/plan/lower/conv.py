@@ -10,7 +10,6 @@ from asmgen.plan.draft import Draft
 from asmgen.plan.lower.derived import forward_weights, winograd_weights
 from asmgen.plan.lower.parameters import add_parameters
 from asmgen.plan.lower.pool import codes_tensor, made, pool_forward
-from asmgen.plan.lower.text import fused_text
 from asmgen.plan.specs import Activation, KernelSpec, Pool
 
 
@@ -31,8 +30,7 @@ def conv_forward(draft: Draft, node: Node) -> None:
     z = draft.add(f"{label}.z", image_of_z(choice))
     _entry(draft, label, (x, w, z, None), choice.act, None)
     spec = pool_forward(draft, z, y, choice.pool, codes)
-    text = fused_text("", Activation(), choice.pool)
-    draft.entry("forward", spec, (z, y, codes), made(y, codes), label, text)
+    draft.entry("forward", spec, (z, y, codes), made(y, codes), label)
 
 
 def input_tensor(draft: Draft, choice: ConvChoice, x: str) -> str:
@@ -52,13 +50,11 @@ def _entry(
     conv, (x, w, y, codes) = draft.convs[label].conv, args
     what = conv, draft.images(y), act, pool, codes is not None
     spec: KernelSpec = specs.Conv2dForward(*what)
-    op = "conv2d"
     m = draft.policy.algorithm(conv, False)
     if m is not None and winograd_fits(pool):
-        spec, op = specs.Conv2dForwardWinograd(*what, m), f"conv2d_winograd{m}"
+        spec = specs.Conv2dForwardWinograd(*what, m)
         w = winograd_weights(draft, label, w, m, mirrored=False)
-    text = fused_text(op + ("+bias" if conv.bias else ""), act, pool)
-    draft.entry("forward", spec, (x, w, y, codes), made(y, codes), label, text)
+    draft.entry("forward", spec, (x, w, y, codes), made(y, codes), label)
 
 
 def _result(region: ConvForward) -> str:

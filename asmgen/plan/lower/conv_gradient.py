@@ -11,8 +11,7 @@ from asmgen.plan.layout import NO_HALO
 from asmgen.plan.lower.conv import input_tensor
 from asmgen.plan.lower.derived import input_gradient_weights, winograd_weights
 from asmgen.plan.lower.elementwise import fused_gradient
-from asmgen.plan.lower.text import gradient_text
-from asmgen.plan.specs import Activation, KernelSpec
+from asmgen.plan.specs import KernelSpec
 
 
 def conv_gradient(draft: Draft, node: Node) -> None:
@@ -25,9 +24,9 @@ def conv_gradient(draft: Draft, node: Node) -> None:
 def sum_parts(draft: Draft) -> None:
     """What is summed in parts is added at the end, so that no other entry waits for it."""
     for label, dw in draft.partial.items():
-        spec = specs.SumParts.of(dw.dw, dw.groups, bias=dw.conv.bias)
+        spec = specs.SumParts.of(dw.dw, dw.sample_parts, bias=dw.conv.bias)
         target = draft.parameters[label].gradient
-        draft.entry("backward", spec, (f"{label}.parts", target), (target,), label, "sum_parts")
+        draft.entry("backward", spec, (f"{label}.parts", target), (target,), label)
 
 
 def _dy(draft: Draft, region: ConvGradient) -> str:
@@ -55,25 +54,25 @@ def _sparse(draft: Draft, node: Node, region: ConvGradient) -> None:
     conv, pool = choice.conv, choice.pool
     assert pool is not None
     dy, codes = _after_activation(draft, node, region), _codes(draft, region)
-    images, groups = draft.images(dy), draft.policy.groups(conv)
+    images, sample_parts = draft.images(dy), draft.policy.sample_parts(conv)
     entries, has_codes = f"{label}.live", False
     if region.dx is not None:
         has_codes = draft.policy.has_codes(conv, pool)
         live = specs.LiveEntries(conv, images, pool, has_codes)
         draft.raw(entries, conv.x.n * live.list_bytes)
-        draft.entry("backward", live, (dy, codes, entries), (entries,), label, "live_entries")
+        draft.entry("backward", live, (dy, codes, entries), (entries,), label)
     x = input_tensor(draft, choice, region.dw.inputs[0])
     dw: specs.Conv2dBackwardWeightsSparse | specs.Conv2dBackwardWeightsPooled
     if conv.x.block > 1:
-        dw, text = specs.Conv2dBackwardWeightsSparse(conv, images, pool, groups), "conv2d_dw_sparse"
+        dw = specs.Conv2dBackwardWeightsSparse(conv, images, pool, sample_parts)
     else:
-        dw, text = specs.Conv2dBackwardWeightsPooled(conv, images, pool, groups), "conv2d_dw_pooled"
-    _weight_gradient(draft, label, dw, (x, dy, codes), text)
+        dw = specs.Conv2dBackwardWeightsPooled(conv, images, pool, sample_parts)
+    _weight_gradient(draft, label, dw, (x, dy, codes))
     if region.dx is not None:  # the last: the next layer goes on with its samples
         dx = draft.value(region.dx.outputs[0])
         spec = specs.Conv2dBackwardInputSparse(conv, images, draft.images(dx), pool, has_codes)
         w = draft.parameters[label].name
-        draft.entry("backward", spec, (entries, w, dx), (dx,), label, "conv2d_dx_sparse")
+        draft.entry("backward", spec, (entries, w, dx), (dx,), label)
 
 
 def _pooled(draft: Draft, node: Node, region: ConvGradient) -> None:
@@ -86,10 +85,10 @@ def _pooled(draft: Draft, node: Node, region: ConvGradient) -> None:
         w = input_gradient_weights(draft, label)
         dx = draft.value(region.dx.outputs[0])
         spec = specs.Conv2dBackwardInputPooled(conv, draft.images(dy), draft.images(dx), pool)
-        draft.entry("backward", spec, (dy, codes, w, dx), (dx,), label, "conv2d_dx_pooled")
-    dw = specs.Conv2dBackwardWeightsPooled(conv, draft.images(dy), pool, draft.policy.groups(conv))
+        draft.entry("backward", spec, (dy, codes, w, dx), (dx,), label)
+    dw = specs.Conv2dBackwardWeightsPooled(conv, draft.images(dy), pool, draft.policy.sample_parts(conv))
     x = input_tensor(draft, choice, region.dw.inputs[0])
-    _weight_gradient(draft, label, dw, (x, dy, codes), "conv2d_dw_pooled")
+    _weight_gradient(draft, label, dw, (x, dy, codes))
 
 
 def _stored(draft: Draft, node: Node, region: ConvGradient) -> None:
@@ -98,18 +97,18 @@ def _stored(draft: Draft, node: Node, region: ConvGradient) -> None:
     conv = choice.conv
     dz = _dz(draft, node, region, choice)
     if region.dx is not None:
-        w, op = input_gradient_weights(draft, label), "conv2d_dx"
+        w = input_gradient_weights(draft, label)
         dx = draft.value(region.dx.outputs[0])
         what = conv, draft.images(dz), draft.images(dx)
         spec: KernelSpec = specs.Conv2dBackwardInput(*what)
         m = draft.policy.algorithm(conv, True)
         if m is not None:
-            spec, op = specs.Conv2dBackwardInputWinograd(*what, m), f"conv2d_dx_winograd{m}"
+            spec = specs.Conv2dBackwardInputWinograd(*what, m)
             w = winograd_weights(draft, label, w, m, mirrored=True)
-        draft.entry("backward", spec, (dz, w, dx), (dx,), label, op)
-    dw = specs.Conv2dBackwardWeights(conv, draft.images(dz), draft.policy.groups(conv))
+        draft.entry("backward", spec, (dz, w, dx), (dx,), label)
+    dw = specs.Conv2dBackwardWeights(conv, draft.images(dz), draft.policy.sample_parts(conv))
     x = input_tensor(draft, choice, region.dw.inputs[0])
-    _weight_gradient(draft, label, dw, (x, dz), "conv2d_dw")
+    _weight_gradient(draft, label, dw, (x, dz))
 
 
 def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> str:
@@ -123,21 +122,18 @@ def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> s
     if pool and not pool.is_tiling:
         dy = _after_activation(draft, node, region)
         spread = specs.PoolBackward(draft.images(dy), draft.images(dz), pool)
-        text = gradient_text(Activation(), pool)
-        draft.entry("backward", spread, (dy, codes, dz), (dz,), label, text)
+        draft.entry("backward", spread, (dy, codes, dz), (dz,), label)
         return dz
     y = region.act.inputs[1] if region.act is not None else None
     unpool = specs.Conv2dUnpool(draft.images(dy), draft.images(draft.results[label]), draft.images(dz), act, pool)
-    draft.entry("backward", unpool, (dy, y, codes, dz), (dz,), label, gradient_text(act, pool))
+    draft.entry("backward", unpool, (dy, y, codes, dz), (dz,), label)
     return dz
 
 
-def _weight_gradient(
-    draft: Draft, label: str, dw: specs.ConvWeightGradient, args: tuple[str | None, ...], text: str
-) -> None:
+def _weight_gradient(draft: Draft, label: str, dw: specs.ConvWeightGradient, args: tuple[str | None, ...]) -> None:
     """dw, or parts of it that `sum_parts` adds."""
     target = draft.parameters[label].gradient
-    if dw.groups > 1:
-        target = draft.raw(f"{label}.parts", dw.groups * specs.part_stride_bytes(dw.dw))
+    if dw.sample_parts > 1:
+        target = draft.raw(f"{label}.parts", dw.sample_parts * specs.part_stride_bytes(dw.dw))
         draft.partial[label] = dw
-    draft.entry("backward", dw, (*args, target), (target,), label, text)
+    draft.entry("backward", dw, (*args, target), (target,), label)

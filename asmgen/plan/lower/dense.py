@@ -11,7 +11,6 @@ from asmgen.plan.draft import Draft
 from asmgen.plan.layout import DenseWeights, DenseWeightsByOutput
 from asmgen.plan.lower.elementwise import fused_gradient
 from asmgen.plan.lower.parameters import add_parameters, dense_state_bytes, optimizer_step, state_tensors
-from asmgen.plan.lower.text import fused_text
 from asmgen.plan.specs import KernelSpec
 
 
@@ -37,8 +36,7 @@ def dense_forward(draft: Draft, node: Node) -> None:
     spec: KernelSpec = plain
     if lanes != "inputs":
         spec = specs.DenseForwardByOutput(source, layout, target, layer.bias, act)
-    text = fused_text("dense" + ("+bias" if layer.bias else ""), act, None)
-    draft.entry("forward", spec, (x, block.name, y), (y,), label, text)
+    draft.entry("forward", spec, (x, block.name, y), (y,), label)
 
 
 def dense_gradient(draft: Draft, node: Node) -> None:
@@ -55,20 +53,18 @@ def dense_gradient(draft: Draft, node: Node) -> None:
         assert isinstance(weights, DenseWeights)
         dx = draft.value(region.dx.outputs[0])
         spec = specs.DenseBackwardInput(draft.as_rows(dy), weights, draft.as_rows(dx))
-        draft.entry("backward", spec, (dy, block.name, dx), (dx,), label, "dense_dx")
+        draft.entry("backward", spec, (dy, block.name, dx), (dx,), label)
     x = draft.value(region.dw.inputs[0])
     if block.stores_gradient:
         dw = specs.DenseBackwardWeights(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias)
-        draft.entry("backward", dw, (x, dy, block.gradient), (block.gradient,), label, "dense_dw")
+        draft.entry("backward", dw, (x, dy, block.gradient), (block.gradient,), label)
         return
     step = optimizer_step(draft, weights.size_bytes)
     distances = dense_state_bytes(draft, step.n_states)
     update = specs.DenseBackwardWeightsStep(draft.as_rows(x), draft.as_rows(dy), weights, layer.bias, step, distances)
     states = state_tensors(draft, label)
     outputs = tuple(draft.next(name) for name in (block.name, *states))
-    draft.entry(
-        "backward", update, (x, dy, block.name, "hyper"), outputs, label, f"dense_dw+{step.kind}", also_reads=states
-    )
+    draft.entry("backward", update, (x, dy, block.name, "hyper"), outputs, label, also_reads=states)
 
 
 def _gradient_of(draft: Draft, label: str) -> DenseGradient | None:

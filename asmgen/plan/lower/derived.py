@@ -17,7 +17,7 @@ def forward_weights(draft: Draft, label: str) -> str:
     if name in draft.tensors:
         return name
     draft.add(name, layout, owned=True)
-    _derive(draft, specs.Conv2dPackForward(block.layout), block.name, name, label, "conv2d_pack_fwd")
+    _derive(draft, specs.Conv2dPackForward(block.layout), block.name, name, label)
     return name
 
 
@@ -25,8 +25,8 @@ def input_gradient_weights(draft: Draft, label: str) -> str:
     """The tensor of the weights with lanes = input channels, derived from the parameters."""
     weights = draft.convs[label].conv.weights
     name = draft.raw(f"{label}.w_dx", weights.input_gradient().bias_offset_bytes, owned=True)
-    pack = specs.Conv2dPackInputGradient(weights)
-    _derive(draft, pack, draft.parameters[label].name, name, label, "conv2d_pack_dx")
+    pack = specs.Conv2dPackBackwardInput(weights)
+    _derive(draft, pack, draft.parameters[label].name, name, label)
     return name
 
 
@@ -38,11 +38,11 @@ def winograd_weights(draft: Draft, label: str, w: str, m: int, *, mirrored: bool
     if name in draft.tensors and draft.tensors[name].layout == transform.u:
         return name
     name = draft.add(name, transform.u, owned=True)
-    _derive(draft, transform, w, name, label, f"winograd{m}_weights")
+    _derive(draft, transform, w, name, label)
     return name
 
 
-def _derive(draft: Draft, spec: specs.KernelSpec, source: str, target: str, label: str, text: str) -> None:
+def _derive(draft: Draft, spec: specs.KernelSpec, source: str, target: str, label: str) -> None:
     """What the next step reads, from what the next step begins with."""
     after = draft.next(target)
-    draft.entry("derive", spec, (next_name(source), after), (after,), label, text)
+    draft.entry("derive", spec, (next_name(source), after), (after,), label)

@@ -14,7 +14,7 @@ def elementwise(draft: Draft, node: Node) -> None:
     x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     act = activation(node)
     spec = specs.ActForward(draft.layout(x), draft.layout(y), act)
-    draft.entry("forward", spec, (x, y), (y,), node.label, act.kind)
+    draft.entry("forward", spec, (x, y), (y,), node.label)
 
 
 def elementwise_gradient(draft: Draft, node: Node) -> None:
@@ -41,4 +41,4 @@ def _times_slope(draft: Draft, node: Node, dx: str, label: str) -> None:
     dy, saved = (draft.value(name) for name in node.inputs)
     act = specs.activation_of(node.op.of)
     spec = specs.ActBackward(draft.layout(dy), draft.layout(saved), draft.layout(dx), act)
-    draft.entry("backward", spec, (dy, saved, dx), (dx,), label, f"d{act.kind}")
+    draft.entry("backward", spec, (dy, saved, dx), (dx,), label)

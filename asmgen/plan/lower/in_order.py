@@ -14,11 +14,11 @@ def in_order(draft: Draft, node: Node) -> None:
         return
     x, y = draft.value(x), draft.value(y)
     spec = specs.InOrderForward(draft.images(x), draft.as_rows(y))
-    draft.entry("forward", spec, (x, y), (y,), node.label, "in_order")
+    draft.entry("forward", spec, (x, y), (y,), node.label)
 
 
 def in_order_gradient(draft: Draft, node: Node) -> None:
     """dx, pixels' channels side by side."""
     dy, dx = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     spec = specs.InOrderBackward(draft.as_rows(dy), draft.images(dx))
-    draft.entry("backward", spec, (dy, dx), (dx,), node.label, "d(in_order)")
+    draft.entry("backward", spec, (dy, dx), (dx,), node.label)

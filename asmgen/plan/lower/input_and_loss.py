@@ -31,7 +31,7 @@ def load_input(draft: Draft, node: Node) -> None:
     x = draft.value(node.outputs[0])
     c, h, w = draft.model.input
     spec = specs.LoadInput(c, h, w, draft.layout(x), op.scale, op.shift)
-    draft.entry("forward", spec, ("images", "indices", x), (x,), "input", "load_input")
+    draft.entry("forward", spec, ("images", "indices", x), (x,), "input")
 
 
 def probabilities(draft: Draft, node: Node) -> None:
@@ -41,7 +41,7 @@ def probabilities(draft: Draft, node: Node) -> None:
     z = draft.value(node.inputs[0])
     p = draft.add(node.outputs[0], draft.as_rows(z))
     spec = specs.Probabilities(op.of.kind, draft.as_rows(z))
-    draft.entry("forward", spec, (z, p), (p,), node.label, op.of.kind)
+    draft.entry("forward", spec, (z, p), (p,), node.label)
 
 
 def loss(draft: Draft, node: Node) -> None:
@@ -53,9 +53,9 @@ def loss(draft: Draft, node: Node) -> None:
     z = draft.value(region.loss.inputs[0])
     if not region.has_gradient:
         spec = specs.Loss(op.symbol, draft.as_rows(z), gradient=False)
-        draft.entry("forward", spec, (z, "labels", None, "loss"), ("loss",), "loss", spec.kind)
+        draft.entry("forward", spec, (z, "labels", None, "loss"), ("loss",), "loss")
         return
     spec = specs.Loss(op.symbol, draft.as_rows(z))
     gradient = region.the(LossGradient)
     dz = draft.add(draft.layouts.home(gradient.outputs[0]), draft.layout(z))
-    draft.entry("forward", spec, (z, "labels", dz, "loss"), (dz, "loss"), "loss", spec.kind)
+    draft.entry("forward", spec, (z, "labels", dz, "loss"), (dz, "loss"), "loss")

@@ -7,8 +7,7 @@ from asmgen.ops.pool import AvgPoolGradient, MaxPoolGradient
 from asmgen.plan import specs
 from asmgen.plan.choice import as_spec, pool_spec
 from asmgen.plan.draft import Draft
-from asmgen.plan.lower.text import fused_text, gradient_text
-from asmgen.plan.specs import Activation, Pool
+from asmgen.plan.specs import Pool
 
 
 def pool(draft: Draft, node: Node) -> None:
@@ -18,7 +17,7 @@ def pool(draft: Draft, node: Node) -> None:
     assert what is not None
     codes = codes_tensor(draft, node, y)
     spec = pool_forward(draft, x, y, what, codes)
-    draft.entry("forward", spec, (x, y, codes), made(y, codes), node.label, fused_text("", Activation(), what))
+    draft.entry("forward", spec, (x, y, codes), made(y, codes), node.label)
 
 
 def pool_forward(draft: Draft, x: str, y: str, what: Pool, codes: str | None) -> specs.PoolForward:
@@ -33,21 +32,21 @@ def pool_gradient(draft: Draft, node: Node) -> None:
     codes = node.inputs[1] if isinstance(node.op, MaxPoolGradient) else None
     what = pool_of_gradient(node)
     spec = specs.PoolBackward(draft.images(dy), draft.images(dx), what)
-    draft.entry("backward", spec, (dy, codes, dx), (dx,), node.label, gradient_text(Activation(), what))
+    draft.entry("backward", spec, (dy, codes, dx), (dx,), node.label)
 
 
 def global_avg_pool(draft: Draft, node: Node) -> None:
     """The mean over all pixels."""
     x, y = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     spec = specs.GlobalAvgPoolForward(draft.images(x), draft.as_rows(y))
-    draft.entry("forward", spec, (x, y), (y,), node.label, "global_avg_pool")
+    draft.entry("forward", spec, (x, y), (y,), node.label)
 
 
 def global_avg_pool_gradient(draft: Draft, node: Node) -> None:
     """dy to every pixel."""
     dy, dx = draft.value(node.inputs[0]), draft.value(node.outputs[0])
     spec = specs.GlobalAvgPoolBackward(draft.as_rows(dy), draft.images(dx))
-    draft.entry("backward", spec, (dy, dx), (dx,), node.label, "d(global_avg_pool)")
+    draft.entry("backward", spec, (dy, dx), (dx,), node.label)
 
 
 def pool_of_gradient(node: Node) -> Pool:

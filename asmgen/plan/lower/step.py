@@ -16,4 +16,4 @@ def step(draft: Draft, node: Node) -> None:
     parts = draft.parts["params"]
     outputs = tuple(draft.next(name) for name in olds)
     draft.parts[outputs[0]] = tuple(draft.next(part) for part in parts)
-    draft.entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer", spec.kind)
+    draft.entry("update", spec, ("params", "grads", state, "hyper"), outputs, "optimizer")

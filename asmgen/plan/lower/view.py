@@ -18,7 +18,7 @@ def flatten(draft: Draft, node: Node) -> None:
     source = draft.images(x)
     target = replace(source, halo=NO_HALO)
     spec = specs.Conv2dUnpool(source, source, target, specs.Activation(), None)
-    draft.entry("forward", spec, (x, None, None, y), (y,), node.label, "copy")
+    draft.entry("forward", spec, (x, None, None, y), (y,), node.label)
 
 
 def unflatten(draft: Draft, node: Node) -> None:

@@ -9,12 +9,10 @@ from asmgen.plan.specs.add import Add
 from asmgen.plan.specs.base import (
     KernelSpec,
     Pool,
-    activation_tag,
     activations_tag,
     dtype_tag,
     halo_tag,
     image_tag,
-    pool_tag,
 )
 from asmgen.plan.specs.batch_norm import (
     BatchNormBackwardInput,
@@ -32,7 +30,7 @@ from asmgen.plan.specs.conv import (
     Conv2dBackwardInput,
     Conv2dBackwardWeights,
     Conv2dForward,
-    Conv2dPackInputGradient,
+    Conv2dPackBackwardInput,
     Conv2dUnpool,
     Pixels,
 )
@@ -91,8 +89,8 @@ __all__ = [
     "Conv2dBackwardWeightsSparse",
     "Conv2dForward",
     "Conv2dForwardWinograd",
+    "Conv2dPackBackwardInput",
     "Conv2dPackForward",
-    "Conv2dPackInputGradient",
     "Conv2dUnpool",
     "ConvWeightGradient",
     "DenseBackwardInput",
@@ -118,7 +116,6 @@ __all__ = [
     "Update",
     "WinogradWeights",
     "activation_of",
-    "activation_tag",
     "activations_tag",
     "dtype_tag",
     "entry_of",
@@ -126,5 +123,4 @@ __all__ = [
     "image_tag",
     "op_of",
     "part_stride_bytes",
-    "pool_tag",
 ]

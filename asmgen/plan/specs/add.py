@@ -20,6 +20,10 @@ class Add(KernelSpec):
     b: Activations
     y: Activations
 
+    @property
+    def op(self) -> str:
+        return "add"
+
     def slice_units(self) -> int:
         return self.y.n
 
@@ -33,7 +37,7 @@ class Add(KernelSpec):
             if isinstance(t, Image) and t.halo
         )
         shape = replace(self.y, halo=NO_HALO) if isinstance(self.y, Image) else self.y
-        return f"add_{activations_tag(shape)}{halos}_{dtype_tag(self.y.dtype)}"
+        return f"{self.op}_{activations_tag(shape)}{halos}_{dtype_tag(self.y.dtype)}"
 
     def flops(self) -> int:
         values = self.y.c * self.y.h * self.y.w if isinstance(self.y, Image) else self.y.features

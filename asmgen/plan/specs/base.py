@@ -48,6 +48,21 @@ class Pool:
 class KernelSpec:
     """Base of all specs."""
 
+    @property
+    def op(self) -> str:
+        """The kernel's name (docs/glossary.md). Its symbol begins with it; what has taps says `conv3` for `conv2d`."""
+        raise NotImplementedError
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """What else the kernel computes: words of the symbol, in the order in which they are applied."""
+        return ()
+
+    @property
+    def text(self) -> str:
+        """The op and what is fused, for people: `conv2d_fwd+bias+relu+maxpool2`."""
+        return "+".join((self.op, *self.fused))
+
     def slice_units(self) -> int:
         """The extent of [begin, end)."""
         raise NotImplementedError
@@ -137,9 +152,19 @@ def require_rows(spec: KernelSpec, features: int, **rows: Rows) -> None:
         require(row.source is None, spec, f"{name} is the view of an image")
 
 
-def activation_tag(act: Activation) -> str:
-    """`_relu`, `_leaky0p01`, ... or nothing."""
-    return act.traits.tag.format(alpha=number_tag(act.alpha))
+def fused_words(*, bias: bool = False, act: Activation | None = None, pool: Pool | None = None) -> tuple[str, ...]:
+    """`bias`, `relu`, `leaky0p01`, `maxpool2`; `avgpool3x2s2`, where the stride is not the window."""
+    words = ["bias"] if bias else []
+    if act:
+        words.append(act.traits.tag.format(alpha=number_tag(act.alpha)).removeprefix("_"))
+    if pool:
+        words.append(_pool_word(pool))
+    return tuple(words)
+
+
+def tags(words: tuple[str, ...]) -> str:
+    """Words as a part of a symbol: `_bias_relu`."""
+    return "".join(f"_{word}" for word in words)
 
 
 def number_tag(value: float) -> str:
@@ -176,12 +201,9 @@ def activations_tag(layout: Activations) -> str:
     return f"n{layout.n}{image_tag(layout)}"
 
 
-def pool_tag(pool: Pool | None) -> str:
-    """`_maxpool2`; `_avgpool3x2s2` where the stride is not the window; nothing without a pool."""
-    if pool is None:
-        return ""
+def _pool_word(pool: Pool) -> str:
     window = f"{pool.ph}" if pool.ph == pool.pw else f"{pool.ph}x{pool.pw}"
     if pool.is_tiling:
-        return f"_{pool.kind}pool{window}"
+        return f"{pool.kind}pool{window}"
     stride = f"{pool.sh}" if pool.sh == pool.sw else f"{pool.sh}x{pool.sw}"
-    return f"_{pool.kind}pool{window}s{stride}"
+    return f"{pool.kind}pool{window}s{stride}"

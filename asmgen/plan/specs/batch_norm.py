@@ -17,13 +17,14 @@ from asmgen.plan.specs.activations import Activation, op_of
 from asmgen.plan.specs.base import (
     KernelSpec,
     SliceKind,
-    activation_tag,
     activations_tag,
     dtype_tag,
+    fused_words,
     halo_tag,
     number_tag,
     require,
     require_same,
+    tags,
 )
 
 
@@ -108,8 +109,12 @@ class _Channels(KernelSpec):
 class BatchNormParts(_Samples):
     """Of each sample and channel: the mean of its pixels, and the sum of their squared distances from it."""
 
+    @property
+    def op(self) -> str:
+        return "batch_norm_parts"
+
     def stem(self) -> str:
-        return f"batch_norm_parts_{activations_tag(self.x)}_{dtype_tag(self.x.dtype)}"
+        return f"{self.op}_{activations_tag(self.x)}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 4 * self.values
@@ -134,8 +139,12 @@ class BatchNormMoments(_Channels):
     has_scale: bool
     has_bias: bool
 
+    @property
+    def op(self) -> str:
+        return "batch_norm_moments"
+
     def stem(self) -> str:
-        return f"batch_norm_moments_{_parameters_tag(self)}{self.tail()}"
+        return f"{self.op}_{_parameters_tag(self)}{self.tail()}"
 
     def flops(self) -> int:
         return 6 * self.x.n * self.vectors.n_blocks * self.vectors.block
@@ -159,11 +168,15 @@ class BatchNormFrozen(_Channels):
     has_bias: bool
 
     @property
+    def op(self) -> str:
+        return "batch_norm_frozen"
+
+    @property
     def running(self) -> RunningVectors:
         return RunningVectors(self.vectors)
 
     def stem(self) -> str:
-        return f"batch_norm_frozen_{_parameters_tag(self)}{self.tail()}"
+        return f"{self.op}_{_parameters_tag(self)}{self.tail()}"
 
     def flops(self) -> int:
         return 4 * self.vectors.n_blocks * self.vectors.block
@@ -185,6 +198,10 @@ class BatchNormRunning(KernelSpec):
     momentum: float | None
 
     @property
+    def op(self) -> str:
+        return "batch_norm_running"
+
+    @property
     def moments(self) -> NormTable:
         return NormTable(self.running.vectors, NormTable.MOMENTS)
 
@@ -196,7 +213,7 @@ class BatchNormRunning(KernelSpec):
         share = "mean" if self.momentum is None else f"m{number_tag(self.momentum)}"
         image = vectors.source
         source = f"c{image.c}h{image.h}w{image.w}" if image else ""
-        return f"batch_norm_running_{share}_c{vectors.c}v{vectors.n_blocks}{source}_{dtype_tag(vectors.dtype)}"
+        return f"{self.op}_{share}_c{vectors.c}v{vectors.n_blocks}{source}_{dtype_tag(vectors.dtype)}"
 
     def flops(self) -> int:
         return 8 * self.running.vectors.n_blocks * self.running.vectors.block
@@ -216,10 +233,18 @@ class BatchNormForward(_Samples):
     y: Activations
     act: Activation
 
+    @property
+    def op(self) -> str:
+        return "batch_norm_fwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(act=self.act)
+
     def stem(self) -> str:
         halos = _halos(x=self.x, o=self.y)
-        tag = f"{_tag(self.x)}{halos}{activation_tag(self.act)}"
-        return f"batch_norm_fwd_{tag}_{dtype_tag(self.x.dtype)}"
+        tag = f"{_tag(self.x)}{halos}{tags(self.fused)}"
+        return f"{self.op}_{tag}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 3 * self.values
@@ -246,10 +271,18 @@ class BatchNormGradientParts(_Samples):
     dy: Activations
     act: Activation
 
+    @property
+    def op(self) -> str:
+        return "batch_norm_gradient_parts"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(act=self.act)
+
     def stem(self) -> str:
         halos = _halos(x=self.x, d=self.dy)
-        tag = f"{_tag(self.x)}{halos}{activation_tag(self.act)}"
-        return f"batch_norm_gradient_parts_{tag}_{dtype_tag(self.x.dtype)}"
+        tag = f"{_tag(self.x)}{halos}{tags(self.fused)}"
+        return f"{self.op}_{tag}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 4 * self.values
@@ -277,8 +310,12 @@ class BatchNormBackwardWeights(_Channels):
     has_scale: bool
     has_bias: bool
 
+    @property
+    def op(self) -> str:
+        return "batch_norm_dw"
+
     def stem(self) -> str:
-        return f"batch_norm_dw_{_parameters_tag(self)}{self.tail()}"
+        return f"{self.op}_{_parameters_tag(self)}{self.tail()}"
 
     def flops(self) -> int:
         return 2 * self.x.n * self.vectors.n_blocks * self.vectors.block
@@ -304,10 +341,18 @@ class BatchNormBackwardInput(_Samples):
     dx: Activations
     act: Activation
 
+    @property
+    def op(self) -> str:
+        return "batch_norm_dx"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(act=self.act)
+
     def stem(self) -> str:
         halos = _halos(x=self.x, d=self.dy, o=self.dx)
-        tag = f"{_tag(self.x)}{halos}{activation_tag(self.act)}"
-        return f"batch_norm_dx_{tag}_{dtype_tag(self.x.dtype)}"
+        tag = f"{_tag(self.x)}{halos}{tags(self.fused)}"
+        return f"{self.op}_{tag}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 5 * self.values

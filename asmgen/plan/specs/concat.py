@@ -81,6 +81,10 @@ class ConcatForward(KernelSpec):
     def range(self) -> ChannelRange:
         return ChannelRange(self.x, self.y, self.c0)
 
+    @property
+    def op(self) -> str:
+        return "concat_fwd"
+
     def slice_units(self) -> int:
         return self.x.n
 
@@ -90,7 +94,7 @@ class ConcatForward(KernelSpec):
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if isinstance(self.y, Image) and self.y.halo else ""
         at = f"at{self.c0}of{n_channels(self.y)}"
-        return f"concat_fwd_{activations_tag(self.x)}_{at}{o}_{dtype_tag(self.x.dtype)}"
+        return f"{self.op}_{activations_tag(self.x)}_{at}{o}_{dtype_tag(self.x.dtype)}"
 
     def formula(self) -> str:
         return f"y[n,c+{self.c0}{_PIXEL[type(self.x)]}] = x[n,c{_PIXEL[type(self.x)]}]"
@@ -123,6 +127,10 @@ class ConcatBackward(KernelSpec):
     def range(self) -> ChannelRange:
         return ChannelRange(self.dx, self.dy, self.c0)
 
+    @property
+    def op(self) -> str:
+        return "concat_bwd"
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -132,7 +140,7 @@ class ConcatBackward(KernelSpec):
     def stem(self) -> str:
         d = f"_d{halo_tag(self.dy)}" if isinstance(self.dy, Image) and self.dy.halo else ""
         at = f"at{self.c0}of{n_channels(self.dy)}"
-        return f"concat_bwd_{activations_tag(self.dx)}_{at}{d}_{dtype_tag(self.dx.dtype)}"
+        return f"{self.op}_{activations_tag(self.dx)}_{at}{d}_{dtype_tag(self.dx.dtype)}"
 
     def formula(self) -> str:
         return f"dx[n,c{_PIXEL[type(self.dx)]}] = dy[n,c+{self.c0}{_PIXEL[type(self.dx)]}]"

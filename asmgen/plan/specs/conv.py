@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from asmgen.plan.layout import ConvWeights, Halo, Image
+from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Halo, Image
 from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import (
     KernelSpec,
     Pool,
     SliceKind,
-    activation_tag,
     affine_tag,
     dtype_tag,
+    fused_words,
     halo_tag,
     image_tag,
-    pool_tag,
     require,
     require_images,
+    tags,
 )
-from asmgen.plan.specs.sum_parts import groups_tag
+from asmgen.plan.specs.sum_parts import parts_tag
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,9 @@ class Conv:
         w = self.weights
         return self.x.n * self.oh * self.ow * w.oc * w.c * w.kh * w.kw
 
-    def tag(self) -> tuple[str, str]:
-        """(`conv3s2`, `n16c32h64w64p1_k64`): op and shape parts of a symbol."""
+    def tag(self, op: str) -> str:
+        """Where a symbol begins: `conv3s2_fwd_n16c32h64w64p1_k64` of conv2d_fwd, `live_entries_conv3s2_n...`."""
         w = self.weights
-        kernel = f"{w.kh}" if w.kh == w.kw else f"{w.kh}x{w.kw}"
         stride = (
             "" if (self.sh, self.sw) == (1, 1) else f"s{self.sh}" if self.sh == self.sw else f"s{self.sh}x{self.sw}"
         )
@@ -105,7 +104,8 @@ class Conv:
         x, at = self.x, self.x.halo
         whole = (x.h + at.top + at.bottom - w.kh) // self.sh + 1, (x.w + at.left + at.right - w.kw) // self.sw + 1
         rows = "" if (self.oh, self.ow) == whole else f"o{self.oh}x{self.ow}"
-        return f"conv{kernel}{stride}{pad}", f"n{x.n}{image_tag(x)}{block}{affine}_k{w.oc}{rows}"
+        named = op if op.startswith("conv2d") else f"{op}_conv2d"
+        return f"{of_taps(named, w, stride + pad)}_n{x.n}{image_tag(x)}{block}{affine}_k{w.oc}{rows}"
 
     def bias_tag(self) -> str:
         """`_nobias`, or nothing: of kernels that do not read the bias and belong to a convolution that may have one."""
@@ -140,6 +140,14 @@ class Conv2dForward(KernelSpec):
     pool: Pool | None
     codes: bool
 
+    @property
+    def op(self) -> str:
+        return "conv2d_fwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.conv.bias, act=self.act, pool=self.pool)
+
     def slice_units(self) -> int:
         return self.conv.x.n
 
@@ -147,11 +155,9 @@ class Conv2dForward(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
-        bias = "_bias" if self.conv.bias else ""
-        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}{codes_tag(self.codes, self.act, self.pool)}"
-        return f"{op}_fwd_{shape}{out}{fused}_{dtype_tag(self.y.dtype)}"
+        fused = tags(self.fused) + codes_tag(self.codes, self.act, self.pool)
+        return f"{self.conv.tag(self.op)}{out}{fused}_{dtype_tag(self.y.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
@@ -203,6 +209,14 @@ class Conv2dUnpool(KernelSpec):
     def _is_average(self) -> bool:
         return self.pool is not None and self.pool.kind == "avg"
 
+    @property
+    def op(self) -> str:
+        return "conv2d_unpool"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(act=self.act, pool=self.pool)
+
     def slice_units(self) -> int:
         return self.dz.n
 
@@ -210,10 +224,9 @@ class Conv2dUnpool(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        shape = f"n{self.dz.n}{image_tag(self.y)}"
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
         z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
-        return f"unpool_{shape}{d}{z}{activation_tag(self.act)}{pool_tag(self.pool)}_{dtype_tag(self.dz.dtype)}"
+        return f"{self.op}_n{self.dz.n}{image_tag(self.y)}{d}{z}{tags(self.fused)}_{dtype_tag(self.dz.dtype)}"
 
     def flops(self) -> int:
         return self.dz.n * self.dz.c * self.dz.h * self.dz.w
@@ -239,6 +252,10 @@ class Conv2dBackwardInput(KernelSpec):
     dz: Image
     dx: Image
 
+    @property
+    def op(self) -> str:
+        return "conv2d_dx"
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -246,9 +263,8 @@ class Conv2dBackwardInput(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         halos = f"_z{halo_tag(self.dz)}" + (f"_d{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{op}_dx_{shape}{halos}{self.conv.bias_tag()}_{dtype_tag(self.dx.dtype)}"
+        return f"{self.conv.tag(self.op)}{halos}{self.conv.bias_tag()}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
@@ -263,30 +279,36 @@ class Conv2dBackwardInput(KernelSpec):
 class Conv2dBackwardWeights(KernelSpec):
     """dw[oc,c,i,j] = sum_{n,oh,ow} dz[n,oc,oh,ow] * x[n,c,oh*sh+i-pt,ow*sw+j-pl]; db[oc] = sum dz. Overwritten.
 
-    Without bias the bias part of dw is not written. groups: sums in parts (asmgen/plan/specs/sum_parts.py).
+    Without bias the bias part of dw is not written. sample_parts: sums in parts (asmgen/plan/specs/sum_parts.py).
     """
 
     conv: Conv
     dz: Image
-    groups: int = 1
+    sample_parts: int = 1
 
-    def of_group(self) -> Conv2dBackwardWeights:
-        """What is computed for each group of samples."""
-        n = self.dz.n // self.groups
-        return replace(self, conv=self.conv.of_samples(n), dz=replace(self.dz, n=n), groups=1)
+    def of_part(self) -> Conv2dBackwardWeights:
+        """What is computed for each part of the samples."""
+        n = self.dz.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dz=replace(self.dz, n=n), sample_parts=1)
 
     @property
     def dw(self) -> ConvWeights:
         return self.conv.weights
 
+    @property
+    def op(self) -> str:
+        return "conv2d_dw"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.conv.bias)
+
     def slice_units(self) -> int:
-        return self.groups * self.conv.weights.n_oc_blocks
+        return self.sample_parts * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
-        bias = "_bias" if self.conv.bias else ""
-        return f"{op}_dw_{shape}{z}{bias}{groups_tag(self.groups)}_{dtype_tag(self.dz.dtype)}"
+        return f"{self.conv.tag(self.op)}{z}{tags(self.fused)}{parts_tag(self.sample_parts)}_{dtype_tag(self.dz.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
@@ -295,24 +317,34 @@ class Conv2dBackwardWeights(KernelSpec):
         super().check()
         self.conv.check(self)
         require_images(self, self.conv.z_shape(), dz=self.dz)
-        require(self.dz.n % self.groups == 0, self, "the groups must be equal")
+        require(self.dz.n % self.sample_parts == 0, self, "the sample parts must be equal")
 
 
 @dataclass(frozen=True)
-class Conv2dPackInputGradient(KernelSpec):
+class Conv2dPackBackwardInput(KernelSpec):
     """w_dx[c/V][oc][kh][kw][V] = w[oc/V][c][kh][kw][V], transposed; pad lanes zero."""
 
     weights: ConvWeights
+
+    @property
+    def op(self) -> str:
+        return "conv2d_pack_dx"
 
     def slice_units(self) -> int:
         return self.weights.input_gradient().n_oc_blocks
 
     def stem(self) -> str:
         w = self.weights
-        return f"conv{w.kh}x{w.kw}_pack_dx_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+        return f"{of_taps(self.op, w)}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
 
     def flops(self) -> int:
         return 0
+
+
+def of_taps(op: str, weights: ConvWeights | ConvWeightsByInput, more: str = "") -> str:
+    """`conv3_dw` of `conv2d_dw`, `conv3x5s2_dw` of other taps and with `more` behind them."""
+    taps = f"{weights.kh}" if weights.kh == weights.kw else f"{weights.kh}x{weights.kw}"
+    return op.replace("conv2d", f"conv{taps}{more}")
 
 
 def codes_tag(codes: bool, act: Activation, pool: Pool | None) -> str:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput, Rows
+from asmgen.plan.layout import DENSE_QUAD, DenseWeights, DenseWeightsByOutput, Rows
 from asmgen.plan.specs.activations import Activation
-from asmgen.plan.specs.base import KernelSpec, activation_tag, activations_tag, dtype_tag, require, require_rows
+from asmgen.plan.specs.base import (
+    KernelSpec,
+    activations_tag,
+    dtype_tag,
+    fused_words,
+    require,
+    require_rows,
+    tags,
+)
 from asmgen.plan.specs.optimizer import Update
 
 MOST_TURNED_BYTES = 128 * 1024  # of a vector of outputs on a kernel's frame
@@ -23,13 +31,20 @@ class DenseForward(KernelSpec):
     bias: bool
     act: Activation
 
+    @property
+    def op(self) -> str:
+        return "dense_fwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.bias, act=self.act)
+
     def slice_units(self) -> int:
-        return self.weights.n_groups
+        return self.weights.n_quads
 
     def stem(self) -> str:
-        bias = "_bias" if self.bias else ""
-        fused = f"{bias}{activation_tag(self.act)}"
-        return f"dense_fwd_{activations_tag(self.x)}_k{self.weights.out}{fused}_{dtype_tag(self.x.dtype)}"
+        shape = f"{activations_tag(self.x)}_k{self.weights.out}"
+        return f"{self.op}_{shape}{tags(self.fused)}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.x.n * self.x.features * self.weights.out
@@ -63,14 +78,20 @@ class DenseForwardByOutput(KernelSpec):
         """Of a vector of outputs: a vector for every input."""
         return self.x.stride * self.y.block * self.y.element_bytes
 
+    @property
+    def op(self) -> str:
+        return "dense_fwd_turned" if self.turns else "dense_fwd_by_output"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.bias, act=self.act)
+
     def slice_units(self) -> int:
         return self.y.n_vectors
 
     def stem(self) -> str:
-        bias = "_bias" if self.bias else ""
-        fused = f"{bias}{activation_tag(self.act)}"
-        form = "turned" if self.turns else "by_output"
-        return f"dense_fwd_{form}_{activations_tag(self.x)}_k{self.weights.out}{fused}_{dtype_tag(self.x.dtype)}"
+        shape = f"{activations_tag(self.x)}_k{self.weights.out}"
+        return f"{self.op}_{shape}{tags(self.fused)}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.x.n * self.x.features * self.weights.out
@@ -94,11 +115,15 @@ class DenseBackwardInput(KernelSpec):
     weights: DenseWeights
     dx: Rows
 
+    @property
+    def op(self) -> str:
+        return "dense_dx"
+
     def slice_units(self) -> int:
         return self.dx.n_vectors
 
     def stem(self) -> str:
-        return f"dense_dx_{activations_tag(self.dx)}_k{self.weights.out}_{dtype_tag(self.dx.dtype)}"
+        return f"{self.op}_{activations_tag(self.dx)}_k{self.weights.out}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.dx.n * self.dx.features * self.weights.out
@@ -112,13 +137,17 @@ class DenseBackwardInput(KernelSpec):
 class _DenseWeightGradient(KernelSpec):
     """Base: g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o]; a subclass says what becomes of g.
 
-    Slice: groups of 4 outputs; vectors of outputs where the weights' lanes are.
+    Slice: quads of outputs; vectors of outputs where the weights' lanes are.
     """
 
     x: Rows
     dy: Rows
     weights: DenseWeights | DenseWeightsByOutput
     bias: bool
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.bias)
 
     @property
     def n_blocks(self) -> int:
@@ -128,7 +157,7 @@ class _DenseWeightGradient(KernelSpec):
     def slice_units(self) -> int:
         if isinstance(self.weights, DenseWeightsByOutput):
             return self.weights.n_blocks
-        return self.weights.n_groups
+        return self.weights.n_quads
 
     def flops(self) -> int:
         """Of the product, as all products count; a step adds a few for each weight."""
@@ -137,24 +166,30 @@ class _DenseWeightGradient(KernelSpec):
     def check(self) -> None:
         super().check()
         _check_product(self, self.x, self.weights, self.dy)
-        require(self.weights.n_rows % DENSE_ROW_GROUP == 0, self, "rows of weights are not groups of 4")
+        require(self.weights.n_rows % DENSE_QUAD == 0, self, "rows of weights are not whole quads")
+
+    def _lanes(self) -> str:
+        return "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
 
     def _tag(self) -> str:
-        """`_by_output_n8x784_k128_bias`."""
-        lanes = "_by_output" if isinstance(self.weights, DenseWeightsByOutput) else ""
-        return f"{lanes}_{activations_tag(self.x)}_k{self.weights.out}" + ("_bias" if self.bias else "")
+        """`dense_dw_by_output_n8f784_k128_bias`."""
+        return f"{self.op}_{activations_tag(self.x)}_k{self.weights.out}{tags(self.fused)}"
 
 
 @dataclass(frozen=True)
 class DenseBackwardWeights(_DenseWeightGradient):
     """g[o,k] = sum_n dy[n,o] x[n,k], g_b[o] = sum_n dy[n,o], stored as the weights lie: dw, the bias behind it.
 
-    Overwritten. Not written: the zeros behind the biases of the last group, and without bias that whole part. Slice:
-    groups of 4 outputs; vectors of outputs where the weights' lanes are.
+    Overwritten. Not written: the zeros behind the biases of the last quad, and without bias that whole part. Slice:
+    quads of outputs; vectors of outputs where the weights' lanes are.
     """
 
+    @property
+    def op(self) -> str:
+        return "dense_dw" + self._lanes()
+
     def stem(self) -> str:
-        return f"dense_dw{self._tag()}_{dtype_tag(self.x.dtype)}"
+        return f"{self._tag()}_{dtype_tag(self.x.dtype)}"
 
 
 @dataclass(frozen=True)
@@ -163,7 +198,7 @@ class DenseBackwardWeightsStep(_DenseWeightGradient):
 
     w, bias and states change in place. `update` is the step, as over the layer's whole parameter block; each of its
     states has the block's layout and lies `state_bytes` behind w. Without bias, that part is neither read nor written.
-    Slice: groups of 4 outputs of weights by input, vectors of outputs of weights by output. The forward kernel that
+    Slice: quads of outputs of weights by input, vectors of outputs of weights by output. The forward kernel that
     reads the same layout has the same slice, so that a thread updates the weights that it reads in the next step.
     """
 
@@ -179,9 +214,13 @@ class DenseBackwardWeightsStep(_DenseWeightGradient):
         """Whether a displacement, of 31 bits, from an element of w to its states is not enough."""
         return bool(self.state_bytes) and self.state_bytes[-1] + self.weights.size_bytes >= 1 << 31
 
+    @property
+    def op(self) -> str:
+        return f"dense_dw_{self.update.kind}" + self._lanes()
+
     def stem(self) -> str:
         step, apart = self.update.constants_tag(), "".join(f"_s{distance}" for distance in self._distances())
-        return f"dense_dw_{self.update.kind}{self._tag()}{step}{apart}_{dtype_tag(self.x.dtype)}"
+        return f"{self._tag()}{step}{apart}_{dtype_tag(self.x.dtype)}"
 
     def _distances(self) -> tuple[int, ...]:
         """state_bytes, but for those that follow from the first: states lie at one distance from each other."""

@@ -9,11 +9,12 @@ from asmgen.plan.specs.activations import Activation
 from asmgen.plan.specs.base import (
     KernelSpec,
     SliceKind,
-    activation_tag,
     activations_tag,
     dtype_tag,
+    fused_words,
     halo_tag,
     require_same,
+    tags,
 )
 
 
@@ -25,6 +26,14 @@ class ActForward(KernelSpec):
     y: Activations
     act: Activation
 
+    @property
+    def op(self) -> str:
+        return "act_fwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(act=self.act)
+
     def slice_units(self) -> int:
         return self.x.n
 
@@ -33,7 +42,7 @@ class ActForward(KernelSpec):
 
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if isinstance(self.y, Image) and self.y.halo else ""
-        return f"act_fwd_{activations_tag(self.x)}{o}{activation_tag(self.act)}_{dtype_tag(self.x.dtype)}"
+        return f"{self.op}_{activations_tag(self.x)}{o}{tags(self.fused)}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return self.x.size_bytes // self.x.element_bytes
@@ -55,6 +64,14 @@ class ActBackward(KernelSpec):
     dx: Activations
     act: Activation
 
+    @property
+    def op(self) -> str:
+        return "act_bwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(act=self.act)
+
     def slice_units(self) -> int:
         return self.dy.n
 
@@ -68,7 +85,7 @@ class ActBackward(KernelSpec):
             if isinstance(t, Image) and t.halo
         )
         base = activations_tag(self.dy).split("p")[0] if isinstance(self.dy, Image) else activations_tag(self.dy)
-        return f"act_bwd_{base}{halos}{activation_tag(self.act)}_{dtype_tag(self.dy.dtype)}"
+        return f"{self.op}_{base}{halos}{tags(self.fused)}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.dy.size_bytes // self.dy.element_bytes

@@ -15,6 +15,10 @@ class GlobalAvgPoolForward(KernelSpec):
     x: Image
     y: Rows
 
+    @property
+    def op(self) -> str:
+        return "global_avg_pool_fwd"
+
     def slice_units(self) -> int:
         return self.x.n
 
@@ -22,7 +26,7 @@ class GlobalAvgPoolForward(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"global_avg_pool_fwd_n{self.x.n}{image_tag(self.x)}{_rows_tag(self.y)}_{dtype_tag(self.x.dtype)}"
+        return f"{self.op}_n{self.x.n}{image_tag(self.x)}{_rows_tag(self.y)}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return self.x.n * self.x.c * self.x.h * self.x.w
@@ -39,6 +43,10 @@ class GlobalAvgPoolBackward(KernelSpec):
     dy: Rows
     dx: Image
 
+    @property
+    def op(self) -> str:
+        return "global_avg_pool_bwd"
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -46,7 +54,7 @@ class GlobalAvgPoolBackward(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"global_avg_pool_bwd_n{self.dx.n}{image_tag(self.dx)}{_rows_tag(self.dy)}_{dtype_tag(self.dx.dtype)}"
+        return f"{self.op}_n{self.dx.n}{image_tag(self.dx)}{_rows_tag(self.dy)}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return self.dx.n * self.dx.c

@@ -16,6 +16,10 @@ class InOrderForward(KernelSpec):
     x: Image
     y: Rows
 
+    @property
+    def op(self) -> str:
+        return "in_order_fwd"
+
     def slice_units(self) -> int:
         return self.x.n
 
@@ -23,7 +27,7 @@ class InOrderForward(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"in_order_fwd_{activations_tag(self.x)}_{dtype_tag(self.x.dtype)}"
+        return f"{self.op}_{activations_tag(self.x)}_{dtype_tag(self.x.dtype)}"
 
     def formula(self) -> str:
         return f"y[n,{_feature(self.x)}] = x[n,c,h,w]"
@@ -47,6 +51,10 @@ class InOrderBackward(KernelSpec):
     dy: Rows
     dx: Image
 
+    @property
+    def op(self) -> str:
+        return "in_order_bwd"
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -54,7 +62,7 @@ class InOrderBackward(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"in_order_bwd_{activations_tag(self.dx)}_{dtype_tag(self.dx.dtype)}"
+        return f"{self.op}_{activations_tag(self.dx)}_{dtype_tag(self.dx.dtype)}"
 
     def formula(self) -> str:
         return f"dx[n,c,h,w] = dy[n,{_feature(self.dx)}]"

@@ -31,6 +31,10 @@ class LoadInput(KernelSpec):
     scale: tuple[float, ...]  # one per channel
     shift: tuple[float, ...]
 
+    @property
+    def op(self) -> str:
+        return "load_input"
+
     def slice_units(self) -> int:
         return self.dst.n
 
@@ -41,7 +45,7 @@ class LoadInput(KernelSpec):
         kind = "rows" if isinstance(self.dst, Rows) else "image" if self.dst.block == 1 else "blocks"
         halo = halo_tag(self.dst) if isinstance(self.dst, Image) else ""
         shape = f"n{self.dst.n}c{self.c}h{self.h}w{self.w}{halo}"
-        return f"load_input_{shape}_{kind}{affine_tag(self.scale, self.shift)}_{dtype_tag(self.dst.dtype)}"
+        return f"{self.op}_{shape}_{kind}{affine_tag(self.scale, self.shift)}_{dtype_tag(self.dst.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.dst.n * self.c * self.h * self.w

@@ -39,6 +39,10 @@ class Loss(KernelSpec):
         """Of preds[0] in the loss block."""
         return round_up(self.losses_offset_bytes + self.z.n * self.z.element_bytes, LINE_BYTES)
 
+    @property
+    def op(self) -> str:
+        return f"loss_{self.kind}" if self.gradient else f"loss_{self.kind}_eval"
+
     def slice_units(self) -> int:
         return self.z.n
 
@@ -46,8 +50,7 @@ class Loss(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        purpose = "" if self.gradient else "_eval"
-        return f"{self.kind}{purpose}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+        return f"{self.op}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
 
     def flops(self) -> int:
         return (10 if self.gradient else 7) * self.z.n * self.z.features
@@ -64,6 +67,10 @@ class Probabilities(KernelSpec):
     kind: str
     z: Rows
 
+    @property
+    def op(self) -> str:
+        return f"probabilities_{self.kind}"
+
     def slice_units(self) -> int:
         return self.z.n
 
@@ -71,7 +78,7 @@ class Probabilities(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"{self.kind}_fwd_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+        return f"{self.op}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
 
     def flops(self) -> int:
         return 7 * self.z.n * self.z.features

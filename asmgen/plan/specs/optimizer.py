@@ -34,11 +34,15 @@ class Update(KernelSpec):
     def n_states(self) -> int:
         return {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[self.kind]
 
+    @property
+    def op(self) -> str:
+        return f"update_{self.kind}"
+
     def slice_units(self) -> int:
         return self.n_vectors
 
     def stem(self) -> str:
-        return f"update_{self.kind}_v{self.n_vectors}{self.constants_tag()}_{dtype_tag(self.dtype)}"
+        return f"{self.op}_v{self.n_vectors}{self.constants_tag()}_{dtype_tag(self.dtype)}"
 
     def constants_tag(self) -> str:
         """`_mu0p5_b0p9_0p99_eps1em06_wd0p01`: the optimizer's constants that are not PyTorch's usual ones."""

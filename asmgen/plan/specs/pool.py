@@ -11,11 +11,12 @@ from asmgen.plan.specs.base import (
     Pool,
     SliceKind,
     dtype_tag,
+    fused_words,
     halo_tag,
     image_tag,
-    pool_tag,
     require,
     require_images,
+    tags,
 )
 
 
@@ -35,6 +36,14 @@ class PoolForward(KernelSpec):
     def has_codes(self) -> bool:
         return self.codes and self.pool.kind == "max"
 
+    @property
+    def op(self) -> str:
+        return "pool_fwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(pool=self.pool)
+
     def slice_units(self) -> int:
         return self.x.n
 
@@ -43,9 +52,9 @@ class PoolForward(KernelSpec):
 
     def stem(self) -> str:
         o = f"_o{halo_tag(self.y)}" if self.y.halo else ""
-        windows = _windows_tag(self.pool, self.x, self.y)
+        windows = _windows_tag(self.pool, self.x, self.y) + tags(self.fused)
         tag = "" if self.codes else "_nocodes"
-        return f"pool_fwd_n{self.x.n}{image_tag(self.x)}{o}{windows}{tag}_{dtype_tag(self.x.dtype)}"
+        return f"{self.op}_n{self.x.n}{image_tag(self.x)}{o}{windows}{tag}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
         return self.y.n * self.y.c * self.y.h * self.y.w * self.pool.ph * self.pool.pw
@@ -69,6 +78,14 @@ class PoolBackward(KernelSpec):
     dx: Image
     pool: Pool
 
+    @property
+    def op(self) -> str:
+        return "pool_bwd"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(pool=self.pool)
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -77,8 +94,8 @@ class PoolBackward(KernelSpec):
 
     def stem(self) -> str:
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        windows = _windows_tag(self.pool, self.dx, self.dy)
-        return f"pool_bwd_n{self.dx.n}{image_tag(self.dx)}{d}{windows}_{dtype_tag(self.dx.dtype)}"
+        windows = _windows_tag(self.pool, self.dx, self.dy) + tags(self.fused)
+        return f"{self.op}_n{self.dx.n}{image_tag(self.dx)}{d}{windows}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return self.dy.n * self.dy.c * self.dy.h * self.dy.w * self.pool.ph * self.pool.pw
@@ -89,9 +106,9 @@ class PoolBackward(KernelSpec):
 
 
 def _windows_tag(pool: Pool, whole: Image, pooled: Image) -> str:
-    """`_maxpool2`; `_n3x4_maxpool2` with 3 x 4 windows, where they are not all that there are."""
+    """`_n3x4` with 3 x 4 windows, where they are not all that there are."""
     is_whole = (pooled.h, pooled.w) == pool.windows(whole.h, whole.w)
-    return ("" if is_whole else f"_n{pooled.h}x{pooled.w}") + pool_tag(pool)
+    return "" if is_whole else f"_n{pooled.h}x{pooled.w}"
 
 
 def _check_windows(spec: KernelSpec, pool: Pool, whole: Image, pooled: Image) -> None:

@@ -5,7 +5,7 @@ takes more. Walking the entries that are left ("sparse"), or making the others w
 computes the same sums as the dense kernels, without ever storing the gradient of the convolution's output. Windows may
 have any size and stride; where they overlap, what several of them give to a position adds up. All specs here read dy
 after the activation's gradient was applied to it (`act_bwd` in place on the pooled tensor), so that an entry is live
-where dy != 0. groups: sums in parts (asmgen/plan/specs/sum_parts.py).
+where dy != 0. sample_parts: sums in parts (asmgen/plan/specs/sum_parts.py).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from asmgen.plan.specs.base import (
     Pool,
     SliceKind,
     dtype_tag,
+    fused_words,
     halo_tag,
-    pool_tag,
     require,
     require_images,
+    tags,
 )
-from asmgen.plan.specs.conv import Conv, check_input_gradient
-from asmgen.plan.specs.sum_parts import groups_tag
+from asmgen.plan.specs.conv import Conv, check_input_gradient, of_taps
+from asmgen.plan.specs.sum_parts import parts_tag
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,32 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
     conv: Conv
     dy: Image
     pool: Pool | None
-    groups: int = 1
+    sample_parts: int = 1
 
-    def of_group(self) -> Conv2dBackwardWeightsSparse:
-        """What is computed for each group of samples."""
-        n = self.dy.n // self.groups
-        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), groups=1)
+    def of_part(self) -> Conv2dBackwardWeightsSparse:
+        """What is computed for each part of the samples."""
+        n = self.dy.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), sample_parts=1)
 
     @property
     def dw(self) -> ConvWeightsByInput:
         return self.conv.weights.by_input()
 
+    @property
+    def op(self) -> str:
+        return "conv2d_dw_sparse"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.conv.bias, pool=self.pool)
+
     def slice_units(self) -> int:
-        return self.groups * self.conv.weights.n_oc_blocks
+        return self.sample_parts * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        bias = "_bias" if self.conv.bias else ""
-        sums = bias + pool_tag(self.pool) + groups_tag(self.groups)
-        return f"{op}_dw_sparse_{shape}{d}{sums}_{dtype_tag(self.dy.dtype)}"
+        sums = tags(self.fused) + parts_tag(self.sample_parts)
+        return f"{self.conv.tag(self.op)}{d}{sums}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         """Of the dense computation it replaces."""
@@ -68,7 +75,7 @@ class Conv2dBackwardWeightsSparse(KernelSpec):
 
     def check(self) -> None:
         super().check()
-        require(self.dy.n % self.groups == 0, self, "the groups must be equal")
+        require(self.dy.n % self.sample_parts == 0, self, "the sample parts must be equal")
         _check_windows(self)
         require(self.conv.x.block == self.conv.weights.block, self, "x must have its channels in lanes")
 
@@ -84,33 +91,39 @@ class Conv2dBackwardWeightsPooled(KernelSpec):
     conv: Conv
     dy: Image
     pool: Pool
-    groups: int = 1
+    sample_parts: int = 1
 
-    def of_group(self) -> Conv2dBackwardWeightsPooled:
-        """What is computed for each group of samples."""
-        n = self.dy.n // self.groups
-        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), groups=1)
+    def of_part(self) -> Conv2dBackwardWeightsPooled:
+        """What is computed for each part of the samples."""
+        n = self.dy.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dy=replace(self.dy, n=n), sample_parts=1)
 
     @property
     def dw(self) -> ConvWeights:
         return self.conv.weights
 
+    @property
+    def op(self) -> str:
+        return "conv2d_dw_pooled"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.conv.bias, pool=self.pool)
+
     def slice_units(self) -> int:
-        return self.groups * self.conv.weights.n_oc_blocks
+        return self.sample_parts * self.conv.weights.n_oc_blocks
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        bias = "_bias" if self.conv.bias else ""
-        sums = bias + pool_tag(self.pool) + groups_tag(self.groups)
-        return f"{op}_dw_pooled_{shape}{d}{sums}_{dtype_tag(self.dy.dtype)}"
+        sums = tags(self.fused) + parts_tag(self.sample_parts)
+        return f"{self.conv.tag(self.op)}{d}{sums}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
 
     def check(self) -> None:
         super().check()
-        require(self.dy.n % self.groups == 0, self, "the groups must be equal")
+        require(self.dy.n % self.sample_parts == 0, self, "the sample parts must be equal")
         _check_windows(self)
 
 
@@ -128,6 +141,14 @@ class Conv2dBackwardInputPooled(KernelSpec):
     dx: Image
     pool: Pool
 
+    @property
+    def op(self) -> str:
+        return "conv2d_dx_pooled"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(pool=self.pool)
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -135,9 +156,9 @@ class Conv2dBackwardInputPooled(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{op}_dx_pooled_{shape}{halos}{self.conv.bias_tag()}{pool_tag(self.pool)}_{dtype_tag(self.dx.dtype)}"
+        entries = self.conv.bias_tag() + tags(self.fused)
+        return f"{self.conv.tag(self.op)}{halos}{entries}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
@@ -155,12 +176,16 @@ class Conv2dPackForward(KernelSpec):
 
     weights: ConvWeightsByInput
 
+    @property
+    def op(self) -> str:
+        return "conv2d_pack_fwd"
+
     def slice_units(self) -> int:
         return self.weights.by_output().n_oc_blocks
 
     def stem(self) -> str:
         w = self.weights
-        return f"conv{w.kh}x{w.kw}_pack_fwd_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+        return f"{of_taps(self.op, w)}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
 
     def flops(self) -> int:
         return 0
@@ -188,6 +213,14 @@ class LiveEntries(KernelSpec):
         """Bytes of the list of one sample, a multiple of 64."""
         return self.live.sample_bytes
 
+    @property
+    def op(self) -> str:
+        return "live_entries"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(pool=self.pool)
+
     def slice_units(self) -> int:
         return self.dy.n
 
@@ -195,10 +228,9 @@ class LiveEntries(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         d = f"_d{halo_tag(self.dy)}" if self.dy.halo else ""
-        entries = self.conv.bias_tag() + pool_tag(self.pool) + ("_codes" if self.has_codes else "")
-        return f"{op}_live_entries_{shape}{d}{entries}_{dtype_tag(self.dy.dtype)}"
+        entries = self.conv.bias_tag() + tags(self.fused) + ("_codes" if self.has_codes else "")
+        return f"{self.conv.tag(self.op)}{d}{entries}_{dtype_tag(self.dy.dtype)}"
 
     def flops(self) -> int:
         return 0
@@ -228,6 +260,14 @@ class Conv2dBackwardInputSparse(KernelSpec):
         """The layout of the lists that it walks."""
         return _live_list(self)
 
+    @property
+    def op(self) -> str:
+        return "conv2d_dx_sparse"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(pool=self.pool)
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -235,10 +275,9 @@ class Conv2dBackwardInputSparse(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         halos = (f"_d{halo_tag(self.dy)}" if self.dy.halo else "") + (f"_o{halo_tag(self.dx)}" if self.dx.halo else "")
-        entries = self.conv.bias_tag() + pool_tag(self.pool) + ("_codes" if self.has_codes else "")
-        return f"{op}_dx_sparse_{shape}{halos}{entries}_{dtype_tag(self.dx.dtype)}"
+        entries = self.conv.bias_tag() + tags(self.fused) + ("_codes" if self.has_codes else "")
+        return f"{self.conv.tag(self.op)}{halos}{entries}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         """Of the dense computation it replaces."""

@@ -1,8 +1,8 @@
-"""Sums in parts: weight gradients with few blocks of outputs are summed over groups of samples, then added.
+"""Sums in parts: weight gradients with few blocks of outputs are summed over parts of the samples, then added.
 
 A gradient whose outputs are too few to go around gives the threads nothing to share. Its samples are then dealt to
-groups, as many as the plan says and whatever the number of threads: the slice counts (group, block) pairs, each group
-has a block of sums of its own, and SumParts adds these in the order of the groups.
+sample parts, as many as the plan says and whatever the number of threads: the slice counts (part, block) pairs, each
+part has a block of sums of its own, and SumParts adds these in the order of the parts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from asmgen.plan.layout import ELEMENT_BYTES, LINE_BYTES, ConvWeights, ConvWeigh
 from asmgen.plan.specs.base import KernelSpec, dtype_tag, require
 
 
-def groups_tag(groups: int) -> str:
-    return f"_g{groups}" if groups > 1 else ""
+def parts_tag(sample_parts: int) -> str:
+    return f"_parts{sample_parts}" if sample_parts > 1 else ""
 
 
 def part_stride_bytes(weights: ConvWeights | ConvWeightsByInput) -> int:
-    """From the sums of a group to those of the next."""
+    """From the sums of a part to those of the next."""
     return round_up(weights.size_bytes, LINE_BYTES)
 
 
@@ -26,18 +26,18 @@ def part_stride_bytes(weights: ConvWeights | ConvWeightsByInput) -> int:
 class SumParts(KernelSpec):
     """dw[i] = parts[0][i] + parts[1][i] + ..., in this order; parts lie `stride_bytes` apart. Arguments: parts, dw."""
 
-    groups: int
+    n_parts: int
     n_vectors: int
     block: int
     stride_bytes: int
     dtype: str
 
     @staticmethod
-    def of(weights: ConvWeights | ConvWeightsByInput, groups: int, *, bias: bool) -> SumParts:
+    def of(weights: ConvWeights | ConvWeightsByInput, n_parts: int, *, bias: bool) -> SumParts:
         """Of weight gradients; without a bias its place is neither read nor written."""
         summed = weights.size_bytes if bias else weights.bias_offset_bytes
         vectors = summed // (weights.block * weights.element_bytes)
-        return SumParts(groups, vectors, weights.block, part_stride_bytes(weights), weights.dtype)
+        return SumParts(n_parts, vectors, weights.block, part_stride_bytes(weights), weights.dtype)
 
     @property
     def element_bytes(self) -> int:
@@ -48,17 +48,21 @@ class SumParts(KernelSpec):
         """Of a part."""
         return self.n_vectors * self.block * self.element_bytes
 
+    @property
+    def op(self) -> str:
+        return "sum_parts"
+
     def slice_units(self) -> int:
         return self.n_vectors
 
     def stem(self) -> str:
         apart = "" if self.stride_bytes == round_up(self.summed_bytes, LINE_BYTES) else f"_s{self.stride_bytes}"
-        return f"sum_parts_g{self.groups}v{self.n_vectors}{apart}_{dtype_tag(self.dtype)}"
+        return f"{self.op}_{self.n_parts}v{self.n_vectors}{apart}_{dtype_tag(self.dtype)}"
 
     def flops(self) -> int:
-        return (self.groups - 1) * self.n_vectors * self.block
+        return (self.n_parts - 1) * self.n_vectors * self.block
 
     def check(self) -> None:
         super().check()
-        require(self.groups > 1, self, "one part is the sum")
+        require(self.n_parts > 1, self, "one part is the sum")
         require(self.summed_bytes <= self.stride_bytes, self, "parts overlap")

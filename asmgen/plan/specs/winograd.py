@@ -10,12 +10,12 @@ from asmgen.plan.specs.base import (
     KernelSpec,
     Pool,
     SliceKind,
-    activation_tag,
     dtype_tag,
+    fused_words,
     halo_tag,
-    pool_tag,
     require,
     require_images,
+    tags,
 )
 from asmgen.plan.specs.conv import Conv, check_input_gradient, codes_tag
 from asmgen.plan.winograd import SIZES, TAPS, TRANSFORMS, TransformedWeights
@@ -60,6 +60,10 @@ class WinogradWeights(KernelSpec):
     def u_bytes(self) -> int:
         return self.u.size_bytes
 
+    @property
+    def op(self) -> str:
+        return f"winograd{self.m}_weights"
+
     def slice_units(self) -> int:
         return self.u.n_blocks
 
@@ -67,7 +71,7 @@ class WinogradWeights(KernelSpec):
         w = self.taps
         copied = "" if isinstance(self.weights, ConvWeightsByInput) else "_of_copy"
         direction = f"_dx{copied}" if self.mirrored else ""
-        return f"conv3_wino{self.m}_weights{direction}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
+        return f"{self.op}{direction}_k{w.oc}c{w.c}_{dtype_tag(w.dtype)}"
 
     def flops(self) -> int:
         """A multiply and an add for every element of w and u that is not zero in G, row transform and column one."""
@@ -111,6 +115,14 @@ class Conv2dForwardWinograd(KernelSpec):
         conv = self.conv
         return Correlation(conv.x, conv.pt, conv.pl, conv.oh, conv.ow, self.u)
 
+    @property
+    def op(self) -> str:
+        return f"conv2d_fwd_winograd{self.m}"
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        return fused_words(bias=self.conv.bias, act=self.act, pool=self.pool)
+
     def slice_units(self) -> int:
         return self.conv.x.n
 
@@ -118,11 +130,9 @@ class Conv2dForwardWinograd(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         out = f"_o{halo_tag(self.y)}" if self.y.halo else ""
-        bias = "_bias" if self.conv.bias else ""
-        fused = f"{bias}{activation_tag(self.act)}{pool_tag(self.pool)}{codes_tag(self.codes, self.act, self.pool)}"
-        return f"{_tag(op, self.m)}_fwd_{shape}{out}{fused}_{dtype_tag(self.y.dtype)}"
+        fused = tags(self.fused) + codes_tag(self.codes, self.act, self.pool)
+        return f"{self.conv.tag(self.op)}{out}{fused}_{dtype_tag(self.y.dtype)}"
 
     def flops(self) -> int:
         """Of the direct computation it replaces."""
@@ -177,6 +187,10 @@ class Conv2dBackwardInputWinograd(KernelSpec):
         top, left = TAPS - 1 - self.conv.pt, TAPS - 1 - self.conv.pl
         return Correlation(self.dz, top, left, self.dx.h, self.dx.w, self.u)
 
+    @property
+    def op(self) -> str:
+        return f"conv2d_dx_winograd{self.m}"
+
     def slice_units(self) -> int:
         return self.dx.n
 
@@ -184,9 +198,8 @@ class Conv2dBackwardInputWinograd(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        op, shape = self.conv.tag()
         halos = f"_z{halo_tag(self.dz)}" + (f"_d{halo_tag(self.dx)}" if self.dx.halo else "")
-        return f"{_tag(op, self.m)}_dx_{shape}{halos}{self.conv.bias_tag()}_{dtype_tag(self.dx.dtype)}"
+        return f"{self.conv.tag(self.op)}{halos}{self.conv.bias_tag()}_{dtype_tag(self.dx.dtype)}"
 
     def flops(self) -> int:
         """Of the direct computation it replaces."""
@@ -202,11 +215,6 @@ class Conv2dBackwardInputWinograd(KernelSpec):
         require_images(self, self.conv.z_shape(), dz=self.dz)
         _check_conv(self, self.conv, self.m)
         _check_correlation(self, self.correlation)
-
-
-def _tag(op: str, m: int) -> str:
-    """`conv3_wino4`, `conv3t0l1_wino2`."""
-    return f"{op}_wino{m}"
 
 
 def _multiplies(conv: Conv, m: int, rows: int, cols: int) -> int:

@@ -73,7 +73,7 @@ def _register_tiles(spec: Conv2dBackwardWeights, isa: Isa) -> Iterator[Tile]:
             window = -(-kernel_cols // conv.sw)
             budget = spare - (window * oc_vectors if in_registers else 0)
             for kernel_rows in range(1, weights.kh + 1):
-                for channels in _channel_groups(conv.x):
+                for channels in _channel_counts(conv.x):
                     if channels * kernel_rows * kernel_cols * oc_vectors > budget:
                         break
                     for columns in range(1, min(MAX_UNROLL, conv.ow) + 1):
@@ -82,8 +82,8 @@ def _register_tiles(spec: Conv2dBackwardWeights, isa: Isa) -> Iterator[Tile]:
                             yield tile
 
 
-def _channel_groups(x: Image) -> list[int]:
-    """Group sizes whose addresses advance evenly: inside one channel block, or whole blocks together."""
+def _channel_counts(x: Image) -> list[int]:
+    """Counts of channels whose addresses advance evenly: inside one channel block, or whole blocks together."""
     return [size for size in range(1, min(x.c, 16) + 1) if x.c <= x.block or x.block % size == 0 or size % x.block == 0]
 
 
@@ -123,8 +123,8 @@ def _cycles(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> float:
         cycles = max(arithmetic, loads / machine.loads, machine.latency * u) + 2
         total += times * cycles
         first_pass.setdefault(oc, cycles / u)
-    groups = {oc: n for n, oc in parts(spec.conv.weights.n_oc_blocks, tile.oc_vectors)}
-    return total + sum(n * spec.conv.ow * max(0.0, oc * vector_cycles - first_pass[oc]) for oc, n in groups.items())
+    passes = {oc: n for n, oc in parts(spec.conv.weights.n_oc_blocks, tile.oc_vectors)}
+    return total + sum(n * spec.conv.ow * max(0.0, oc * vector_cycles - first_pass[oc]) for oc, n in passes.items())
 
 
 def _code_bytes(spec: Conv2dBackwardWeights, isa: Isa, tile: Tile) -> int:

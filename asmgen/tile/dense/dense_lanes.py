@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.layout import DENSE_ROW_GROUP, DenseWeights, DenseWeightsByOutput
+from asmgen.plan.layout import DENSE_QUAD, DenseWeights, DenseWeightsByOutput
 from asmgen.plan.policy import DenseLanes
 from asmgen.plan.specs import DenseForward, DenseForwardByOutput
 from asmgen.plan.specs.dense import MOST_TURNED_BYTES
 from asmgen.tile.cost import L2_BYTES
-from asmgen.tile.dense.dense_dw_step import product_cycles
+from asmgen.tile.dense.dense_dw import product_cycles
 from asmgen.tile.dense.dense_product import FEW_VECTORS, by_output_candidates, forward_candidates
 
 STEP_CYCLES = 10  # of the optimizer on a vector, about: what lanes without a weight cost
@@ -31,7 +31,7 @@ def dense_lanes(spec: DenseForward, has_dx: bool, isa: Isa) -> DenseLanes:
         if by_input.n_rows % by_input.block or turned.turned_bytes > MOST_TURNED_BYTES:
             return "inputs"
         return "turned" if by_output_candidates(turned, isa)[0].cycles < cycles else "inputs"
-    if by_output.n_rows % DENSE_ROW_GROUP or by_output.n_blocks < FEW_VECTORS:
+    if by_output.n_rows % DENSE_QUAD or by_output.n_blocks < FEW_VECTORS:
         return "inputs"
     other = DenseForwardByOutput(spec.x, by_output, spec.y, spec.bias, spec.act)
     gain = cycles - by_output_candidates(other, isa)[0].cycles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.layout import DENSE_ROW_GROUP, Rows
+from asmgen.plan.layout import DENSE_QUAD, Rows
 from asmgen.plan.specs import DenseBackwardInput, DenseForward, DenseForwardByOutput
 from asmgen.tile.common.count_text import counted
 from asmgen.tile.common.remainder import parts
@@ -33,14 +33,14 @@ class ForwardTile:
     n_w_registers: int
     holds_x: bool
     block_vectors: int
-    block_groups: int  # groups of outputs whose weights stay in L1 for all samples, a power of two; 0: all, from L2
+    block_quads: int  # quads of outputs whose weights stay in L1 for all samples, a power of two; 0: all, from L2
     unroll: int
 
     def __str__(self) -> str:
         sums = f"{self.n_accumulators} accumulators of partial sums"
-        text = f"{counted(self.samples, 'sample')} x {DENSE_ROW_GROUP} outputs = {sums}"
+        text = f"{counted(self.samples, 'sample')} x {DENSE_QUAD} outputs = {sums}"
         text += f"; {counted(self.unroll, 'vector')} of inputs an iteration, blocks of {self.block_vectors}"
-        return text + (f" x {self.block_groups * DENSE_ROW_GROUP} outputs" if self.block_groups else "")
+        return text + (f" x {self.block_quads * DENSE_QUAD} outputs" if self.block_quads else "")
 
     def check(self, isa: Isa) -> None:
         """Raise ValueError when the registers do not suffice."""
@@ -49,7 +49,7 @@ class ForwardTile:
 
     @property
     def n_accumulators(self) -> int:
-        return self.samples * DENSE_ROW_GROUP * self.phases(self.samples)
+        return self.samples * DENSE_QUAD * self.phases(self.samples)
 
     @staticmethod
     def phases(samples: int) -> int:
@@ -91,36 +91,36 @@ def forward_candidates(spec: DenseForward, isa: Isa) -> tuple[Candidate[ForwardT
     n_blocks = 1 if row_bytes <= UNSPLIT_ROW_BYTES else -(-row_bytes // BLOCK_ROW_BYTES)
     unroll = 2
     block_vectors = min(-(-spec.x.n_vectors // (n_blocks * unroll)) * unroll, spec.x.n_vectors)
-    most = (isa.n_vregs - scratch - 1) // (DENSE_ROW_GROUP + int(holds_x))
+    most = (isa.n_vregs - scratch - 1) // (DENSE_QUAD + int(holds_x))
     found = []
     for samples in range(min(most, spec.x.n), 0, -1):
-        accumulators = samples * DENSE_ROW_GROUP * ForwardTile.phases(samples)
+        accumulators = samples * DENSE_QUAD * ForwardTile.phases(samples)
         free = isa.n_vregs - scratch - accumulators - (samples if holds_x else 0)
-        groups = _block_groups(spec, samples) if block_vectors == spec.x.n_vectors else 0
-        tile = ForwardTile(samples, min(free, DENSE_ROW_GROUP), holds_x, block_vectors, groups, unroll)
+        quads = _block_quads(spec, samples) if block_vectors == spec.x.n_vectors else 0
+        tile = ForwardTile(samples, min(free, DENSE_QUAD), holds_x, block_vectors, quads, unroll)
         tile.check(isa)
         found.append(Candidate(tile, _forward_cycles(spec, isa, tile)))
     return ranked(found)
 
 
-def _block_groups(spec: DenseForward, samples: int) -> int:
+def _block_quads(spec: DenseForward, samples: int) -> int:
     """As many as L1 takes beside x, where reading x again for each block is less than all weights for each tile."""
-    group_bytes = DENSE_ROW_GROUP * spec.weights.row_bytes
-    groups = BLOCK_WEIGHT_BYTES // group_bytes
-    if not groups or groups >= spec.slice_units():
+    quad_bytes = DENSE_QUAD * spec.weights.row_bytes
+    quads = BLOCK_WEIGHT_BYTES // quad_bytes
+    if not quads or quads >= spec.slice_units():
         return 0
-    groups = 1 << (groups.bit_length() - 1)
-    n_blocks, n_tiles = -(-spec.slice_units() // groups), -(-spec.x.n // samples)
+    quads = 1 << (quads.bit_length() - 1)
+    n_blocks, n_tiles = -(-spec.slice_units() // quads), -(-spec.x.n // samples)
     blocked_bytes = n_blocks * spec.x.size_bytes + spec.weights.bias_offset_bytes
-    return groups if blocked_bytes < n_tiles * spec.weights.bias_offset_bytes + spec.x.size_bytes else 0
+    return quads if blocked_bytes < n_tiles * spec.weights.bias_offset_bytes + spec.x.size_bytes else 0
 
 
 def _forward_cycles(spec: DenseForward, isa: Isa, tile: ForwardTile) -> float:
     machine, total = MACHINES[isa.name], 0.0
     n_blocks = -(-spec.x.n_vectors // tile.block_vectors)
     for count, samples in parts(spec.x.n, tile.samples):
-        macs = samples * DENSE_ROW_GROUP
-        loads = DENSE_ROW_GROUP + (samples if tile.holds_x else macs)
+        macs = samples * DENSE_QUAD
+        loads = DENSE_QUAD + (samples if tile.holds_x else macs)
         latency = machine.latency / ForwardTile.phases(samples)
         step = max(macs / machine.multiply_adds, loads / machine.loads, latency) + machine.dense_rows
         total += count * (spec.x.n_vectors * step + n_blocks * samples * machine.lane_sums)

@@ -56,7 +56,7 @@ def candidates(spec: Conv2dBackwardWeightsPooled, isa: Isa) -> tuple[Candidate[T
 
 
 def chunks(spec: Conv2dBackwardWeightsPooled, tile: Tile) -> list[list[tuple[int, int]]]:
-    """The window's positions (r, s) in groups that are told apart together."""
+    """The window's positions (r, s), those together that are told apart together."""
     window = [(r, s) for r in range(spec.pool.ph) for s in range(spec.pool.pw)]
     return [window[first : first + tile.positions] for first in range(0, len(window), tile.positions)]
 

@@ -74,13 +74,13 @@ def _cycles(spec: Conv2dBackwardWeightsSparse, isa: Isa, tile: Tile, live_share:
     machine, dy, weights = MACHINES[isa.name], spec.dy, spec.conv.weights
     total = 0.0
     for n_passes, taps in parts(weights.kh * weights.kw, tile.taps):
-        for n_groups, c_blocks in parts(spec.conv.x.n_c_blocks, tile.c_blocks):
+        for n_steps, c_blocks in parts(spec.conv.x.n_c_blocks, tile.c_blocks):
             n_sums = taps * c_blocks
             instructions = n_sums + ENTRY_INSTRUCTIONS
             entry = max(n_sums / machine.loaded_multiply_adds, machine.latency, instructions / machine.issue)
             n_entries = live_share * dy.h * dy.w
             n_strips = -(-dy.h // tile.rows) * -(-dy.w // tile.cols)
-            total += n_passes * n_groups * (n_entries * entry + n_strips * (2 * n_sums + LIST_CYCLES))
+            total += n_passes * n_steps * (n_entries * entry + n_strips * (2 * n_sums + LIST_CYCLES))
     return dy.n * dy.c * (total + APPEND_CYCLES * dy.h * dy.w)
 
 

@@ -20,7 +20,7 @@ from asmgen.tile.cost import Candidate
 MAX_PATCH_BYTES = 192 * 1024  # of the frame
 _CODE_BYTES = 12 * 1024
 _TAP_BYTES = 27  # of instructions for a tap
-_L1_WEIGHT_BYTES = 40 * 1024  # weights of a group that stay in L1 from window to window
+_L1_WEIGHT_BYTES = 40 * 1024  # weights of a channel set that stay in L1 from window to window
 _FAR_WEIGHTS = 1.7  # the time of a tap whose weights come from L2, of one whose come from L1
 _TAP_CYCLES, _LINE_TAP_CYCLES = 0.7, 1.2
 _ENTRY_CYCLES = 16.0  # of an entry, beside its taps
@@ -52,7 +52,7 @@ def tiles(spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float) -> Itera
     weights = conv.weights
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     rows, cols = (ph - 1) * conv.sh + weights.kh, (pw - 1) * conv.sw + weights.kw
-    n_windows = spec.dy.n * spec.dy.h * spec.dy.w * spec.live.n_groups
+    n_windows = spec.dy.n * spec.dy.h * spec.dy.w * spec.live.n_channel_sets
     for vectors in range(1, n_blocks + 1):
         tile = PatchTile(vectors, rows, cols)
         code = vectors * weights.kh * weights.kw * _TAP_BYTES
@@ -63,8 +63,8 @@ def tiles(spec: Conv2dBackwardInputSparse, isa: Isa, live_share: float) -> Itera
 
 
 def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, tile: PatchTile, live_share: float) -> float:
-    """Of one window and one group of output channels; a tap is a load and a store, slower where they fill a line."""
-    weights, n_channels = spec.conv.weights, min(spec.live.group, spec.dy.c)
+    """Of one window and one set of output channels; a tap is a load and a store, slower where they fill a line."""
+    weights, n_channels = spec.conv.weights, min(spec.live.set_channels, spec.dy.c)
     n_macs = tile.vectors * weights.kh * weights.kw
     tap = _LINE_TAP_CYCLES if isa.vector_bytes == LINE_BYTES else _TAP_CYCLES
     if n_macs * isa.vector_bytes * n_channels > _L1_WEIGHT_BYTES:

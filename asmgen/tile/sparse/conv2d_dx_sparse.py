@@ -125,7 +125,7 @@ def _register_tiles(
     conv, pool = spec.conv, spec.pool
     ph, pw = (pool.ph, pool.pw) if pool else (1, 1)
     kh, kw, n_blocks = conv.weights.kh, conv.weights.kw, spec.dx.n_c_blocks
-    n_windows = spec.dy.n * spec.dy.h * spec.dy.w * -(-spec.dy.c // spec.live.group)
+    n_windows = spec.dy.n * spec.dy.h * spec.dy.w * -(-spec.dy.c // spec.live.set_channels)
     n_sums = isa.n_vregs - (1 if isa.has_fma else 2)  # beside the broadcast gradient and a product
     sizes = product(range(1, ph + 1), range(1, pw + 1), range(1, kh + 1), range(1, kw + 1))
     for rows, cols, tap_rows, tap_cols in sizes:
@@ -152,13 +152,13 @@ def _spans(total: int, size: int) -> tuple[Span, ...]:
 
 
 def _cycles(spec: Conv2dBackwardInputSparse, isa: Isa, sweep: Sweep, vectors: int, live_share: float) -> float:
-    """Of one window and one group of output channels."""
+    """Of one window and one set of output channels."""
     conv, live, machine = spec.conv, spec.live, MACHINES[isa.name]
     n_macs = vectors * sweep.n_taps
     entry = max(n_macs / machine.loaded_multiply_adds, machine.latency, (n_macs + _ENTRY_INSTRUCTIONS) / machine.issue)
-    if n_macs * isa.vector_bytes * min(live.group, spec.dy.c) > _L1_WEIGHT_BYTES:
+    if n_macs * isa.vector_bytes * min(live.set_channels, spec.dy.c) > _L1_WEIGHT_BYTES:
         entry = max(entry, n_macs * isa.vector_bytes / machine.stream_bytes)
-    n_entries = live_share * min(live.group, spec.dy.c) / live.n_positions
+    n_entries = live_share * min(live.set_channels, spec.dy.c) / live.n_positions
     rows, cols = sweep.patch(conv)
     step = (spec.pool.sw if spec.pool else 1) * conv.sw
     fresh, kept = min(step, cols.count), max(0, cols.count - step)

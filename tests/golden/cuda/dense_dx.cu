@@ -23,8 +23,8 @@ constexpr gemm::Arithmetic arithmetic = gemm::Arithmetic::fma;
 constexpr int chunk = gemm::chunk<T>, block = gemm::k_block<T>;  // elements of 16 and of 64 bytes
 constexpr int warps_m = 1, warps_n = 1, threads = 32 * warps_m * warps_n;
 constexpr int slots = 2;  // rows of a lane
-constexpr int groups = 1, unit = 2;  // columns of a lane: 2 units of neighbours a group
-constexpr int tile_m = warps_m * 8 * slots, tile_n = warps_n * groups * 8 * unit;
+constexpr int octets = 1, unit = 2;  // columns of a lane: 2 units of neighbours an octet
+constexpr int tile_m = warps_m * 8 * slots, tile_n = warps_n * octets * 8 * unit;
 constexpr int stages = 4, stage_k_blocks = 1;
 using ATile = gemm::RowTile<T, slots>;
 using BTile = gemm::ColumnTile<T, unit>;
@@ -80,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_dx_n1f4_k1_f32_cuda(
     };
 
 
-    gemm::Sums<T, slots, groups, unit> sums;
+    gemm::Sums<T, slots, octets, unit> sums;
     sums.clear();
     gemm::pipeline<stages>(
         (k_blocks + stage_k_blocks - 1) / stage_k_blocks,
@@ -97,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_dx_n1f4_k1_f32_cuda(
             #pragma unroll
             for (int j = 0; j < stage_k_blocks; ++j) {
                 if (step * stage_k_blocks + j >= k_blocks) break;
-                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m, full.b[j], warp_n * groups);
+                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m, full.b[j], warp_n * octets);
             }
         });
 
@@ -107,11 +107,11 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_dx_n1f4_k1_f32_cuda(
         const int row = row_tile * tile_m + (warp_m * slots + slot) * 8 + g;
         if (row >= n) continue;
         #pragma unroll
-        for (int group = 0; group < groups; ++group)
+        for (int octet = 0; octet < octets; ++octet)
             #pragma unroll
             for (int h = 0; h < 2; ++h) {
-                const int column = first_column + ((warp_n * groups + group) * 8 + t + 4 * h) * unit;
-                if (column < inputs) store_pack(dx + row * inputs + column, sums.pack(slot, group, h));
+                const int column = first_column + ((warp_n * octets + octet) * 8 + t + 4 * h) * unit;
+                if (column < inputs) store_pack(dx + row * inputs + column, sums.pack(slot, octet, h));
             }
     }
 }

@@ -17,7 +17,7 @@ extern "C" __global__ void __launch_bounds__(32) global_avg_pool_fwd_n1c16h2w2_f
     const float* x, float* y)
 {
     constexpr int lanes = Vec<float>::lanes;
-    constexpr int vecs = 4, group = 32 / vecs;  // 16 bytes of a pixel; pixels that a warp reads at once
+    constexpr int vecs = 4, at_once = 32 / vecs;  // 16 bytes of a pixel; pixels that a warp reads at once
     constexpr int columns = 2, pixels = 4, c_blocks = 1;
     constexpr int x_pixel = 16, x_row = 32, x_plane = 64, x_origin = 0, y_row = 16;
     constexpr float share = 0.25f;  // 1 / pixels
@@ -26,7 +26,7 @@ extern "C" __global__ void __launch_bounds__(32) global_avg_pool_fwd_n1c16h2w2_f
     const int vec = lane % vecs;
     x += x_origin + plane * x_plane + vec * lanes;
     Vec<float> sum = {};
-    for (int pixel = lane / vecs; pixel < pixels; pixel += group) {
+    for (int pixel = lane / vecs; pixel < pixels; pixel += at_once) {
         const Vec<float> value = load_vec(x + pixel / columns * x_row + pixel % columns * x_pixel);
         for (int i = 0; i < lanes; ++i) sum[i] += value[i];
     }

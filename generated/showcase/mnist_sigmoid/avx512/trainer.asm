@@ -32,23 +32,23 @@ section .text
 STEP model_forward    ; images -> losses, predictions
     KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, input, -, 32          ; input: load_input
     BARRIER
-    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense_fwd+bias
     BARRIER
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: act_fwd+sigmoid
     BARRIER
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense_fwd+bias
     BARRIER
-    KERNEL softmax_ce_n32f10_f64_avx512,             dense2, labels, d_dense2, loss, 32     ; loss: softmax_ce
+    KERNEL loss_softmax_ce_n32f10_f64_avx512,        dense2, labels, d_dense2, loss, 32     ; loss: loss_softmax_ce
     BARRIER
 END_STEP
 
 STEP model_backward    ; losses -> gradients of convolutions, parameters of dense layers
     KERNEL dense_dx_n32f32_k10_f64_avx512,           d_dense2, dense2.w, d_sigmoid1, -, 4   ; dense2: dense_dx
     BARRIER
-    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  sigmoid1, d_dense2, dense2.w, hyper, 3 ; dense2: dense_dw+sgd
-    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        d_sigmoid1, sigmoid1, d_dense1, -, 32  ; sigmoid1: dsigmoid
+    KERNEL dense_dw_sgd_n32f32_k10_bias_f64_avx512,  sigmoid1, d_dense2, dense2.w, hyper, 3 ; dense2: dense_dw_sgd+bias
+    KERNEL act_bwd_n32f32_sigmoid_f64_avx512,        d_sigmoid1, sigmoid1, d_dense1, -, 32  ; sigmoid1: act_bwd+sigmoid
     BARRIER
-    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, input, d_dense1, dense1.w, hyper, 8    ; dense1: dense_dw+sgd
+    KERNEL dense_dw_sgd_n32f784_k32_bias_f64_avx512, input, d_dense1, dense1.w, hyper, 8    ; dense1: dense_dw_sgd+bias
     BARRIER
 END_STEP
 
@@ -61,13 +61,13 @@ END_STEP
 STEP model_evaluate    ; images -> losses, predictions; leaves nothing for gradients
     KERNEL load_input_n32c1h28w28_rows_f64_avx512,   images, indices, input, -, 32          ; input: load_input
     BARRIER
-    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense+bias
+    KERNEL dense_fwd_n32f784_k32_bias_f64_avx512,    input, dense1.w, dense1, -, 8          ; dense1: dense_fwd+bias
     BARRIER
-    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: sigmoid
+    KERNEL act_fwd_n32f32_sigmoid_f64_avx512,        dense1, sigmoid1, -, -, 32             ; sigmoid1: act_fwd+sigmoid
     BARRIER
-    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense+bias
+    KERNEL dense_fwd_n32f32_k10_bias_f64_avx512,     sigmoid1, dense2.w, dense2, -, 3       ; dense2: dense_fwd+bias
     BARRIER
-    KERNEL softmax_ce_eval_n32f10_f64_avx512,        dense2, labels, -, loss, 32            ; loss: softmax_ce
+    KERNEL loss_softmax_ce_eval_n32f10_f64_avx512,   dense2, labels, -, loss, 32            ; loss: loss_softmax_ce_eval
     BARRIER
 END_STEP
 
@@ -76,6 +76,7 @@ section .rodata
     TEXT_FACT model_isa,        "avx512"
     TEXT_FACT model_dtype,      "float64"
     TEXT_FACT model_dtype_code, "F64"
+    TEXT_FACT model_count_code, "I64"
     TEXT_FACT model_dataset,    "mnist"
     FACT model_element_bytes,     8
     FACT model_channels,          1
@@ -84,6 +85,7 @@ section .rodata
     FACT model_classes,           10
     FACT model_useful_threads,    1
     FACT model_batch,             32
+    FACT model_least_present,     1
     FACT model_epochs,            30
     FACT model_seed,              1
     FACT model_parameters,        25450
@@ -144,13 +146,13 @@ t3.shape: dq 1, 10
 t3.dims: dq 1
     dq 10, 1, 8, 0
 
-align 8                                 ; name, shape, dims, elements, arena offset, file offset, init, scale, data
+align 8                                 ; name, shape, dims, dtype, elements, arena offset, file offset, init, scale, data
 global model_tensors
 model_tensors:
-    dq t0.name, t0.shape, t0.dims, 25088, 0, 0, INIT_UNIFORM, 0x3fb5f3aa673fa911, 0    ; uniform in +-0.08574929257125442
-    dq t1.name, t1.shape, t1.dims, 32, 200704, 200704, INIT_ZEROS, 0x0000000000000000, 0    ; zeros
-    dq t2.name, t2.shape, t2.dims, 320, 200960, 200960, INIT_UNIFORM, 0x3fd83091e6a7f7e6, 0    ; uniform in +-0.3779644730092272
-    dq t3.name, t3.shape, t3.dims, 10, 204032, 203520, INIT_ZEROS, 0x0000000000000000, 0    ; zeros
+    dq t0.name, t0.shape, t0.dims, model_dtype_code, 25088, 0, 0, INIT_UNIFORM, 0x3fb5f3aa673fa911, 0    ; uniform in +-0.08574929257125442
+    dq t1.name, t1.shape, t1.dims, model_dtype_code, 32, 200704, 200704, INIT_ZEROS, 0x0000000000000000, 0    ; zeros
+    dq t2.name, t2.shape, t2.dims, model_dtype_code, 320, 200960, 200960, INIT_UNIFORM, 0x3fd83091e6a7f7e6, 0    ; uniform in +-0.3779644730092272
+    dq t3.name, t3.shape, t3.dims, model_dtype_code, 10, 204032, 203520, INIT_ZEROS, 0x0000000000000000, 0    ; zeros
 
 ; The safetensors file up to its data.
 global model_header
