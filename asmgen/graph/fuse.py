@@ -2,7 +2,8 @@
 
 - A convolution takes the pool and the activation behind it where nothing else reads what it computes. A max pool of
   any window belongs to it, since the gradients need no more than its codes.
-- A dense layer takes the activation behind it; a batch normalisation takes a gate behind it, such as a ReLU.
+- A dense layer takes the activation behind it.
+- A batch normalisation takes the sum of its output and another value, and a gate behind either, such as a ReLU.
 - The gradients of what is fused are fused.
 - A dense weight gradient takes the optimizer's step where that is wanted and nothing else reads the gradient.
 - All other steps are one.
@@ -27,6 +28,7 @@ from asmgen.graph.regions import (
     region,
 )
 from asmgen.graph.simplify import fits_epilogue
+from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.batch_norm import BatchNorm, BatchNormInputGradient, BatchNormSums, FrozenBatchNorm
 from asmgen.ops.conv2d import Conv2D, Conv2DInputGradient, Conv2DWeightGradient
@@ -63,8 +65,12 @@ def fuse(graph: Graph, *, fuses_steps: bool = True) -> Graph:
                 products = (DenseInputGradient, DenseWeightGradient)
                 _gradient(graph, members, DenseGradient, products, take, takes_steps=fuses_steps)
             case BatchNorm() | FrozenBatchNorm():
-                members += _activation(graph, node.outputs[0], gates_only=True)
+                sums = _sum(graph, node)
+                members += sums if not any(id(each) in gone for each in sums) else []
+                members += _activation(graph, members[-1].outputs[0], gates_only=True)
                 take(NormForward, members, node, members[-1])
+                if len(members) > 1 and isinstance(members[1].op, Add):
+                    members = members[:1]  # the sum's gradient is another layer's, too: it has an entry of its own
                 _gradient(graph, members, NormGradient, (BatchNormSums, BatchNormInputGradient), take)
             case Loss():
                 members += [other for other in graph.nodes if isinstance(other.op, LossGradient)]
@@ -93,6 +99,14 @@ def _behind_conv(graph: Graph, conv: Node) -> list[Node]:
     if not (fits_epilogue(reader.op) or (is_max and reader.op.n_positions > 1)):
         return []
     return [reader, *(_activation(graph, reader.outputs[0], gates_only=True) if is_max else [])]
+
+
+def _sum(graph: Graph, norm: Node) -> list[Node]:
+    """The sum of two values of which a normalisation's output is one, where nothing else reads that."""
+    reader = graph.only_consumer(norm.outputs[0])
+    if reader is None or not isinstance(reader.op, Add) or len(set(reader.inputs)) != 2 or len(reader.inputs) != 2:
+        return []
+    return [reader]
 
 
 def _activation(graph: Graph, value: str, *, gates_only: bool) -> list[Node]:

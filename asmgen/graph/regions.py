@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asmgen.graph.graph import Graph, Node
+from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.batch_norm import BatchNorm, BatchNormInputGradient, BatchNormSums, FrozenBatchNorm
 from asmgen.ops.conv2d import Conv2D, Conv2DInputGradient, Conv2DWeightGradient
@@ -139,13 +140,20 @@ class DenseGradient(Region):
 
 @dataclass(frozen=True)
 class NormForward(Region):
-    """A batch normalisation, of the batch's statistics or of the running ones, with the activation behind it."""
+    """A batch normalisation, of the batch's statistics or of the running ones, with the sum and the activation behind
+    it."""
 
     kind = "norm_forward"
 
     @property
     def norm(self) -> Node:
         return self.the(BatchNorm, FrozenBatchNorm)
+
+    @property
+    def other(self) -> str | None:
+        """The value that is added to what is normalised, if there is one."""
+        add = self.find(Add)
+        return None if add is None else next(name for name in add.inputs if name != self.norm.outputs[0])
 
     @property
     def act(self) -> Node | None:

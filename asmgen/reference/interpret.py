@@ -169,7 +169,7 @@ class Interpreter:
             case specs.BatchNormParts() if isinstance(spec.x, Rows):
                 return [_rows(values[first])]
             case specs.BatchNormForward() if isinstance(spec.x, Rows):
-                return [_rows(values[first]), values[second]]
+                return [_rows(values[first]), values[second], *([_rows(values[third])] if spec.other else [])]
             case specs.Loss():
                 return [_rows(values[first]), values["labels"], self.present]
         read = [arg for arg in entry.args if arg and arg not in entry.outputs]

@@ -39,6 +39,7 @@ def test_passes(dtype: str) -> None:
         specs += [
             BatchNormParts(x),
             BatchNormForward(plain, x, act),
+            BatchNormForward(x, plain, act, x),
             BatchNormGradientParts(x, plain, act),
             BatchNormBackwardInput(x, plain, plain, act),
         ]

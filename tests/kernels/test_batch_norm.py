@@ -39,6 +39,8 @@ def _check(isa: str, x: Activations, act: Activation = GATES[1]) -> None:
         BatchNormParts(x),
         BatchNormForward(plain, x, act),
         BatchNormForward(x, x, act),
+        BatchNormForward(plain, x, act, plain),
+        BatchNormForward(x, plain, act, x),
         BatchNormGradientParts(x, plain, act),
         BatchNormBackwardInput(x, plain, plain, act),
         BatchNormBackwardInput(plain, plain, x, act),

@@ -196,8 +196,10 @@ def emit_running(spec: BatchNormRunning) -> CudaListing:
 
 
 def emit_forward(spec: BatchNormForward) -> CudaListing:
-    """The listing of y: x, moments, y (may be x; halo not written)."""
+    """The listing of y: x, moments, what is added (if anything is), y (may be x; halo not written)."""
     x, y, symbol = as_image(spec.x), as_image(spec.y), spec.symbol("cuda")
+    other = None if spec.other is None else as_image(spec.other)
+    at = "a2" if other is None else "a3"
     walk = Pixels.of(y)
     grid = spread(walk.items)
     table = NormTable(ChannelVectors.of(spec.x), NormTable.MOMENTS)
@@ -207,15 +209,17 @@ def emit_forward(spec: BatchNormForward) -> CudaListing:
     arguments = (
         _in("a0", "x", spec.x, "padding zero"),
         _table("a1", "moments", table, "in"),
-        Argument("a2", "y", f"{dtype_tag(y.dtype)} {spec.y}", "out", "may be x; halo not written"),
+        *(() if spec.other is None else (_in("a2", "other", spec.other, "padding zero"),)),
+        Argument(at, "y", f"{dtype_tag(y.dtype)} {spec.y}", "out", "may be x; halo not written"),
     )
     return listing(
         "norm/batch_norm_fwd",
         symbol,
         y.dtype,
-        (grid.launch(symbol, ("a0", "a1", "a2")),),
+        (grid.launch(symbol, ("a0", "a1", "a2") if other is None else ("a0", "a1", "a2", "a3")),),
         _facts(spec, "forward", formula, arguments, grid.loops),
         x=Strides.of(x),
+        other=other and Strides.of(other),
         y=Strides.of(y),
         walk=walk,
         grid=grid,

@@ -144,19 +144,22 @@ def running(spec: specs.BatchNormRunning, draw: Draw) -> Iterable[Case]:
 def forward(spec: specs.BatchNormForward, draw: Draw) -> Iterable[Case]:
     """A difference, a product and a sum; the activation does not magnify their errors."""
     x, found = draw(*_shape(spec.x)), _draw_moments(spec.x, draw)
-    (y,) = spec.compute(x, found)
-    bound = _y_bound(draw, x, found)
+    others = [] if spec.other is None else [draw(*x.shape)]
+    (y,) = spec.compute(x, found, *others)
+    bound = _y_bound(draw, x, found) + sum(np.asarray(draw.bound(2, np.abs(other))) for other in others)
     table = NormTable(ChannelVectors.of(spec.x), NormTable.MOMENTS)
+    at = 2 + len(others)
     yield Case(
         "",
         (
             Operand("x", spec.x.pack(x)),
             Operand("moments", table.pack({name: getattr(found, name) for name in ("mean", "scale", "shift")})),
+            *(Operand("other", spec.other.pack(other)) for other in others if spec.other),
             Operand("y", unwritten(spec.y), is_output=True),
         ),
-        (Expected("y", 2, spec.y.unpack, y, bound + draw.bound(1, np.abs(y))),),
-        (padding_check("y", 2, spec.y),),
-        in_place=(0, 2) if spec.x == spec.y else None,
+        (Expected("y", at, spec.y.unpack, y, bound + draw.bound(1, np.abs(y))),),
+        (padding_check("y", at, spec.y),),
+        in_place=(0, at) if spec.x == spec.y else None,
     )
 
 

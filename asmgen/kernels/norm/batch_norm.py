@@ -1,4 +1,7 @@
-"""y = act((x - mean) scale + shift), channel by channel: the pass of a batch normalisation over its input."""
+"""y = act((x - mean) scale + shift), channel by channel: the pass of a batch normalisation over its input.
+
+What a shortcut leads around it is added before the activation.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,16 @@ _UNROLL = 4  # pixels in flight
 
 
 def emit(spec: BatchNormForward, isa: Isa) -> Listing:
-    """The listing of one shape: rdi x, rsi moments, rdx y (may be x; overwritten but for its halo); samples."""
+    """The listing of one shape: rdi x, rsi moments, rdx y (may be x; overwritten but for its halo); samples.
+
+    With something to add: rdx other, rcx y.
+    """
     asm = Assembler(isa, spec.x.dtype, spec.symbol(isa.name))
     table = NormTable(ChannelVectors.of(spec.x), NormTable.MOMENTS)
     with asm:
         tensors = {"x": (0, spec.x), "y": (2, spec.y)}
+        if spec.other is not None:
+            tensors |= {"other": (2, spec.other), "y": (3, spec.y)}
         walk = PlaneWalk(asm, tensors, {"moments": (1, table.block_bytes, False)})
         walk.seek()
         walk.release_begin()
@@ -33,6 +41,8 @@ def emit(spec: BatchNormForward, isa: Isa) -> Listing:
             asm.v.load(value, [x + at])
             asm.v.sub(value, value, mean)
             asm.v.mul_add(value, scale, shift)
+            if spec.other is not None:
+                asm.v.add(value, value, [walk.at["other"] + at])
             asm.v.store([y + at], activated(asm, spec.act, value, spare))
 
         with walk.blocks("n", "samples in the slice", walk.left):
@@ -44,7 +54,9 @@ def emit(spec: BatchNormForward, isa: Isa) -> Listing:
 
 def _facts(spec: BatchNormForward, table: NormTable) -> Facts:
     ctype = dtype_tag(spec.x.dtype)
-    formula = call(spec.act, "(x - mean[c]) scale[c] + shift[c]")
+    has_other = spec.other is not None
+    formula = call(spec.act, "(x - mean[c]) scale[c] + shift[c]" + " + other" * has_other)
+    other = (Argument("rdx", "other", ctype, str(spec.other), "in", "padding zero"),) * has_other
     return Facts(
         title=f"{spec.text}  {spec.x} -> {spec.y}",
         source="asmgen/kernels/norm/batch_norm.py",
@@ -52,11 +64,12 @@ def _facts(spec: BatchNormForward, table: NormTable) -> Facts:
         arguments=(
             Argument("rdi", "x", ctype, str(spec.x), "in", "padding zero"),
             Argument("rsi", "moments", ctype, str(table), "in", ", ".join(table.rows[:5])),
-            Argument("rdx", "y", ctype, str(spec.y), "out", "may be x; halo not written"),
+            *other,
+            Argument("rcx" if has_other else "rdx", "y", ctype, str(spec.y), "out", "may be x; halo not written"),
         ),
         slice_unit=f"samples, 0..{spec.x.n}",
         flops=spec.flops(),
-        bytes_read=spec.x.size_bytes + table.size_bytes,
+        bytes_read=spec.x.size_bytes + table.size_bytes + (spec.other.size_bytes if spec.other else 0),
         bytes_written=spec.y.size_bytes,
         tile=f"{counted(_UNROLL, 'pixel')} a trip",
     )

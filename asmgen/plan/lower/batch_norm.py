@@ -18,15 +18,19 @@ from asmgen.plan.specs import Activation
 
 
 def norm_forward(draft: Draft, node: Node) -> None:
-    """The moments of the batch, or the running ones; then y."""
+    """The moments of the batch, or the running ones; then y, in one pass with what is added and the activation."""
     region = node.op
     assert isinstance(region, NormForward)
     norm = region.norm
     moments = _batch_moments(draft, norm) if isinstance(norm.op, BatchNorm) else _running_moments(draft, norm)
     x, y = draft.value(norm.inputs[0]), draft.value(region.nodes[-1].outputs[0])
     act = activation(region.act)
-    spec = specs.BatchNormForward(_layout(draft, norm.inputs[0]), _layout(draft, region.nodes[-1].outputs[0]), act)
-    draft.entry("forward", spec, (x, moments, y), (y,), node.label)
+    layouts = _layout(draft, norm.inputs[0]), _layout(draft, region.nodes[-1].outputs[0])
+    if region.other is None:
+        draft.entry("forward", specs.BatchNormForward(*layouts, act), (x, moments, y), (y,), node.label)
+        return
+    spec = specs.BatchNormForward(*layouts, act, _layout(draft, region.other))
+    draft.entry("forward", spec, (x, moments, draft.value(region.other), y), (y,), node.label)
 
 
 def norm_gradient(draft: Draft, node: Node) -> None:

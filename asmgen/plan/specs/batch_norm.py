@@ -228,10 +228,11 @@ class BatchNormRunning(KernelSpec):
 
 @dataclass(frozen=True)
 class BatchNormForward(_Samples):
-    """y = act((x - mean) * scale + shift); y may be x. Pad lanes stay zero, y's halo is not written."""
+    """y = act((x - mean) * scale + shift [+ other]); y may be x. Pad lanes stay zero, y's halo is not written."""
 
     y: Activations
     act: Activation
+    other: Activations | None = None
 
     @property
     def op(self) -> str:
@@ -239,25 +240,25 @@ class BatchNormForward(_Samples):
 
     @property
     def fused(self) -> tuple[str, ...]:
-        return fused_words(act=self.act)
+        return ("add",) * (self.other is not None) + fused_words(act=self.act)
 
     def stem(self) -> str:
-        halos = _halos(x=self.x, o=self.y)
+        halos = _halos(x=self.x, a=self.other, o=self.y)
         tag = f"{_tag(self.x)}{halos}{tags(self.fused)}"
         return f"{self.op}_{tag}_{dtype_tag(self.x.dtype)}"
 
     def flops(self) -> int:
-        return 3 * self.values
+        return (3 + (self.other is not None)) * self.values
 
     def compute(self, *inputs: Any) -> tuple[Any, ...]:
-        """x, moments -> y."""
-        x, found = inputs
-        z = (x - along(found.mean, x)) * along(found.scale, x) + along(found.shift, x)
+        """x, moments, what is added if anything is -> y."""
+        x, found, *other = inputs
+        z = (x - along(found.mean, x)) * along(found.scale, x) + along(found.shift, x) + sum(other)
         return (op_of(self.act).f(z) if self.act else z,)
 
     def check(self) -> None:
         super().check()
-        require_same(self, x=self.x, y=self.y)
+        require_same(self, x=self.x, y=self.y, **({"other": self.other} if self.other is not None else {}))
         require(not self.act or self.act.traits.is_fusible, self, "the activation is not fusible")
 
 
@@ -393,7 +394,7 @@ def _tag(x: Activations) -> str:
     return activations_tag(Image(x.n, x.c, x.h, x.w, x.block, x.dtype) if isinstance(x, Image) else x)
 
 
-def _halos(**layouts: Activations) -> str:
+def _halos(**layouts: Activations | None) -> str:
     return "".join(
         f"_{name}{halo_tag(layout)}" for name, layout in layouts.items() if isinstance(layout, Image) and layout.halo
     )
