@@ -44,7 +44,7 @@ def model(depth=DEPTHS, shortcut=SHORTCUTS, size=32, classes=10, epochs=30, lr=0
         for number in range((int(depth) - 2) // 6):
             layers += block(channels, 2 if stage and not number else 1, shortcut)
     return Model(
-        name=f"resnet{depth}", input=(3, size, size),
+        name="resnet", input=(3, size, size),
         layers=[*layers, GlobalAvgPool(), Dense(classes, init=HeNormal())],
         loss=SoftmaxCrossEntropy(),
         optimizer=Momentum(lr=lr, momentum=0.9, weight_decay=1e-4), batch_size=batch, epochs=epochs,

@@ -84,6 +84,9 @@ def _report(error: Exception) -> int:
     """Print the one line that `error` deserves on stderr; return the exit code."""
     if isinstance(error, click.exceptions.Abort):
         return INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # `asmgen` alone: its message is the help
+        click.echo(error.format_message())
+        return error.exit_code
     if isinstance(error, ModuleNotFoundError) and error.name:
         from asmgen.toolchain.tools import missing_module_error
 

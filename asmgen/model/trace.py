@@ -61,6 +61,7 @@ class Tracer:
         self.buffers: list[Buffer] = []
         self.updates: dict[str, str] = {}
         self._keepers: list[Node] = []
+        self._listed: dict[int, str] = {}  # id of a layer with parameters -> its place
         self.values: dict[str, Value] = {
             IMAGES: Value(IMAGES, model.input, "images"),
             LABELS: Value(LABELS, (), "labels"),
@@ -123,7 +124,19 @@ class Tracer:
     def sequence(self, layers: Iterable[Layer], x: str, path: str = "") -> str:
         """The value that layers one behind the other make of x; parameters are named as nn.Sequential's."""
         for index, layer in enumerate(layers):
-            x = layer.trace(self, x, f"{path}.{index}" if path else str(index))
+            place = f"{path}.{index}" if path else str(index)
+            if layer.name is not None:
+                raise layer.error(
+                    f"name={layer.name!r} in a list, where its place names a layer's parameters: {place}.weight; leave "
+                    "it out, or write the model as calls"
+                )
+            before = len(self.parameters)
+            x = layer.trace(self, x, place)
+            if len(self.parameters) > before and self._listed.setdefault(id(layer), place) != place:
+                raise layer.error(
+                    f"listed twice, as {self._listed[id(layer)]} and as {place}; its parameters belong to one place, "
+                    "so make a second layer"
+                )
         return x
 
     def loss(self, z: str) -> tuple[str, ...]:

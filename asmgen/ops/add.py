@@ -64,17 +64,29 @@ class Residual(Layer):
 
     def trace(self, tracer: Tracer, x: str, path: str) -> str:
         ends = tracer.sequence(self.body, x, f"{path}.body"), tracer.sequence(self.shortcut, x, f"{path}.shortcut")
+        body, shortcut = (tracer.shape(end) for end in ends)
+        if body != shortcut:
+            raise self.error(_mismatch(body, shortcut, bool(self.shortcut)))
         return tracer.layer(Add(where=self.where), ends, None)
 
     def trace_call(self, tracer: Tracer, inputs: tuple[str, ...]) -> str:
         return self.trace(tracer, inputs[0], tracer.label(self))
 
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
-        return Add(where=self.where).out_shapes(
-            site, shape_behind(self.body, inputs[0]), shape_behind(self.shortcut, inputs[0])
-        )
+        body, shortcut = shape_behind(self.body, inputs[0]), shape_behind(self.shortcut, inputs[0])
+        if body != shortcut:
+            raise self.error(_mismatch(body, shortcut, bool(self.shortcut)))
+        return (body,)
 
     def torch(self, *inputs: Shape) -> nn.Module:
         from asmgen.ops.torch import ResidualModule, sequential
 
         return ResidualModule(sequential(self.body, inputs[0]), sequential(self.shortcut, inputs[0]))
+
+
+def _mismatch(body: Shape, shortcut: Shape, has_shortcut: bool) -> str:
+    """What is wrong where a residual's two ways end in different shapes, and what to do."""
+    if has_shortcut:
+        return f"its body ends in {dims(body)}, its shortcut in {dims(shortcut)}; make them equal"
+    advice = f"give it a shortcut that does, such as [Conv2D({body[0]}, 1)]" if len(body) == 3 else "give it a shortcut"
+    return f"its body turns {dims(shortcut)} into {dims(body)}, and it has no shortcut that does so; {advice}"

@@ -13,6 +13,7 @@ from asmgen.plan.schedule import Stage
 from asmgen.tile.cost import L2_BYTES, MACHINES
 
 _CACHE_BYTES = L2_BYTES * 3 // 4  # the rest is for code, stacks, lines on their way
+_MOST_SAMPLES = 512  # that are looked at: by then the cache forgets as much as it learns
 _LEAST_GAIN = 0.02  # of the time of the whole chain; below, the order of the calls is not worth a loop
 
 
@@ -33,14 +34,15 @@ def samples_at_a_time(plan: Plan, stage: Stage, isa: Isa) -> int:
     chain = stage.by_samples
     if len(chain) < 2:
         return plan.batch
-    powers = [1 << bit for bit in reversed(range((plan.batch - 1).bit_length()))]
-    cycles = {n: chain_cycles(plan, chain, isa, n) for n in (plan.batch, *powers)}
+    most = min(plan.batch, _MOST_SAMPLES)
+    powers = [1 << bit for bit in reversed(range((most - 1).bit_length()))]
+    cycles = {n: chain_cycles(plan, chain, isa, n) for n in (most, *powers)}
     best = min(cycles, key=lambda n: cycles[n])
-    return best if cycles[best] <= (1 - _LEAST_GAIN) * cycles[plan.batch] else plan.batch
+    return best if best < most and cycles[best] <= (1 - _LEAST_GAIN) * cycles[most] else plan.batch
 
 
 def chain_cycles(plan: Plan, chain: Sequence[Entry], isa: Isa, n_samples: int) -> float:
-    """Cycles of one thread for all samples, `n_samples` at a time.
+    """Cycles of one thread for all samples, `n_samples` at a time; for the first _MOST_SAMPLES where there are more.
 
     A sample's pieces from beyond L2 arrive while the call computes, so the slower of the two counts. What all samples
     need (weights) is read in strides and again and again: a call waits for it. L2 holds whole pieces, and forgets the
@@ -72,9 +74,10 @@ def _calls(plan: Plan, chain: Sequence[Entry], n_samples: int) -> Iterator[tuple
     per_sample = {homes[name] for entry in chain for name in entry.outputs}
     per_sample |= {tensor.name for tensor in plan.tensors if isinstance(tensor.layout, (Image, Rows))}
     sizes = {tensor.name: tensor.size_bytes for tensor in plan.tensors}
-    for first in range(0, plan.batch, n_samples):
+    most = min(plan.batch, _MOST_SAMPLES)
+    for first in range(0, most, n_samples):
         for entry in chain:
-            for sample in range(first, min(first + n_samples, plan.batch)):
+            for sample in range(first, min(first + n_samples, most)):
                 yield (
                     entry,
                     [
