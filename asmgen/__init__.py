@@ -8,6 +8,7 @@ from asmgen.ops.batch_norm import BatchNorm
 from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
+from asmgen.ops.dropout import Dropout
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
@@ -38,6 +39,7 @@ __all__ = [
     "Conv2D",
     "Dataset",
     "Dense",
+    "Dropout",
     "Flatten",
     "FromFile",
     "GlobalAvgPool",

@@ -16,6 +16,7 @@ from asmgen import (
     Conv2D,
     Dataset,
     Dense,
+    Dropout,
     Flatten,
     GlobalAvgPool,
     LeakyReLU,
@@ -241,7 +242,27 @@ NORMS = {
         3,
     ),
 }
-EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS}
+DROPOUTS = {
+    "dropout": (
+        [
+            Conv2D(5, 3, padding=1),
+            ReLU(),
+            Dropout(0.25),
+            Conv2D(4, 3),
+            Dropout(0.1),
+            ReLU(),
+            MaxPool2D(2),
+            Dropout(0.3),
+            Flatten(),
+            Dense(17),
+            Tanh(),
+            Dropout(),
+        ],
+        3,
+    ),
+    "dropout_flattened": ([Dropout(0.1), Conv2D(5, 3), Tanh(), Flatten(), Dropout(), Dense(5), Tanh()], 3),
+}
+EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS, **DROPOUTS}
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
 
 

@@ -54,7 +54,7 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
             mine = contributions.setdefault(name, [])
             whole = gradient_name(name)
             if result in made_here:
-                names[result] = whole if n_wanted[name] == 1 else f"{whole}.{len(mine)}"
+                names[result] = whole if n_wanted[name] == 1 else f"{whole}.via{len(mine)}"
             mine.append(names.get(result, result))  # a gradient that passes unchanged keeps its name
         for made in rules.nodes:
             renamed = replace(

@@ -2,8 +2,8 @@
 
 - A last Softmax or Sigmoid that the loss has in itself goes.
 - A Flatten moves behind what maps each value alone, which then works on the image.
-- Flattened images are added and joined as images; where one meets other vectors, or is normalised, it is copied into
-  their order.
+- Flattened images are added and joined as images; where one meets other vectors, is normalised or dropped
+  out, it is copied into their order.
 - A max pool behind a convolution goes before a monotone activation: max f(x) = f(max x), on fewer values.
 - An average pool with the ReLU before it becomes one op, so that neither needs the activated values.
 """
@@ -19,11 +19,14 @@ from asmgen.ops.base import Elementwise, Site
 from asmgen.ops.batch_norm import BatchNorm, FrozenBatchNorm
 from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
+from asmgen.ops.dropout import Dropout
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.in_order import InOrder
 from asmgen.ops.losses import Loss
 from asmgen.ops.pool import ActivatedAvgPool, AvgPool2D, MaxPool2D, Pool
 
+#: What reads vectors in their own order.
+_OF_VECTORS = (Add, Concat, BatchNorm, FrozenBatchNorm, Dropout)
 MAX_FUSED_WINDOW = 9  # accumulators of one pooled pixel; fits the 16 vector registers of SSE4.1 and AVX2
 MAX_LIVE_BITS = 8  # the live bits of an average pool are one byte per pooled value
 
@@ -105,11 +108,12 @@ def _join_images(graph: Graph) -> Graph | None:
 
 
 def _in_order(graph: Graph) -> Graph:
-    """A copy of each flattened image that a join still reads, or a normalisation: vectors do not lie as images do.
+    """A copy of each flattened image that a join still reads, or what works on features: vectors do not lie as
+    images do.
 
     The Flatten stays for its other readers.
     """
-    joins = [node for node in graph.nodes if isinstance(node.op, Add | Concat | BatchNorm | FrozenBatchNorm)]
+    joins = [node for node in graph.nodes if isinstance(node.op, _OF_VECTORS)]
     nodes, values = list(graph.nodes), dict(graph.values)
     for flatten in graph.nodes:
         y = flatten.outputs[0]

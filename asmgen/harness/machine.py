@@ -31,6 +31,7 @@ class PlanMemory:
         self._memory = np.zeros(plan.arena_bytes + LINE_BYTES, np.uint8)
         self._base = round_up(self._memory.ctypes.data, LINE_BYTES)
         self._images = np.zeros(1, np.uint8)
+        self.seed, self.n_steps = 0, 0  # what a dropout's mask is drawn from
 
     # memory --------------------------------------------------------------------------------------------------------
 
@@ -105,6 +106,8 @@ class PlanMemory:
         block = self.bytes("loss")
         block[: self.dtype.itemsize].view(self.dtype)[0] = 1 / present
         block[8:12].view(np.uint32)[0] = present
+        block[16:32].view(np.uint64)[:] = self.seed, self.n_steps
+        self.n_steps += 1
 
     def losses(self) -> tuple[Array, Array]:
         """(losses, predictions) of the last forward pass."""

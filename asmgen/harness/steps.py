@@ -98,6 +98,7 @@ def compare_steps(
     labels = rng.integers(0, classes_of(model), count)
     plan = machine.plan
     reference = Interpreter(plan, parameters)
+    reference.seed = machine.seed
     machine.set_parameters({name: value.astype(model.dtype) for name, value in parameters.items()})
     reference.run("derive")
     for step in range(1, n_steps + 1):

@@ -10,7 +10,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool, sum_parts
 from asmgen.kernels.dense import dense_dw, dense_dx, dense_fwd, dense_fwd_by_output
-from asmgen.kernels.elementwise import act, add, concat, in_order
+from asmgen.kernels.elementwise import act, add, concat, dropout, in_order
 from asmgen.kernels.input import load_input
 from asmgen.kernels.loss import loss, probabilities
 from asmgen.kernels.norm import batch_norm, batch_norm_gradient, batch_norm_statistics
@@ -41,6 +41,7 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.PoolBackward: pool.emit_backward,
     specs.GlobalAvgPoolForward: global_avg_pool.emit_forward,
     specs.GlobalAvgPoolBackward: global_avg_pool.emit_backward,
+    specs.Dropout: dropout.emit,
     specs.BatchNormParts: batch_norm_statistics.emit_parts,
     specs.BatchNormMoments: batch_norm_statistics.emit_moments,
     specs.BatchNormFrozen: batch_norm_statistics.emit_frozen,

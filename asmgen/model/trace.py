@@ -19,17 +19,18 @@ from asmgen.ops.softmax import Softmax
 from asmgen.ops.symbol import Input, Symbol
 
 MAX_CLASSES = 256  # labels are bytes
-IMAGES, INPUT, LABELS, PRESENT = "images", "input", "labels", "present"
+IMAGES, INPUT, LABELS, PRESENT, RANDOM = "images", "input", "labels", "present", "random"
 _LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 
-#: Words that name tensors of a plan beside those of layers: alone or as the first part of a name; as the last part.
+#: Names of tensors of a plan beside those of layers; first words of such names; last ones.
 _WORDS = frozenset(
     (
         *("images", "input", "labels", "present", "loss", "hyper", "indices", "pixels", "params", "grads", "state"),
-        *("probabilities", "dense_w", "dense_m", "dense_v", "evaluate", "infer"),
+        *("random", "probabilities", "dense_w", "dense_m", "dense_v", "evaluate", "infer"),
     )
 )
+_FIRST = frozenset(("evaluate", "infer", "loss"))
 _LAST = frozenset(
     (
         *("weight", "bias", "w", "m", "v", "z", "y", "image", "codes", "predictions", "next", "live", "parts"),
@@ -42,13 +43,18 @@ _LAST = frozenset(
 def _reserved(name: str) -> str | None:
     """The word in a layer's name that plans use for tensors of their own; None where there is none."""
     first, *_, last = name.split(".") if "." in name else (name, "")
-    if first in _WORDS:
+    if name in _WORDS or first in _FIRST:
         return repr(first)
     if name.startswith("d_"):
         return "'d_'"
-    if last in _LAST or re.fullmatch(r"(sum|part)?\d+", last):
+    if last in _LAST or re.fullmatch(r"(sum|part|via)\d+", last):
         return repr(f".{last}")
     return None
+
+
+def _plain(name: str) -> str:
+    """A name as C has it."""
+    return name.replace(".", "_")
 
 
 class Tracer:
@@ -61,11 +67,14 @@ class Tracer:
         self.buffers: list[Buffer] = []
         self.updates: dict[str, str] = {}
         self._keepers: list[Node] = []
-        self._listed: dict[int, str] = {}  # id of a layer with parameters -> its place
+        self._placed: dict[int, str] = {}  # id of a layer with parameters -> what begins their names
+        self._labels: set[str] = set()
+        self._numbers: Counter[str] = Counter()  # of labels that are a kind and a number
         self.values: dict[str, Value] = {
             IMAGES: Value(IMAGES, model.input, "images"),
             LABELS: Value(LABELS, (), "labels"),
             PRESENT: Value(PRESENT, (), "hyper"),
+            RANDOM: Value(RANDOM, (2,), "hyper"),
         }
         self._seen: Counter[str] = Counter()
         self._behind_pool: dict[str, bool] = {}
@@ -80,15 +89,23 @@ class Tracer:
         label = self.label(layer)
         behind_pool = self._behind_pool.get(inputs[0], False)
         site = Site(label, layer.where, label if path is None else path, behind_pool)
-        if label.replace(".", "_") in {name.replace(".", "_") for name in self.values}:
-            raise site.error("a second layer of this name; each name= must be its own")
+        if _plain(label) in {_plain(name) for name in self.values}:
+            raise site.error("a tensor of another layer is called so; choose another name=")
         shapes = [self.values[name].shape for name in inputs]
         layer.out_shapes(site, *shapes)
         parameters = layer.parameters(site, *shapes)
+        if parameters and self._placed.setdefault(id(layer), site.prefix) != site.prefix:
+            raise layer.error(
+                f"stands in two places, {self._placed[id(layer)]} and {site.prefix}; its parameters belong to one, so "
+                "make a second layer"
+            )
         self.parameters += parameters
         for parameter in parameters:
+            if parameter.name in self.values:
+                raise site.error(f"a second parameter is called {parameter.name}; choose another name=")
             self.values[parameter.name] = Value(parameter.name, parameter.shape, "parameter")
-        read = (*inputs, *(parameter.name for parameter in parameters), *((PRESENT,) if layer.reads_present else ()))
+        given = (PRESENT,) * layer.reads_present + (RANDOM,) * layer.reads_random
+        read = (*inputs, *(parameter.name for parameter in parameters), *given)
         y, *more = self._node(layer, read, label, layer.where)
         self._behind_pool[y] = layer.kind == "pool" if layer.slides else behind_pool
         if buffers := layer.buffers(site, *shapes):
@@ -106,6 +123,10 @@ class Tracer:
         read = (*found, PRESENT, *(buffer.name for buffer in buffers))
         self._keepers.append(Node(op, read, outputs, buffers[0].label, buffers[0].where))
 
+    def count(self, kind: str) -> int:
+        """Layers of a kind so far."""
+        return self._seen[kind]
+
     def shape(self, value: str) -> Shape:
         """Of a value."""
         return self.values[value].shape
@@ -113,13 +134,23 @@ class Tracer:
     def label(self, layer: Layer) -> str:
         """What a layer is called: its name, or its kind and number. Raises ModelError for a name that cannot be."""
         self._seen[layer.kind] += 1
-        if layer.name is None:
-            return f"{layer.kind}{self._seen[layer.kind]}"
-        if not isinstance(layer.name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", layer.name):
-            raise layer.error(f"name={layer.name!r} must be letters, digits and '_', in parts joined by '.'")
-        if word := _reserved(layer.name):
-            raise layer.error(f"name={layer.name!r}: plans use {word} for tensors of their own; choose another name")
-        return layer.name
+        label = layer.name
+        while label is None or (layer.name is None and _plain(label) in self._labels):
+            self._numbers[layer.kind] += 1
+            label = f"{layer.kind}{self._numbers[layer.kind]}"
+        if layer.name is not None:
+            self._check_name(layer, label)
+        self._labels.add(_plain(label))
+        return label
+
+    def _check_name(self, layer: Layer, name: str) -> None:
+        """Raise ModelError unless a layer's own name can be."""
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", name):
+            raise layer.error(f"name={name!r} must be letters, digits and '_', in parts joined by '.'")
+        if word := _reserved(name):
+            raise layer.error(f"name={name!r}: plans use {word} for tensors of their own; choose another name")
+        if _plain(name) in self._labels:
+            raise layer.error(f"name={name!r} is what another layer is called, by its name= or its kind and number")
 
     def sequence(self, layers: Iterable[Layer], x: str, path: str = "") -> str:
         """The value that layers one behind the other make of x; parameters are named as nn.Sequential's."""
@@ -130,13 +161,7 @@ class Tracer:
                     f"name={layer.name!r} in a list, where its place names a layer's parameters: {place}.weight; leave "
                     "it out, or write the model as calls"
                 )
-            before = len(self.parameters)
             x = layer.trace(self, x, place)
-            if len(self.parameters) > before and self._listed.setdefault(id(layer), place) != place:
-                raise layer.error(
-                    f"listed twice, as {self._listed[id(layer)]} and as {place}; its parameters belong to one place, "
-                    "so make a second layer"
-                )
         return x
 
     def loss(self, z: str) -> tuple[str, ...]:
@@ -175,7 +200,7 @@ def trace(model: Model) -> Graph:
     graph = Graph(
         nodes=tuple(tracer.nodes),
         values=tracer.values,
-        sources=(IMAGES, LABELS, PRESENT, *names, *kept),
+        sources=(IMAGES, LABELS, PRESENT, RANDOM, *names, *kept),
         results=losses,
         parameters=tuple(tracer.parameters),
         buffers=tuple(tracer.buffers),
@@ -218,7 +243,6 @@ def _calls(tracer: Tracer, output: Symbol) -> str:
     """The value of a symbol: what it depends on first, each once."""
     values: dict[int, str] = {}
     todo: list[tuple[Symbol, bool]] = [(output, False)]
-    called: dict[int, str] = {}
     source: Input | None = None
     while todo:
         symbol, is_ready = todo.pop()
@@ -241,12 +265,7 @@ def _calls(tracer: Tracer, output: Symbol) -> str:
         layer = symbol.layer
         assert layer is not None
         inputs = tuple(values[id(source)] for source in symbol.inputs)
-        before = len(tracer.parameters)
         values[id(symbol)] = layer.trace_call(tracer, inputs)
-        if len(tracer.parameters) > before:
-            if id(layer) in called:
-                raise layer.error("called twice; its parameters belong to one place, so make a second layer")
-            called[id(layer)] = values[id(symbol)]
     return values[id(output)]
 
 

@@ -147,6 +147,10 @@ class Tracer(Protocol):
         """Of a value."""
         ...
 
+    def count(self, kind: str) -> int:
+        """Layers of a kind so far."""
+        ...
+
 
 @dataclass(frozen=True)
 class Layer(Op, Located):
@@ -170,6 +174,8 @@ class Layer(Op, Located):
     slides: ClassVar[bool] = False
     #: Whether it needs to know how many samples of the batch are there: its last input.
     reads_present: ClassVar[bool] = False
+    #: Whether it draws random numbers: its last input is then the seed and the step's number.
+    reads_random: ClassVar[bool] = False
 
     def parameters(self, site: Site, *inputs: Shape) -> tuple[Parameter, ...]:
         """Its parameters, in the order of PyTorch's state_dict; they are its inputs behind the activations."""

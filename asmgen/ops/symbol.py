@@ -20,6 +20,12 @@ class Symbol(Located):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    def __add__(self, other: Any) -> Symbol:
+        """`a + b` is `Add()(a, b)`."""
+        from asmgen.ops.add import Add
+
+        return call(Add(), (self, other))
+
     def source(self) -> Symbol:
         """The first Input that it comes from."""
         symbol = self

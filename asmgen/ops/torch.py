@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from asmgen.ops.base import Layer, Shape
+from asmgen.ops.dropout import Dropout
 from asmgen.ops.sequence import shape_behind
 
 
@@ -51,6 +52,21 @@ class ResidualModule(nn.Module):  # type: ignore[misc,unused-ignore]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         total: torch.Tensor = self.body(x) + self.shortcut(x)
         return total
+
+
+class DrawnDropout(nn.Dropout):  # type: ignore[misc,unused-ignore]
+    """nn.Dropout with the masks of a trainer of this `seed`: the first training step draws those of step 0."""
+
+    def __init__(self, layer: Dropout) -> None:
+        super().__init__(layer.p)
+        self.layer, self.seed, self.step = layer, 0, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        mask = torch.from_numpy(self.layer.mask(tuple(x.shape), self.seed, self.step))
+        self.step += 1
+        return x * mask.to(x)
 
 
 class PartBatchNorm(nn.Module):  # type: ignore[misc,unused-ignore]

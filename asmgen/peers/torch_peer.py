@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from asmgen.model.network import Model
 from asmgen.model.trace import INPUT, classes_of, trace
 from asmgen.ops.base import Layer
 from asmgen.ops.losses import SoftmaxCrossEntropy
-from asmgen.ops.optimizers import Adam, AdamW, Momentum, Nesterov
-from asmgen.ops.torch import sequential
+from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
+from asmgen.ops.torch import DrawnDropout, sequential
 
 
 class TorchPeer:
@@ -30,6 +31,9 @@ class TorchPeer:
         self.model = model
         self.dtype = torch.float32 if (dtype or model.dtype) == "float32" else torch.float64
         self.network = network_of(model).to(self.dtype)
+        dropouts = (module for module in self.network.modules() if isinstance(module, DrawnDropout))
+        for number, module in enumerate(dropouts):
+            module.layer, module.seed = replace(module.layer, number=number), model.seed
         self.load(parameters)
         self.criterion = _criterion(model)
         self.loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._loss  # torch.compile replaces it
@@ -159,4 +163,6 @@ def _optimizer(model: Model, network: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.SGD(parameters, lr, optimizer.momentum, weight_decay=decay, nesterov=True)
         case Momentum():
             return torch.optim.SGD(parameters, lr, optimizer.momentum, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr, weight_decay=decay)
+        case SGD():
+            return torch.optim.SGD(parameters, lr, weight_decay=decay)
+    raise TypeError(f"PyTorch's optimizer for {type(optimizer).__name__} is not known")

@@ -16,7 +16,7 @@ from asmgen.plan.lower import lower
 from asmgen.plan.lower.conv_gradient import sum_parts
 from asmgen.plan.lower.input_and_loss import io_tensors
 from asmgen.plan.lower.parameters import parameter_blocks
-from asmgen.plan.plan import EVALUATE, INFER, TRAIN, Entry, Plan, Program, program_of
+from asmgen.plan.plan import EVALUATE, INFER, TRAIN, Plan, Program, program_of
 from asmgen.plan.policy import Policy
 from asmgen.plan.schedule import schedule
 
@@ -45,8 +45,10 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     for node in steps:
         lower(draft, node)
     entries = [*draft.entries]
-    for name, other in ((EVALUATE, evaluation_graph(model)), (INFER, inference_graph(model))):
-        entries += _forward_program(draft, name, other)
+    entries += _forward_program(draft, EVALUATE, evaluation_graph(model)).entries
+    inference = _forward_program(draft, INFER, inference_graph(model))
+    entries += inference.entries
+    inferred = tuple(inference.names[inference.layouts.home(name)] for name in inference.graph.results)
     tensors = tuple(draft.tensors.values())
     apart = spans_apart(tensors, blocks)
     is_small = max(end for _, end in apart.values()) <= SMALL_STEP_BYTES
@@ -58,8 +60,8 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
         precision=draft.precision,
         batch=draft.batch,
         programs=tuple(
-            Program(name, tuple(entry for entry in stages.entries if program_of(entry.phase) == name))
-            for name in (TRAIN, EVALUATE, INFER)
+            Program(name, tuple(entry for entry in stages.entries if program_of(entry.phase) == name), results)
+            for name, results in ((TRAIN, ("loss",)), (EVALUATE, ("loss",)), (INFER, inferred))
         ),
         tensors=tensors,
         offsets=offsets,
@@ -74,8 +76,8 @@ def build_plan(model: Model, lanes: int, policy: Policy = _DEFAULT) -> Plan:
     return plan
 
 
-def _forward_program(training: Draft, name: str, graph: Graph) -> list[Entry]:
-    """The entries of a program that only runs forward, over the parameters of the training step."""
+def _forward_program(training: Draft, name: str, graph: Graph) -> Draft:
+    """The draft of a program that only runs forward, over the parameters of the training step."""
     model = training.model
     layouts = lay_out(graph, model.batch_size, training.lanes, model.dtype)
     draft = training.beside(name, graph, layouts)
@@ -84,4 +86,4 @@ def _forward_program(training: Draft, name: str, graph: Graph) -> list[Entry]:
         draft.convs[label] = replace(draft.convs[label], weights=trained.weights, gradients=trained.gradients)
     for node in graph.nodes:
         lower(draft, node)
-    return draft.entries
+    return draft

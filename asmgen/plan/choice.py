@@ -20,6 +20,8 @@ from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.policy import Policy, PoolGradients
 from asmgen.plan.specs import Activation, Conv, Pool
 
+_POOLS: dict[type[pool_op.Pool], str] = {pool_op.MaxPool2D: "max", pool_op.AvgPool2D: "avg"}
+
 
 @dataclass(frozen=True)
 class ConvChoice:
@@ -64,7 +66,7 @@ def pool_spec(node: Node | None) -> Pool | None:
 def as_spec(pool: pool_op.Pool) -> Pool:
     """The pool as kernels know it."""
     window, stride = pool.geometry
-    return Pool("max" if isinstance(pool, pool_op.MaxPool2D) else "avg", *window, *stride)
+    return Pool(_POOLS[type(pool)], *window, *stride)
 
 
 def _choose(

@@ -22,12 +22,12 @@ def training_graph(model: Model, *, fuses_steps: bool = True) -> Graph:
 
 def evaluation_graph(model: Model) -> Graph:
     """The fused graph of a forward pass up to the losses: what only a gradient reads is not there."""
-    return fuse(simplify(frozen(trace(model))))
+    return fuse(frozen(simplify(trace(model))))
 
 
 def inference_graph(model: Model) -> Graph:
     """The fused graph from the images to probabilities, or to the outputs where the loss knows no probabilities."""
-    graph = simplify(frozen(trace(model)))
+    graph = frozen(simplify(trace(model)))
     loss = graph.nodes[-1]
     z = loss.inputs[0]
     layer = model.loss.probabilities()

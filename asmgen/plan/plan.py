@@ -72,10 +72,11 @@ TRAIN, EVALUATE, INFER = "train", "evaluate", "infer"
 
 @dataclass(frozen=True)
 class Program:
-    """What a plan can run over its arena: entries in execution order."""
+    """What a plan can run over its arena: entries in execution order, and the tensors that they are run for."""
 
     name: str
     entries: tuple[Entry, ...]
+    results: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,13 @@ class Plan:
 
     def with_entries(self, entries: Sequence[Entry]) -> Plan:
         """The plan with another training step."""
-        others = (program for program in self.programs if program.name != TRAIN)
-        return replace(self, programs=(Program(TRAIN, tuple(entries)), *others))
+        return replace(
+            self,
+            programs=tuple(
+                replace(program, entries=tuple(entries)) if program.name == TRAIN else program
+                for program in self.programs
+            ),
+        )
 
     def tensor(self, name: str) -> Tensor:
         return next(tensor for tensor in self.tensors if tensor.name == name)
@@ -236,6 +242,9 @@ class Plan:
                     raise ValueError(f"{entry.text}: {name} is made twice")
                 made.add(name)
                 memory.write(name)
+        for name in program.results:
+            if name not in made:
+                raise ValueError(f"program {program.name}: nothing makes its result {name}")
         for old, new in self.updates.items():
             memory.read(new if program.name == TRAIN else old, "the next step")
 

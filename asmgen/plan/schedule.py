@@ -98,15 +98,20 @@ def barriers_between(earlier: Entry, later: Entry, spans: Spans) -> int | None:
 
 
 def _stage_numbers(entries: Sequence[Entry], spans: Spans, reorder: bool) -> list[int]:
-    """The earliest stage of each entry of one phase."""
+    """The earliest stage of each entry of one phase.
+
+    Without reordering, an entry comes no earlier than the one before, so only entries of that one's stage can move it.
+    """
     numbers: list[int] = []
     for position, entry in enumerate(entries):
+        last = numbers[-1:]
         needed = [
             numbers[before] + barriers
             for before in range(position)
-            if (barriers := barriers_between(entries[before], entry, spans)) is not None
+            if (reorder or numbers[before] == last[0])
+            and (barriers := barriers_between(entries[before], entry, spans)) is not None
         ]
-        numbers.append(max(needed + ([] if reorder else numbers[-1:]), default=0))
+        numbers.append(max(needed + ([] if reorder else last), default=0))
     return numbers
 
 

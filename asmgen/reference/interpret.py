@@ -28,6 +28,7 @@ class Interpreter:
         self.plan = plan
         self.values: dict[str, Any] = {}
         self.present = plan.batch
+        self.seed = 0
         self.images: Array = np.zeros(0)
         self._n_steps = 0
         for block in plan.parameters:
@@ -160,6 +161,9 @@ class Interpreter:
                 return [*values[first], values[second][0]]
             case specs.Probabilities():
                 return [_rows(values[first])]
+            case specs.Dropout():
+                x = values[first] if isinstance(spec.x, Image) else _rows(values[first])
+                return [x, (self.seed, self._n_steps - 1)]
             case specs.BatchNormMoments():
                 return [values[first], values.get(second), self.present]
             case specs.BatchNormFrozen():

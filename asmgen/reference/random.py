@@ -11,34 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-WEYL = (0x9E3779B9, 0xBB67AE85)
-ROUNDS = 10
+from asmgen.ops.philox import philox
+
 SHUFFLE_STREAM = 0x10000
 NORMAL_HALVES = 12
-LOW_32 = np.uint64(0xFFFFFFFF)
-SHIFT_32 = np.uint64(32)
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def philox_blocks(seed: int, stream: int, first: int, count: int) -> npt.NDArray[np.uint32]:
-    """Blocks first .. first + count - 1 of a stream: u32 [count][4]."""
-    index = np.arange(first, first + count, dtype=np.uint64)
-    c0, c1 = index & LOW_32, index >> SHIFT_32
-    c2, c3 = np.full(count, stream, np.uint64), np.zeros(count, np.uint64)
-    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
-    for _ in range(ROUNDS):
-        p0, p1 = MULTIPLIERS[0] * c0, MULTIPLIERS[1] * c2
-        c0, c1 = (p1 >> SHIFT_32) ^ c1 ^ np.uint64(k0), p1 & LOW_32
-        c2, c3 = (p0 >> SHIFT_32) ^ c3 ^ np.uint64(k1), p0 & LOW_32
-        k0, k1 = (k0 + WEYL[0]) & 0xFFFFFFFF, (k1 + WEYL[1]) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
-
-
 def words(seed: int, stream: int, count: int) -> npt.NDArray[np.uint32]:
     """The first `count` words of a stream."""
-    return philox_blocks(seed, stream, 0, -(-count // 4)).reshape(-1)[:count]
+    index = np.arange(-(-count // 4), dtype=np.uint64)
+    return philox(seed, index, index >> np.uint64(32), stream, 0).reshape(-1)[:count]
 
 
 def uniform(seed: int, stream: int, count: int, bound: float, dtype: npt.DTypeLike = np.float64) -> Floats:

@@ -6,7 +6,7 @@
 %include "split.inc"
 %include "score.inc"
 
-extern signal_number, clock_now, train_split, train_count
+extern arena, opt_seed, signal_number, clock_now, train_split, train_count
 extern order, order_shuffle, batch_fill, batch_score, score_clear
 extern step_forward, step_learn, optimizer_step, report_progress, report_progress_start
 extern prefetch_order, prefetch_count
@@ -40,6 +40,14 @@ epoch_run:
     mov     rdx, rbx
     mov     rcx, rbp
     call    batch_fill
+    mov     rdi, [arena]
+    add     rdi, [model_loss]
+    mov     rax, [opt_seed]
+    mov     [rdi + LOSS_SEED], rax
+    mov     rax, [epoch]
+    imul    rax, [epoch_steps]
+    add     rax, [steps]
+    mov     [rdi + LOSS_STEP], rax
     lea     rdi, [train_split]
     call    step_forward
     inc     qword [steps]

@@ -7,7 +7,7 @@
 %include "split.inc"
 %include "c.inc"
 
-extern arena, batch_fill, batch_head, batch_score, optimizer_step
+extern opt_seed, epoch, epoch_steps, arena, batch_fill, batch_head, batch_score, optimizer_step
 extern step_rows, step_results, result_bytes    ; memory of the host that the device copies from and to; steps.cuh
 
 global phase_begin, phase_wait
@@ -15,7 +15,8 @@ global phase_begin, phase_wait
 struc row                               ; StepRow in steps.cuh
     .head           resb 16             ; of the loss block
     .hyper          resb 24
-    .unused         resb 24
+    .random         resb 16             ; the seed, the step's number
+    .unused         resb 8
 endstruc
 
 section .bss
@@ -63,6 +64,13 @@ phase_begin:
     movups  [rbx + row.head], xmm0
     movups  [rbx + row.hyper], xmm1
     mov     [rbx + row.hyper + 16], rdx
+    mov     rax, [opt_seed]
+    mov     [rbx + row.random], rax
+    mov     rax, [epoch]
+    imul    rax, [epoch_steps]
+    add     rax, r12
+    sub     rax, r14
+    mov     [rbx + row.random + 8], rax
     add     rbx, row_size
     dec     r14
     jnz     .row

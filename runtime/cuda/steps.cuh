@@ -21,7 +21,8 @@ void step_resident(const Feed& feed, uint32_t first, uint32_t end, uint32_t n_sa
 struct StepRow {
     uint64_t head[2];   // of the loss block: 1 / samples present, samples present
     uint64_t hyper[3];  // of which float32 fills one and a half
-    uint64_t unused[3];
+    uint64_t random[2];  // the seed, and which step this is, of all epochs
+    uint64_t unused;
 };
 
 // Where the steps of a phase find their numbers and leave their results, on the device.
@@ -62,6 +63,7 @@ __global__ void step_begin(Feed feed, uint8_t* arena, uint64_t indices_at, uint6
     }
     const uint32_t i = threadIdx.x;
     if (i < 4) reinterpret_cast<uint32_t*>(arena + loss_at)[i] = reinterpret_cast<const uint32_t*>(row.head)[i];
+    if (i < 4) reinterpret_cast<uint32_t*>(arena + loss_at)[4 + i] = reinterpret_cast<const uint32_t*>(row.random)[i];
     if (i < hyper_words) reinterpret_cast<uint32_t*>(arena + hyper_at)[i] = reinterpret_cast<const uint32_t*>(row.hyper)[i];
     block_barrier();  // everyone has read the step
     if (i == 0) *feed.step = step + 1;

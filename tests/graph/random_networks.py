@@ -20,6 +20,7 @@ from asmgen import (
     Conv2D,
     Dataset,
     Dense,
+    Dropout,
     Flatten,
     MaxPool2D,
     Model,
@@ -134,6 +135,8 @@ class _Drawing:
             self.add(self.conv(), x)
 
     def activation_or_not(self, x: int) -> int:
+        if self.rng.random() < 0.08:
+            return self.add(Dropout(self.rng.choice((0.1, 0.3, 0.5))), x) or x
         return (self.add(self.activation(), x) or x) if self.rng.random() < 0.9 else x
 
     def normed(self, x: int) -> None:

@@ -17,6 +17,7 @@ from asmgen import (
     Conv2D,
     Dataset,
     Dense,
+    Dropout,
     Flatten,
     GlobalAvgPool,
     LeakyReLU,
@@ -80,7 +81,7 @@ NETWORKS = (
         layers=[
             Conv2D(21, 3, padding=1, bias=False), BatchNorm(), ReLU(),
             Conv2D(5, 3, bias=False), BatchNorm(eps=1e-3, momentum=None, bias=False), LeakyReLU(0.1),
-            Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dense(3),
+            Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dropout(0.2), Dense(3),
         ],
         loss=_LOSS, optimizer=Momentum(lr=0.1, momentum=0.9),
     ),

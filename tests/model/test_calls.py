@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -21,9 +22,10 @@ from asmgen import (
     ReLU,
     Residual,
     SoftmaxCrossEntropy,
+    Tanh,
 )
 from asmgen.errors import ModelError
-from asmgen.model.trace import trace
+from asmgen.model.trace import parameters_of, trace
 from asmgen.plan.build import build_plan
 
 
@@ -43,7 +45,7 @@ def named(name):
     "name",
     [
         *("grads", "params", "state", "loss", "hyper", "input", "pixels", "probabilities", "infer.x", "evaluate.y"),
-        *("d_conv1", "d_x", "x.w", "x.next", "x.codes", "x.sum1", "a.part2", "x.weight", "x.0"),
+        *("d_conv1", "d_x", "x.w", "x.next", "x.codes", "x.sum1", "a.part2", "x.weight", "x.via0"),
     ],
 )
 def test_names_that_plans_use_themselves_are_refused(name):
@@ -102,5 +104,52 @@ def test_a_network_has_one_input():
 
 def test_a_layer_with_parameters_is_called_once():
     x, shared = Input(2, 6, 6), Conv2D(2, 3, padding=1)
-    with pytest.raises(ModelError, match=r"test_calls\.py:\d+: Conv2D: called twice"):
+    with pytest.raises(ModelError, match=r"test_calls\.py:\d+: Conv2D: stands in two places, conv1 and conv2"):
         trace(model(x, Dense(3)(GlobalAvgPool()(shared(shared(x))))))
+
+
+@pytest.mark.parametrize("name", ["features.0", "layer1.0.downsample.0", "state.conv", "input.stem", "loss_head"])
+def test_names_of_well_known_modules_are_taken(name):
+    x = Input(3, 8, 8)
+    y = Dense(2)(Flatten()(Conv2D(4, 3, name=name)(x)))
+    net = model(x, y)
+    assert parameters_of(net)[0].name == f"{name}.weight"
+
+
+def test_a_number_that_a_name_took_is_left_out():
+    x = Input(3, 8, 8)
+    y = Conv2D(4, 1)(Conv2D(4, 1, name="conv1")(x))
+    net = model(x, Dense(2)(Flatten()(y)))
+    assert [parameter.name for parameter in parameters_of(net)][::2] == [
+        "conv1.weight",
+        "conv2.weight",
+        "dense1.weight",
+    ]
+
+
+@pytest.mark.parametrize(
+    "join", [lambda name: Residual([Conv2D(3, 1)], name=name), lambda name: Concat([ReLU()], [Tanh()], name=name)]
+)
+def test_two_joins_of_one_name_are_refused(join):
+    x = Input(3, 8, 8)
+    y = Dense(2)(Flatten()(join("block")(join("block")(x))))
+    net = model(x, y)
+    with pytest.raises(ModelError, match="name='block' is what another layer is called"):
+        trace(net)
+    y = Dense(2)(Flatten()(join(None)(join("residual1")(x))))
+    trace(dataclasses.replace(net, output=y))
+
+
+def test_a_layer_inside_a_called_list_is_in_one_place():
+    x, conv = Input(3, 8, 8), Conv2D(3, 1)
+    y = Dense(2)(Flatten()(Residual([conv])(conv(x))))
+    net = model(x, y)
+    with pytest.raises(ModelError, match="Conv2D: stands in two places, conv1 and residual1"):
+        trace(net)
+
+
+def test_a_sum_of_symbols_is_an_add():
+    x = Input(3, 8, 8)
+    y = Dense(2)(Flatten()(x + Conv2D(3, 1)(x)))
+    net = model(x, y)
+    assert any(isinstance(node.op, Add) for node in trace(net).nodes)

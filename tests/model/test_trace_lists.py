@@ -27,9 +27,9 @@ def test_a_name_in_a_list_is_refused() -> None:
 def test_a_layer_with_parameters_is_listed_once() -> None:
     conv, relu = Conv2D(8, 3, padding=1), ReLU()
     traced(relu, Conv2D(8, 3, padding=1), relu, GlobalAvgPool(), Dense(3))
-    with pytest.raises(ModelError, match="Conv2D: listed twice, as 0 and as 2; its parameters belong to one place"):
+    with pytest.raises(ModelError, match="Conv2D: stands in two places, 0 and 2; its parameters belong to one"):
         traced(conv, relu, conv, GlobalAvgPool(), Dense(3))
-    with pytest.raises(ModelError, match=r"listed twice, as 0 and as 1\.body\.0"):
+    with pytest.raises(ModelError, match=r"stands in two places, 0 and 1\.body\.0"):
         traced(conv, Residual([conv]), GlobalAvgPool(), Dense(3))
 
 

@@ -16,6 +16,7 @@ from asmgen import (
     Conv2D,
     Dataset,
     Dense,
+    Dropout,
     Flatten,
     LeakyReLU,
     MaxPool2D,
@@ -65,6 +66,7 @@ WINDOWS = {
     ],
     "batch normalisation": [
         Conv2D(8, 3, stride=2, bias=False), BatchNorm(), ReLU(),
+        Dropout(0.1),
         Residual([Conv2D(8, 3, padding=1, bias=False), BatchNorm(), ReLU(), Conv2D(8, 3, padding=1, bias=False),
                   BatchNorm()]), ReLU(),
         Conv2D(20, 3, stride=2, bias=False), MaxPool2D(2), BatchNorm(scale=False, eps=1e-3), GELU(),

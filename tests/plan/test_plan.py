@@ -322,16 +322,16 @@ def copies(plan):
 def test_a_flattened_image_is_copied_where_it_meets_other_vectors():
     """Once, whoever reads it; dense layers and activations read the image."""
     plan = build_plan(branched(Add(), lambda x: x, Dense(3 * 9 * 8)), 16)
-    assert copies(plan) == {TRAIN: ["in_order", "d(in_order)"], EVALUATE: ["in_order"], INFER: ["in_order"]}
+    assert copies(plan) == {TRAIN: ["in_order_fwd", "in_order_bwd"], EVALUATE: ["in_order_fwd"], INFER: ["in_order_fwd"]}
     plan = build_plan(branched(Concat(), lambda x: x, Dense(5), Tanh(), lambda x: Add()(x, Dense(216)(x))), 4)
-    assert copies(plan)[TRAIN] == ["in_order", "in_order", "d(in_order)", "d(in_order)"]
+    assert copies(plan)[TRAIN] == ["in_order", "in_order", "in_order_bwd", "d(in_order)"]
 
 
 def test_flattened_images_of_two_sizes_are_copied():
     image = Conv2D(3, 3)(Input(2, 11, 10))
     flat, small = Flatten()(image), Flatten()(MaxPool2D(2)(image))
     plan = build_plan(ends_in(Dense(2)(Concat()(flat, small, GlobalAvgPool()(image)))), 16)
-    assert copies(plan)[INFER] == ["in_order", "in_order"]
+    assert copies(plan)[INFER] == ["in_order_fwd", "in_order_fwd"]
 
 
 def test_an_input_that_is_only_flattened_lies_as_a_vector():

@@ -90,6 +90,7 @@ def _compare_with_torch(model, n_steps=4):
     parameters, images, labels = draw(model, rng)
     peer = TorchPeer(model, parameters)
     reference = Interpreter(build_plan(model, 4), parameters)
+    reference.seed = model.seed
     for step in range(n_steps):
         present = model.batch_size - (step == 2)
         begin(reference, images, labels, present, model.optimizer.lr)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asmgen import BatchNorm, Conv2D, Dataset, Dense, Flatten, Model, Momentum, ReLU, SoftmaxCrossEntropy
+from asmgen import BatchNorm, Conv2D, Dataset, Dense, Dropout, Flatten, Model, Momentum, ReLU, SoftmaxCrossEntropy
 from asmgen.asm.isa import ISAS
 from asmgen.bench.parity import draw, write_split
 from asmgen.emit.generate import generate
@@ -25,7 +25,7 @@ def model_of(batch: int, dtype: str = "float32") -> Model:
     return Model(
         name="norms", input=(2, 9, 8),
         layers=[
-            Conv2D(6, 3, bias=False), BatchNorm(), ReLU(),
+            Conv2D(6, 3, bias=False), BatchNorm(), ReLU(), Dropout(0.2),
             Flatten(), Dense(7, bias=False), BatchNorm(scale=False, momentum=None), ReLU(), Dense(3),
         ],
         loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.01), batch_size=batch, dtype=dtype,
@@ -61,7 +61,7 @@ def test_a_checkpoint_is_pytorchs_and_comes_back(dtype: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     state = files.load_file(saved)
     assert state["1.num_batches_tracked"].dtype == torch.int64
-    assert state["1.num_batches_tracked"] == state["5.num_batches_tracked"] == 3 * 5
+    assert state["1.num_batches_tracked"] == state["6.num_batches_tracked"] == 3 * 5
     network = network_of(model).to(getattr(torch, dtype))
     assert list(network.state_dict()) == list(state)
     network.load_state_dict(state)

@@ -28,7 +28,7 @@ from asmgen.harness.cases.case import (
 )
 from asmgen.harness.cases.conv import codes_check
 from asmgen.plan import specs
-from asmgen.plan.layout import Activations, Image
+from asmgen.plan.layout import LINE_BYTES, Activations, Image
 from asmgen.plan.specs import KernelSpec
 from asmgen.reference import ops
 from asmgen.reference.activations import activate
@@ -111,6 +111,26 @@ def pool_backward(spec: specs.PoolBackward, draw: Draw) -> Iterable[Case]:
     bound = draw.bound(size + 2, ops.run(spec, np.abs(dy), codes)[0], exact=exact)
     operands.append(Operand("dx", unwritten(spec.dx), is_output=True))
     yield Case("", tuple(operands), (Expected("dx", 2, spec.dx.unpack, dx, bound),), (padding_check("dx", 2, spec.dx),))
+
+
+def dropout(spec: specs.Dropout, draw: Draw) -> Iterable[Case]:
+    """One product with a rounded factor, where a value stays; of several seeds and steps, small and large ones."""
+    x = draw(*_shape(spec.x))
+    for seed, step in ((0, 0), (0x0123456789ABCDEF, 7), (5, 0xFFFFFFFF)):
+        (y,) = spec.compute(x, (seed, step))
+        head = np.zeros(LINE_BYTES // 8, np.uint64)
+        head[2:4] = seed, step
+        yield Case(
+            f", seed {seed}, step {step}",
+            (
+                Operand("x", spec.x.pack(x)),
+                Operand("loss block", head),
+                Operand("y", unwritten(spec.y), is_output=True),
+            ),
+            (Expected("y", 2, spec.y.unpack, y, draw.bound(2, np.abs(y))),),
+            (padding_check("y", 2, spec.y),),
+            in_place=(0, 2) if spec.x == spec.y else None,
+        )
 
 
 def global_avg_pool_forward(spec: specs.GlobalAvgPoolForward, draw: Draw) -> Iterable[Case]:
@@ -291,6 +311,7 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.PoolBackward: pool_backward,
     specs.GlobalAvgPoolForward: global_avg_pool_forward,
     specs.GlobalAvgPoolBackward: global_avg_pool_backward,
+    specs.Dropout: dropout,
     specs.BatchNormParts: norm_cases.parts,
     specs.BatchNormMoments: norm_cases.moments,
     specs.BatchNormFrozen: norm_cases.frozen,

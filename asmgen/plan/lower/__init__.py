@@ -19,6 +19,7 @@ from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.batch_norm import RunningStatistics
 from asmgen.ops.concat import Concat, ConcatGradient
+from asmgen.ops.dropout import Dropout, DropoutGradient
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.global_avg_pool import GlobalAvgPool, GlobalAvgPoolGradient
 from asmgen.ops.in_order import InOrder, InOrderGradient
@@ -34,6 +35,7 @@ from asmgen.plan.lower.concat import concat, concat_gradient, pad_channels
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
+from asmgen.plan.lower.dropout import dropout
 from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
 from asmgen.plan.lower.in_order import in_order, in_order_gradient
 from asmgen.plan.lower.input_and_loss import load_input, loss, probabilities
@@ -58,6 +60,8 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     Concat: concat,
     PadChannels: pad_channels,
     ConcatGradient: concat_gradient,
+    Dropout: dropout,
+    DropoutGradient: dropout,
     Elementwise: elementwise,
     ElementwiseGradient: elementwise_gradient,
     GlobalAvgPool: global_avg_pool,

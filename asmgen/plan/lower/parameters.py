@@ -19,6 +19,8 @@ _DENSE_GAP_BYTES = 21 * LINE_BYTES
 def add_parameters(draft: Draft, node: Node, layout: Weights, *, stores_gradient: bool) -> LayerParameters:
     """The parameter block of a layer, with its gradient, or with the optimizer's states where its step is fused."""
     if node.label in draft.parameters:
+        if draft.parameters[node.label].layout != layout:
+            raise ValueError(f"{node.label}: {draft.program} wants other weights than the training step has")
         return draft.parameters[node.label]
     known = {parameter.name: parameter for parameter in draft.graph.parameters}
     mine = {name.rpartition(".")[2]: known[name] for name in node.inputs if name in known}

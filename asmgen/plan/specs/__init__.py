@@ -41,6 +41,7 @@ from asmgen.plan.specs.dense import (
     DenseForward,
     DenseForwardByOutput,
 )
+from asmgen.plan.specs.dropout import Dropout
 from asmgen.plan.specs.elementwise import ActBackward, ActForward
 from asmgen.plan.specs.global_avg_pool import GlobalAvgPoolBackward, GlobalAvgPoolForward
 from asmgen.plan.specs.in_order import InOrderBackward, InOrderForward
@@ -98,6 +99,7 @@ __all__ = [
     "DenseBackwardWeightsStep",
     "DenseForward",
     "DenseForwardByOutput",
+    "Dropout",
     "GlobalAvgPoolBackward",
     "GlobalAvgPoolForward",
     "InOrderBackward",

@@ -25,6 +25,11 @@ class Pool:
     sh: int
     sw: int
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown kind."""
+        if self.kind not in ("max", "avg"):
+            raise ValueError(f"pool {self.kind!r} is neither max nor avg")
+
     @property
     def is_tiling(self) -> bool:
         """Windows touch without overlapping: what a convolution can fuse."""
