@@ -21,7 +21,7 @@ from asmgen.tile.conv import conv2d_fwd_pixel_lanes
 from asmgen.tile.cost import Candidate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-MAX_LINES = 150
+MAX_LINES = 155
 
 #: Kernels whose smallest text is longer than a reviewer reads; the manifest of a model has their facts.
 TOO_LONG = {
