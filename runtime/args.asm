@@ -9,7 +9,8 @@
 extern process_stack, process_exit, decimal_parse, machine_help, equal_text
 
 global args_parse
-global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt_save, opt_load, opt_eval, opt_log, opt_quiet
+global opt_data, opt_epochs, opt_lr, opt_seed, opt_threads, opt_batch_limit, opt_save, opt_load, opt_eval
+global opt_log, opt_quiet
 
 KIND_FLAG           equ 0               ; no value
 KIND_TEXT           equ 1               ; a pointer to the value, not empty
@@ -154,7 +155,8 @@ args_parse:
     mov     [r14], rax
     jmp     .next
 .bad_whole:
-    FAIL    EXIT_USAGE, "%s needs a whole number from %u to %u, got %s", rbp, [rbp + option.min], [rbp + option.max], r13
+    FAIL    EXIT_USAGE, "%s needs a whole number from %u to %u, got %s", \
+            rbp, [rbp + option.min], [rbp + option.max], r13
 
 .real:
     mov     rdi, r13

@@ -8,8 +8,8 @@
 extern opt_load
 extern json_at, json_text, json_take, json_string, json_number, json_skip
 
-global header_start, header_failed, entry_read_name, entry_read, entry_name, entry_dtype, entry_shape, entry_begin, entry_end
-global equal_text
+global header_start, header_failed, entry_read_name, entry_read, entry_name, entry_dtype, entry_shape, entry_begin
+global entry_end, equal_text
 
 MAX_RANK            equ 8
 HAS_DTYPE           equ 1

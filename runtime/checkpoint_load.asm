@@ -7,8 +7,8 @@
 
 extern opt_load, file_map, memory_release, machine_run, tensor_scatter
 extern json_at, json_end, json_take, json_peek, json_skip
-extern header_start, header_failed, entry_read_name, entry_read, entry_name, entry_dtype, entry_shape, entry_begin, entry_end
-extern equal_text
+extern header_start, header_failed, entry_read_name, entry_read, entry_name, entry_dtype, entry_shape, entry_begin
+extern entry_end, equal_text
 
 global checkpoint_load
 
@@ -192,7 +192,8 @@ check_places:
     dec     rcx
     jnz     .find
     sub     rax, rbp
-    FAIL    EXIT_FAILED, "%s: no tensor begins at byte %u of the data: tensors overlap, or there is a gap", [opt_load], rax
+    FAIL    EXIT_FAILED, "%s: no tensor begins at byte %u of the data: tensors overlap, or there is a gap", \
+            [opt_load], rax
 .found:
     mov     rcx, [rdx + tensor.elements]
     imul    rcx, [model_element_bytes]
@@ -204,7 +205,8 @@ check_places:
     jne     .more
     ret
 .more:
-    FAIL    EXIT_FAILED, "%s has %u bytes of data, but its tensors end at byte %u: not a safetensors file, or something follows", \
+    FAIL    EXIT_FAILED, \
+            "%s has %u bytes of data, but its tensors end at byte %u: not a safetensors file, or something follows", \
             [opt_load], [data_bytes], rax
 
 ; scatter_shares: r12 = this thread, r13 = threads: the data of the file to the packed tensors

@@ -68,7 +68,8 @@ classes_open:
     FORMAT  `trainer: %s is not a list of names of at most %u bytes; classes have numbers\n`, path, NAME_BYTES - 1
     jmp     .warn
 .count:
-    FORMAT  `trainer: %s names %u classes, but %s has %u; classes have numbers\n`, path, rbx, model_name, [model_classes]
+    FORMAT  `trainer: %s names %u classes, but %s has %u; classes have numbers\n`, \
+            path, rbx, model_name, [model_classes]
 .warn:
     mov     edi, STDERR
     call    print_flush

@@ -6,9 +6,13 @@
 
 extern opt_data, process_stack, file_kind
 
-global data_directory, find_data_directory, find_data_file, train_image_names, train_label_names, test_image_names, test_label_names
+global data_directory, find_data_directory, find_data_file
+global train_image_names, train_label_names, test_image_names, test_label_names
 
 S_IFDIR             equ 0x4000
+
+%strcat NO_DIRECTORY "cannot open the data directory %s: %e; give --data DIR; ", \
+                     "`asmgen data` makes one (fetch mnist, synth, import)"
 
 section .rodata
 variable:           db "ASMGEN_DATA=", 0
@@ -87,8 +91,7 @@ find_data_directory:
     jne     .missing
     ret
 .missing:
-    FAIL    EXIT_FAILED, "cannot open the data directory %s: %e; give --data DIR; `asmgen data` makes one (fetch mnist, synth, import)", \
-            data_directory, rax
+    FAIL    EXIT_FAILED, NO_DIRECTORY, data_directory, rax
 
 ; find_data_file: rdi -> PATH_BYTES, rsi -> names: the path of the one that exists; ends the program where that is none
 ; or several

@@ -5,7 +5,8 @@
 %include "model.inc"
 %include "split.inc"
 
-extern data_directory, find_data_directory, find_data_file, train_image_names, train_label_names, test_image_names, test_label_names
+extern data_directory, find_data_directory, find_data_file
+extern train_image_names, train_label_names, test_image_names, test_label_names
 extern idx_map, idx_shape, classes_open
 
 global dataset_open, train_split, test_split, validation_split, validation_begin, validation_end, train_count
@@ -84,8 +85,9 @@ open_images:
     FAIL    EXIT_FAILED, "%s has rank 1: images have rank 2 or more", rdx
 .size:
     lea     rdx, [rbx + split.image_path]
-    FAIL    EXIT_FAILED, "%s has shape %d, but %s takes [n, %u, %u, %u] (n, channels, height, width; leading ones behind n are free)", \
-            rdx, idx_shape, model_name, [model_channels], [model_height], [model_width]
+    FAIL    EXIT_FAILED, \
+        "%s has shape %d, but %s takes [n, %u, %u, %u] (n, channels, height, width; leading ones behind n are free)", \
+        rdx, idx_shape, model_name, [model_channels], [model_height], [model_width]
 .empty:
     lea     rdx, [rbx + split.image_path]
     FAIL    EXIT_FAILED, "%s holds no images", rdx
@@ -146,7 +148,8 @@ open_labels:
 .count:
     lea     rdx, [rbx + split.label_path]
     lea     rcx, [rbx + split.image_path]
-    FAIL    EXIT_FAILED, "%s holds %u labels, but %s holds %u images: they must be equal", rdx, rax, rcx, [rbx + split.count]
+    FAIL    EXIT_FAILED, "%s holds %u labels, but %s holds %u images: they must be equal", \
+            rdx, rax, rcx, [rbx + split.count]
 .label_out:
     lea     rdx, [rbx + split.label_path]
     dec     r8

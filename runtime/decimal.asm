@@ -10,7 +10,8 @@
 global decimal_parse, decimal_scale, decimal_round
 
 POWERS              equ 27
-MAX_DIGITS          equ 19              ; as many as surely fit in 64 bits; later ones are below the precision of float64
+; As many as surely fit in 64 bits; later ones are below the precision of float64.
+MAX_DIGITS          equ 19
 MAX_EXPONENT        equ 99
 
 section .rodata

@@ -5,7 +5,8 @@
 %include "model.inc"
 %include "score.inc"
 
-extern opt_log, training, evaluation, epoch, epoch_nanoseconds, evaluation_nanoseconds, learning_rate, machine_log_columns, machine_log
+extern opt_log, training, evaluation, epoch, epoch_nanoseconds, evaluation_nanoseconds, learning_rate
+extern machine_log_columns, machine_log
 extern signal_number, print_used
 
 global log_open, log_epoch, log_failed
@@ -36,7 +37,8 @@ log_open:
     mov     rdi, [opt_log]
     test    rdi, rdi
     jz      .return
-    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC   ; a pipe that nobody reads is an error, not a wait
+    ; a pipe that nobody reads is an error, not a wait
+    mov     esi, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC
     mov     edx, 0o666
     SYSCALL SYS_open
     test    rax, rax

@@ -8,7 +8,8 @@
 
 extern opt_quiet, opt_epochs, opt_eval, opt_save, signal_number, clock_now, process_exit, evaluate, evaluation
 extern test_split, train_count, validation_split, validation_begin, validation_end
-extern machine_describe, training, epoch, steps, epoch_steps, epoch_nanoseconds, evaluation_nanoseconds, tested, class_names, class_width
+extern machine_describe, training, epoch, steps, epoch_steps, epoch_nanoseconds, evaluation_nanoseconds, tested
+extern class_names, class_width
 
 global report_open, report_summary, report_epoch, report_progress_start, report_progress, progress_clear, test_report
 global interrupted_report

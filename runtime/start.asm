@@ -11,8 +11,9 @@
 %include "print.inc"
 %include "mxcsr.inc"
 
-extern standard_files, signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, machine_open, philox_open, tensors_init
-extern checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive, parameters_fetch, report_summary, train, test_report, machine_exit
+extern standard_files, signals_install, args_parse, cpu_check, report_open, dataset_open, arena_open, machine_open
+extern philox_open, tensors_init, checkpoint_load, checkpoint_save, checkpoint_check_path, log_open, step_derive
+extern parameters_fetch, report_summary, train, test_report, machine_exit
 extern opt_load, opt_save, opt_eval, opt_log, signal_number, output_failed, log_failed, interrupted_report
 
 global start, process_stack, process_exit

@@ -66,7 +66,7 @@ train:
     ret
 .too_few:
     FAIL    EXIT_FAILED, \
-            "the last batch has %u sample, but BatchNorm needs %u: take another batch_size than %u, or --batch-limit %u", \
+            "the last batch has %u sample, BatchNorm needs %u: take another batch_size than %u, or --batch-limit %u", \
             rcx, [model_least_present], [model_batch], rdx
 
 ; judge: the accuracy after an epoch

@@ -18,9 +18,9 @@ COMMON = ("errors", "paths", "version")
 def documented_order() -> list[str]:
     """The list after "Folders, in import order" in the architecture document."""
     text = (ROOT / "docs" / "architecture.md").read_text()
-    found = re.search(r"Folders, in import order.*?`([a-z, ]+)`\.", text, re.DOTALL)
+    found = re.search(r"Folders, in import order.*?`([a-z,\s]+)`\.", text, re.DOTALL)
     assert found, "docs/architecture.md no longer states the import order"
-    return found.group(1).split(", ")
+    return re.split(r",\s+", found.group(1))
 
 
 def imported_stages(source: Path) -> list[tuple[int, str]]:

@@ -1,4 +1,5 @@
-/* The convolution as its formula reads: z[n,oc,h,w] = b[oc] + sum over c, i, j of x[n,c,h*sh+i-pt,w*sw+j-pl] * k[oc,c,i,j].
+/* The convolution as its formula reads:
+   z[n,oc,h,w] = b[oc] + sum over c, i, j of x[n,c,h*sh+i-pt,w*sw+j-pl] * k[oc,c,i,j].
    REAL is float or double. A dense layer is the case of one pixel and a 1x1 kernel. */
 
 void convolution(const REAL *x, const REAL *k, const REAL *b, REAL *z, const int *g)

@@ -62,5 +62,6 @@ evaluate:
 .not_finite:
     add     r13, rbp
     dec     r13
-    FAIL    EXIT_FAILED, "the loss is %g among %s samples %u to %u: the weights are too large or not numbers; use a smaller --lr", \
+    FAIL    EXIT_FAILED, \
+            "the loss is %g among %s samples %u to %u: the weights are too large or not numbers; use a smaller --lr", \
             [evaluation + score.loss], [rbx + split.name], rbp, r13

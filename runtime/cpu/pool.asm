@@ -31,12 +31,14 @@ STACK_BYTES         equ 1 << 20         ; a kernel's frame takes a quarter at mo
 GUARD_BYTES         equ 4096            ; below the stack: a frame that grows too large faults there
 SIG_SETMASK         equ 2
 SIGBUS              equ 7
-LOOKS               equ 8192            ; with a pause between: 25 to 350 us, by the CPU; to sleep and wake costs 5 to 50
+; With a pause between them they take 25 to 350 us, by the CPU; to sleep and wake costs 5 to 50.
+LOOKS               equ 8192
 
 section .rodata
 align 8
 function_lists:     dq call_function, thread_barrier, 0
-worker_mask:        dq ~(1 << (SIGBUS - 1))     ; a fault belongs to the thread that made it; all else is the main thread's
+; A fault belongs to the thread that made it; all else is the main thread's.
+worker_mask:        dq ~(1 << (SIGBUS - 1))
 
 section .bss
 threads:            resq 1              ; how many there are, the main thread among them
@@ -110,7 +112,8 @@ machine_help:
     call    cpus_allowed
     mov     rbx, rax
     call    useful_threads
-    SAY     `  --threads N        1 to %u (default: %u; of %u CPUs, no more than %u shorten a step of this model)\n`, MAX_THREADS, rax, rbx, [model_useful_threads]
+    SAY     `  --threads N        1 to %u (default: %u; of %u CPUs, no more than %u shorten a step of this model)\n`, \
+            MAX_THREADS, rax, rbx, [model_useful_threads]
     pop     rbx
     ret
 

@@ -14,7 +14,8 @@ section .rodata
 align 8
 forward_lists:      dq model_forward, 0
 learn_lists:        dq prefetch_images, model_backward, model_update, model_derive, 0
-learn_lists_large:  dq model_backward, model_update, model_derive, prefetch_images, 0   ; it may run behind the last barrier
+; prefetch_images may run behind the last barrier
+learn_lists_large:  dq model_backward, model_update, model_derive, prefetch_images, 0
 evaluate_lists:     dq model_evaluate, 0
 derive_lists:       dq model_derive, thread_barrier, 0      ; the list may be empty, and a job needs a barrier
 

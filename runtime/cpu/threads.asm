@@ -25,7 +25,7 @@ section .bss align=64
 barrier:            resd 1              ; alone in its cache line: all threads write and watch it
                     resb 60
 sleepers:           resd 1              ; threads that the one who releases must wake
-barrier_looks:      resd 1              ; the most looks before a thread sleeps; 0 where there are more threads than CPUs
+barrier_looks:      resd 1              ; the most looks before a thread sleeps; 0 with more threads than CPUs
                     resb 56
 patiences:          resb MAX_THREADS << PATIENCE_SHIFT
 

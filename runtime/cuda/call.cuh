@@ -21,10 +21,11 @@ struct Launch {
 inline const char* text_of(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
 
 template <class... Parameters, size_t... at>
-const char* run_with(const Launch& launch, void (*kernel)(Parameters...), void* const* arguments, std::index_sequence<at...>)
+const char* run_with(const Launch& launch, void (*kernel)(Parameters...), void* const* arguments,
+                     std::index_sequence<at...>)
 {
-    cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             launch.shared_bytes);
+    cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                             cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes);
     if (error != cudaSuccess) return text_of(error);
     cudaLaunchAttribute cluster;
     cluster.id = cudaLaunchAttributeClusterDimension;

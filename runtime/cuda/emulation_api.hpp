@@ -1,5 +1,6 @@
-// The part of the CUDA runtime's interface that the trainer uses, for a CPU: memory of the device is the host's, a stream
-// does everything at once, a graph is a list of launches. It can be told to fail, so that tests see the trainer's answer:
+// The part of the CUDA runtime's interface that the trainer uses, for a CPU: memory of the device is the host's, a
+// stream does everything at once, a graph is a list of launches. It can be told to fail, so that tests see the
+// trainer's answer:
 //   ASMGEN_EMULATION_FAULT   no_driver, old_driver, no_device, old_device, sm_80, no_sm_90, no_clusters, busy_device,
 //                            no_kernel, old_ptx, no_memory, full_memory, refused_launch or broken_kernel; the last two
 //                            @N: from launch N on
@@ -118,8 +119,8 @@ inline void enqueue(Work work)
 
 // Runs or records a kernel. What goes wrong in it is the stream's error from then on, as on a device.
 template <class... Parameters>
-cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid_size, int cluster, int block, int shared_bytes,
-            Parameters... arguments)
+cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid_size, int cluster, int block,
+                   int shared_bytes, Parameters... arguments)
 {
     if (fails("refused_launch")) return cudaErrorInvalidClusterSize;
     enqueue([=] {

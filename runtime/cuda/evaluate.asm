@@ -71,5 +71,6 @@ evaluate:
     cmp     rbp, r12
     cmova   rbp, r12
     dec     rbp
-    FAIL    EXIT_FAILED, "the loss is %g among %s samples %u to %u: the weights are too large or not numbers; use a smaller --lr", \
+    FAIL    EXIT_FAILED, \
+            "the loss is %g among %s samples %u to %u: the weights are too large or not numbers; use a smaller --lr", \
             [evaluation + score.loss], [rbx + split.name], r13, rbp

@@ -74,7 +74,7 @@ struct PatchTile {
     }
 };
 
-// A tile whose columns are contiguous: [octet][k][8 units of E]. Fragment e of an octet are the elements e of its units.
+// A tile whose columns are contiguous: [octet][k][8 units of E]. Fragment e of an octet: the elements e of its units.
 // Full octets: a row of k is 128 bytes, its chunk c lies at c ^ t, t = k / chunk. Half octets: the rows of t and t + 2
 // share 128 bytes, chunk c lies at c ^ (t % 2). The lanes that read together then touch every bank once.
 template <class T, int E_>
@@ -218,8 +218,8 @@ struct Tf32 {
 
 // One product over elements i and i + 1 of the chunks; neighbouring instructions add to different sums.
 template <int rows_a, int rows_b, int pairs, int octets, int E>
-__device__ __forceinline__ void multiply_pair(float (&d)[pairs][octets][E][4], int octet, const uint32_t (&a)[rows_a][4],
-                                              const uint32_t (&b)[rows_b][4], int i)
+__device__ __forceinline__ void multiply_pair(float (&d)[pairs][octets][E][4], int octet,
+                                              const uint32_t (&a)[rows_a][4], const uint32_t (&b)[rows_b][4], int i)
 {
     #pragma unroll
     for (int e = 0; e < E; ++e)
@@ -274,7 +274,8 @@ __device__ __forceinline__ void multiply_add(Sums<T, slots, octets, E>& sums, co
 template <class T>
 __device__ __forceinline__ Vec<T> at_position(Vec<T> dy, uint32_t codes, int first, int position)
 {
-    const uint32_t others = (codes ^ position * 0x01010101u) >> 8 * first;  // a byte is zero where the code is the position
+    // A byte is zero where the code is the position.
+    const uint32_t others = (codes ^ position * 0x01010101u) >> 8 * first;
     #pragma unroll
     for (int i = 0; i < chunk<T>; ++i) dy[i] = others >> 8 * i & 0xff ? T(0) : dy[i];
     return dy;

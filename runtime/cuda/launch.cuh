@@ -61,9 +61,11 @@ inline void prepare(const char* name, const void* kernel, int block, int shared_
 {
     cudaFuncAttributes needs;
     const cudaError_t loaded = cudaFuncGetAttributes(&needs, kernel);
-    for (const cudaError_t unfit : {cudaErrorNoKernelImageForDevice, cudaErrorInvalidDeviceFunction, cudaErrorUnsupportedPtxVersion}) {
+    for (const cudaError_t unfit :
+         {cudaErrorNoKernelImageForDevice, cudaErrorInvalidDeviceFunction, cudaErrorUnsupportedPtxVersion}) {
         if (loaded != unfit) continue;
-        fail(exit_machine, "kernel %s was not compiled for this device; build it with --arch sm_%u", name, device.capability);
+        fail(exit_machine, "kernel %s was not compiled for this device; build it with --arch sm_%u", name,
+             device.capability);
     }
     check(loaded, name);
     const int limit = most_shared_bytes(name);
@@ -72,7 +74,8 @@ inline void prepare(const char* name, const void* kernel, int block, int shared_
              needs.sharedSizeBytes + shared_bytes, limit);
     }
     if (block > needs.maxThreadsPerBlock) {
-        fail(exit_machine, "kernel %s has %u threads a block; this device runs it with %u", name, block, needs.maxThreadsPerBlock);
+        fail(exit_machine, "kernel %s has %u threads a block; this device runs it with %u", name, block,
+             needs.maxThreadsPerBlock);
     }
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
 }
@@ -108,7 +111,8 @@ inline bool can_run(const char* name, const void* kernel, Grid grid, int block, 
     if (block > needs.maxThreadsPerBlock) return false;
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
     if (grid.cluster == 1) return true;
-    if (grid.cluster > portable_cluster) check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), name);
+    if (grid.cluster > portable_cluster)
+        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), name);
     cudaLaunchAttribute cluster;
     const cudaLaunchConfig_t config = configuration(grid, block, shared_bytes, cluster);
     int fit = 0;  // of such clusters at a time; an error says that this device has none so large
@@ -116,11 +120,14 @@ inline bool can_run(const char* name, const void* kernel, Grid grid, int block, 
 }
 
 template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int block, int shared_bytes, Arguments... arguments)
+void launch(const char* name, void (*kernel)(Parameters...), Grid grid, int block, int shared_bytes,
+            Arguments... arguments)
 {
     if (device.prepares) return prepare(name, reinterpret_cast<const void*>(kernel), block, shared_bytes);
 #ifdef ASMGEN_EMULATION
-    check(emulation::launch(name, kernel, grid.size, grid.cluster, block, shared_bytes, static_cast<Parameters>(arguments)...), name);
+    check(emulation::launch(name, kernel, grid.size, grid.cluster, block, shared_bytes,
+                            static_cast<Parameters>(arguments)...),
+          name);
 #else
     cudaLaunchAttribute cluster;
     const cudaLaunchConfig_t config = configuration(grid, block, shared_bytes, cluster);

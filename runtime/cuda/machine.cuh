@@ -31,7 +31,9 @@ inline void choose_device(cudaDeviceProp& properties)
     if (driver == 0) fail(exit_machine, "there is no NVIDIA driver, which this trainer (--isa cuda) needs; %s", cpu);
     const cudaError_t found = cudaGetDeviceCount(&count);
     if (found == cudaErrorInsufficientDriver) {
-        fail(exit_machine, "the NVIDIA driver is made for CUDA %u.%u, this trainer for %u.%u; update the driver, or build with its CUDA",
+        fail(exit_machine,
+             "the NVIDIA driver is made for CUDA %u.%u, this trainer for %u.%u; "
+             "update the driver, or build with its CUDA",
              driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     }
     if (found == cudaErrorNoDevice || (found == cudaSuccess && count == 0)) {
@@ -43,11 +45,12 @@ inline void choose_device(cudaDeviceProp& properties)
     for (const int built : built_for) least = built < least ? built : least;
     device.capability = properties.major * 10 + properties.minor;
     if (device.capability < least_capability) {
-        fail(exit_machine, "%s has compute capability %u.%u, the kernels of --isa cuda need %u.%u or later; %s", properties.name,
-             properties.major, properties.minor, least_capability / 10, least_capability % 10, cpu);
+        fail(exit_machine, "%s has compute capability %u.%u, the kernels of --isa cuda need %u.%u or later; %s",
+             properties.name, properties.major, properties.minor, least_capability / 10, least_capability % 10, cpu);
     }
     if (device.capability * 10 < least) {
-        fail(exit_machine, "%s has compute capability %u.%u, this trainer was built for %u.%u and later; build it with --arch sm_%u",
+        fail(exit_machine,
+             "%s has compute capability %u.%u, this trainer was built for %u.%u and later; build it with --arch sm_%u",
              properties.name, properties.major, properties.minor, least / 100, least % 100 / 10, device.capability);
     }
 }
@@ -99,8 +102,9 @@ inline void start_device(const cudaDeviceProp& properties)
     cudaError_t error = cudaSetDevice(0);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking);
     if (error == cudaErrorMemoryAllocation) {
-        fail(exit_failed, "%s needs %m MB of the device's memory, %m MB of them for the images, but %s, with %m MB in all, has not even "
-             "enough free for CUDA to start",
+        fail(exit_failed,
+             "%s needs %m MB of the device's memory, %m MB of them for the images, but %s, with %m MB in all, has not "
+             "even enough free for CUDA to start",
              runtime::model_name, memory.needed, memory.image_bytes, properties.name, properties.totalGlobalMem);
     }
     check(error, "starting the GPU");
@@ -120,7 +124,8 @@ inline void allocate(const char* name)
             check(error, "allocating memory");
     }
     if (!fits) {
-        fail(exit_failed, "%s needs %m MB of the device's memory, %m MB of them for the images, but %s has %m MB free of %m MB",
+        fail(exit_failed,
+             "%s needs %m MB of the device's memory, %m MB of them for the images, but %s has %m MB free of %m MB",
              runtime::model_name, memory.needed, memory.image_bytes, name, available, whole);
     }
 }
@@ -154,7 +159,8 @@ inline void allocate_all(const char* name)
     const size_t image_bytes = model_channels * model_height * model_width;
     for (const Split* split : {&train_split, &test_split}) {
         const size_t before = split == &test_split ? train_split.count : 0;
-        upload(device.images.byte + before * image_bytes, split->images, split->count * image_bytes, "copying the images");
+        upload(device.images.byte + before * image_bytes, split->images, split->count * image_bytes,
+               "copying the images");
         upload(memory.labels + before, split->labels, split->count, "copying the labels");
     }
     check(cudaMemsetAsync(device.arena.byte, 0, model_arena_bytes, device.stream), "clearing the arena");
@@ -192,7 +198,8 @@ void machine_open()
     step_derive_list();
     device.prepares = false;
     steps.is_resident = trains_resident();
-    snprintf(machine_name, sizeof machine_name, "%s%s", properties.name, steps.is_resident ? ", resident training" : "");
+    snprintf(machine_name, sizeof machine_name, "%s%s", properties.name,
+             steps.is_resident ? ", resident training" : "");
     check(cudaStreamSynchronize(device.stream), "starting the GPU");
 }
 

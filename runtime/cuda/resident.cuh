@@ -31,7 +31,8 @@ struct Product {
 // d[j] += A B for the tile that begins `8 j` columns behind b. Lane 4 g + t reads rows g (and g + 8), columns g, and
 // the k of t (and t + 4) of an instruction.
 template <class P>
-__device__ __forceinline__ void multiply(float (&d)[P::across][4], const float* a, const float* b, int first, int g, int t)
+__device__ __forceinline__ void multiply(float (&d)[P::across][4], const float* a, const float* b, int first, int g,
+                                         int t)
 {
     constexpr bool is_split = P::arithmetic == Arithmetic::tf32x3;
     #pragma unroll 2
@@ -63,7 +64,8 @@ __device__ __forceinline__ void multiply(float (&d)[P::across][4], const float* 
 }
 
 template <class P>
-__device__ __forceinline__ void multiply(double (&d)[P::across][2], const double* a, const double* b, int first, int g, int t)
+__device__ __forceinline__ void multiply(double (&d)[P::across][2], const double* a, const double* b, int first, int g,
+                                         int t)
 {
     #pragma unroll 4
     for (int k = 0; k < P::depth; k += 4) {
@@ -84,7 +86,8 @@ __device__ __forceinline__ void product(const T* a, const T* b, Prepare prepare,
     const int thread = renewed(threadIdx.x);  // nothing of a product outlives it, in a loop of steps
     const int lane = thread % 32, g = lane / 4, t = lane % 4;
     for (int task = thread / 32; task < P::tasks; task += warps) {
-        const int row = task / P::tasks_in_row * 8 * pairs, first = task % P::tasks_in_row * P::across, column = 8 * first;
+        const int row = task / P::tasks_in_row * 8 * pairs;
+        const int first = task % P::tasks_in_row * P::across, column = 8 * first;
         decltype(prepare(0, 0)) prepared[P::across][pairs];
         #pragma unroll
         for (int j = 0; j < P::across; ++j)
@@ -99,7 +102,8 @@ __device__ __forceinline__ void product(const T* a, const T* b, Prepare prepare,
             #pragma unroll
             for (int i = 0; i < pairs; ++i) {
                 if (!P::has(first, j)) break;
-                use(row + g + 8 * i, column + 8 * j + 2 * t, Pack<T, 2>{{d[j][2 * i], d[j][2 * i + 1]}}, prepared[j][i]);
+                use(row + g + 8 * i, column + 8 * j + 2 * t, Pack<T, 2>{{d[j][2 * i], d[j][2 * i + 1]}},
+                    prepared[j][i]);
             }
     }
 }

@@ -16,7 +16,8 @@ struct Split {  // split.inc
 extern "C" {
 extern const char model_name[];
 extern const uint64_t model_element_bytes, model_channels, model_height, model_width, model_batch;
-extern const uint64_t model_arena_bytes, model_indices, model_labels, model_loss, model_losses, model_preds, model_hyper;
+extern const uint64_t model_arena_bytes, model_indices, model_labels, model_loss, model_losses, model_preds;
+extern const uint64_t model_hyper;
 extern uint8_t* arena;
 extern Split train_split, test_split;
 extern volatile int signal_number;

@@ -47,7 +47,8 @@ __device__ inline void keep_results(const Feed& feed, const uint32_t* losses, ui
 // The first kernel of a step, one block: keeps the results of the step before, then fetches this one's numbers.
 // Absent samples repeat the image of the first with label 0; the loss kernel lets them add nothing.
 __global__ void step_begin(Feed feed, uint8_t* arena, uint64_t indices_at, uint64_t labels_at, uint64_t loss_at,
-                           uint64_t losses_at, uint64_t hyper_at, uint32_t batch, uint32_t hyper_words, uint32_t result_words)
+                           uint64_t losses_at, uint64_t hyper_at, uint32_t batch, uint32_t hyper_words,
+                           uint32_t result_words)
 {
     const uint32_t step = *feed.step;
     keep_results(feed, reinterpret_cast<const uint32_t*>(arena + losses_at), step, result_words);
@@ -64,7 +65,8 @@ __global__ void step_begin(Feed feed, uint8_t* arena, uint64_t indices_at, uint6
     const uint32_t i = threadIdx.x;
     if (i < 4) reinterpret_cast<uint32_t*>(arena + loss_at)[i] = reinterpret_cast<const uint32_t*>(row.head)[i];
     if (i < 4) reinterpret_cast<uint32_t*>(arena + loss_at)[4 + i] = reinterpret_cast<const uint32_t*>(row.random)[i];
-    if (i < hyper_words) reinterpret_cast<uint32_t*>(arena + hyper_at)[i] = reinterpret_cast<const uint32_t*>(row.hyper)[i];
+    if (i < hyper_words)
+        reinterpret_cast<uint32_t*>(arena + hyper_at)[i] = reinterpret_cast<const uint32_t*>(row.hyper)[i];
     block_barrier();  // everyone has read the step
     if (i == 0) *feed.step = step + 1;
 }
@@ -115,8 +117,8 @@ inline uint32_t result_words()
 inline void launch_step(bool learns)
 {
     using namespace runtime;
-    LAUNCH(step_begin, GRID(1, 1, 1), feed_threads, 0, steps.feed, at(0), model_indices, model_labels, model_loss, model_losses,
-           model_hyper, model_batch, model_element_bytes * 3 / 4, result_words());
+    LAUNCH(step_begin, GRID(1, 1, 1), feed_threads, 0, steps.feed, at(0), model_indices, model_labels, model_loss,
+           model_losses, model_hyper, model_batch, model_element_bytes * 3 / 4, result_words());
     if (learns) {
         step_forward();
         step_learn();
@@ -165,8 +167,10 @@ inline double seconds_between(cudaEvent_t began, cudaEvent_t finished)
 inline void launch_graphs(uint64_t n)
 {
     const StepGraphs& graphs = steps.graphs[steps.learns];
-    for (uint64_t i = 0; i < n / graphs.n_several; ++i) check(cudaGraphLaunch(graphs.several, device.stream), "launching steps");
-    for (uint64_t i = 0; i < n % graphs.n_several; ++i) check(cudaGraphLaunch(graphs.one, device.stream), "launching a step");
+    for (uint64_t i = 0; i < n / graphs.n_several; ++i)
+        check(cudaGraphLaunch(graphs.several, device.stream), "launching steps");
+    for (uint64_t i = 0; i < n % graphs.n_several; ++i)
+        check(cudaGraphLaunch(graphs.one, device.stream), "launching a step");
     launch_keep();
 }
 
@@ -188,18 +192,20 @@ double training_device_seconds;  // of the last phase that learned, by the devic
 
 // Puts `n_steps` steps before the device, whose rows are written. The samples of step i are number first + i * batch
 // and so on of the order, or, without one, of the split.
-void phase_start(const runtime::Split* split, const uint32_t* order, uint64_t first, uint64_t end, uint64_t n_steps, uint64_t learns)
+void phase_start(const runtime::Split* split, const uint32_t* order, uint64_t first, uint64_t end, uint64_t n_steps,
+                 uint64_t learns)
 {
     using namespace host;
     // The device has the images of both splits in one array.
     const uint64_t base = split == &runtime::test_split ? runtime::train_split.count : 0;
-    const uint64_t samples = end - first < n_steps * runtime::model_batch ? end - first : n_steps * runtime::model_batch;
+    const uint64_t most = n_steps * runtime::model_batch, samples = end - first < most ? end - first : most;
     for (uint64_t i = 0; i < samples; ++i) {
         steps.host_order[i] = static_cast<uint32_t>(base + (order ? order[first + i] : first + i));
     }
     check(cudaEventRecord(steps.began, device.stream), "copying the steps' numbers");
     const auto copy = [](void* target, const void* source, size_t bytes) {
-        check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, device.stream), "copying the steps' numbers");
+        check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, device.stream),
+              "copying the steps' numbers");
     };
     copy(steps.order, steps.host_order, samples * sizeof *steps.order);
     copy(steps.rows, step_rows, n_steps * sizeof *step_rows);
@@ -224,8 +230,9 @@ uint64_t phase_advance()
             launch_resident(n);
         else
             launch_graphs(n);
-        check(cudaMemcpyAsync(step_results + steps.n_launched * result_bytes,
-                              reinterpret_cast<uint8_t*>(steps.feed.results) + steps.n_launched * result_bytes, n * result_bytes,
+        const size_t launched_bytes = steps.n_launched * result_bytes;
+        check(cudaMemcpyAsync(step_results + launched_bytes,
+                              reinterpret_cast<uint8_t*>(steps.feed.results) + launched_bytes, n * result_bytes,
                               cudaMemcpyDeviceToHost, device.stream),
               "copying the results");
         Chunk& chunk = steps.chunks[steps.under_way++];

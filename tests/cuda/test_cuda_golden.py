@@ -27,12 +27,14 @@ OPS = registry.OPS - TOO_LONG
 
 
 def specs_by_name() -> dict[str, specs.KernelSpec]:
-    """The CPU's tiny specs of the ops that CUDA has, and one that only a CPU's text is too long for.
+    """The CPU's tiny specs of the ops that CUDA has, and two that only a CPU's text is too long for.
 
     CUDA's dense weights lie by input.
     """
     found = {name: spec for name, spec in tiny(CUDA.lanes(F32)).items() if type(spec) in OPS}
     found["probabilities_softmax"] = specs.Probabilities("softmax", Rows(1, 4, CUDA.lanes(F32), F32))
+    rows = Rows(1, 4, CUDA.lanes(F32), F32)
+    found["dropout"] = specs.Dropout(rows, rows, 0.5, 0)
     return {name: spec for name, spec in found.items() if name != "dense_dw_sgd_by_output"}
 
 

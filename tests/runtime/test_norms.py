@@ -105,7 +105,7 @@ def test_a_last_batch_of_one_sample_is_refused(tmp_path: Path) -> None:
     trainer = build(model_of(SAMPLES - 1), tmp_path)
     done = run(trainer, tmp_path, "--epochs", 1)
     assert done.returncode == 1
-    assert "the last batch has 1 sample, but BatchNorm needs 2: take another batch_size than 44" in done.stderr
+    assert "the last batch has 1 sample, BatchNorm needs 2: take another batch_size than 44" in done.stderr
     assert run(trainer, tmp_path, "--epochs", 1, "--batch-limit", 1).returncode == 0
 
 

@@ -1,7 +1,7 @@
 // Barriers, and what the lanes of a warp do together. Fragments of matrices lie as in the PTX ISA document ("Matrix
 // Fragments for mma.m16n8k8", "... mma.m8n8k4"): with lane = 4 group + member, a[i] of tf32 is the element of row
-// group + 8 (i % 2) and column member + 4 (i / 2); b[i] of row member + 4 i, column group; d[i] of row group + 8 (i / 2),
-// column 2 member + i % 2.
+// group + 8 (i % 2) and column member + 4 (i / 2); b[i] of row member + 4 i, column group; d[i] of row
+// group + 8 (i / 2), column 2 member + i % 2.
 #pragma once
 
 inline void block_barrier(Place place = Place::here()) { emulation::barrier_of_block(place); }

@@ -61,7 +61,10 @@ public:
     ~GuardedMemory() { munmap(base_, inner_ + 2 * page_bytes); }
 
     char* begin() const { return begin_; }
-    void open(bool is_open) const { mprotect(base_ + page_bytes, inner_, is_open ? PROT_READ | PROT_WRITE : PROT_NONE); }
+    void open(bool is_open) const
+    {
+        mprotect(base_ + page_bytes, inner_, is_open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    }
     bool surrounds(const void* address) const
     {
         return address >= base_ && address < base_ + inner_ + 2 * page_bytes;

@@ -15,7 +15,8 @@ inline const char* signal_text(int number)
 {
     switch (number) {
         case SIGALRM: return "does not return";
-        case SIGILL: return "does what C++ leaves undefined: a misaligned vector, an index outside its array, an overflow";
+        case SIGILL:
+            return "does what C++ leaves undefined: a misaligned vector, an index outside its array, an overflow";
         case SIGFPE: return "divides by zero";
         default: return "touches memory it does not own";
     }
@@ -38,10 +39,12 @@ inline void on_signal(int number, siginfo_t* info, void* context)
     for (const Block& block : grid.blocks) {
         if (!has_address || !block.shared->surrounds(info->si_addr)) continue;
         const bool has_left = block.done == grid.launch->block;
-        text = has_left ? "touches shared memory of a block that has left" : "touches shared memory outside the launch's bytes";
+        text = has_left ? "touches shared memory of a block that has left"
+                        : "touches shared memory outside the launch's bytes";
     }
     const Index& at = blockIdx;
-    snprintf(grid.message, sizeof grid.message, "block (%d, %d, %d), thread %d: %s", at.x, at.y, at.z, threadIdx.x, text);
+    snprintf(grid.message, sizeof grid.message, "block (%d, %d, %d), thread %d: %s", at.x, at.y, at.z, threadIdx.x,
+             text);
     grid.failed = true;
     if (!in_thread) return;
     stopped.uc_mcontext.gregs[REG_RSP] = reinterpret_cast<greg_t>(scheduler_stack);
@@ -82,7 +85,8 @@ private:
 
 inline const char* run_grid(Launch& launch)
 {
-    if (launch.block < 32 || launch.block > 1024 || launch.block % 32) return "a block must have 32, 64, ... 1024 threads";
+    if (launch.block < 32 || launch.block > 1024 || launch.block % 32)
+        return "a block must have 32, 64, ... 1024 threads";
     if (launch.cluster < 1 || launch.grid[0] % launch.cluster) return "the grid is no multiple of the cluster";
     grid.launch = &launch;
     const bool after_failure = grid.failed;

@@ -3,7 +3,8 @@
 //   parts[n][c] = sum over pixels of dz,   sum over pixels of dz (x - mean[c])
 //   y = (x - mean[c]) scale[c] + shift[c],   dz = y > 0 ? dy : 0
 //   256 flop; reads 512 B, writes 128 B
-// batch_norm_gradient_parts_n1c16h2w2_relu_f32_cuda(dy, x, moments, parts): grid 1 x 1 x 1, 32 threads, 0 B of shared memory
+// batch_norm_gradient_parts_n1c16h2w2_relu_f32_cuda(dy, x, moments, parts):
+//   grid 1 x 1 x 1, 32 threads, 0 B of shared memory
 //   a0  dy       f32 [1][1][2][2][16]  in   padding zero
 //   a1  x        f32 [1][1][2][2][16]  in   padding zero
 //   a2  moments  f32 [1][7][16]        in   mean, var, rstd, scale, shift, 1/m, present

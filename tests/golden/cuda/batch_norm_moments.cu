@@ -3,7 +3,8 @@
 //   mean = K + sum_n (mean_n - K) / present,   var = sum_n (sum_n + p (mean_n - mean)^2) / m,   K = mean_0
 //   rstd = 1 / sqrt(var + 1e-05),   scale = rstd weight,   shift = bias
 //   96 flop; reads 256 B, writes 128 B
-// batch_norm_moments_n1c16h2w2_f32_cuda(parts, weights, loss, moments): grid 4 x 1 x 1, 32 threads, 0 B of shared memory
+// batch_norm_moments_n1c16h2w2_f32_cuda(parts, weights, loss, moments):
+//   grid 4 x 1 x 1, 32 threads, 0 B of shared memory
 //   a0  parts    f32 [1][1][2][16]                 in   mean_n, sum_n
 //   a1  weights  f32 [1][16] + bias                in
 //   a2  loss     loss block: 1 / present, present  in

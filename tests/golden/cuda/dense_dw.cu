@@ -58,7 +58,8 @@ extern "C" __global__ void __launch_bounds__(64, 10) dense_dw_n1f4_k1_f32_cuda(
 
     // A k block: the tile's outputs and inputs of 16 samples.
     constexpr int blocks_at_once = threads / (4 * block);
-    const int copied_chunk = threadIdx.x % 4, copied_k = threadIdx.x / 4 % block, copied_block = threadIdx.x / (4 * block);
+    const int copied_chunk = threadIdx.x % 4, copied_k = threadIdx.x / 4 % block;
+    const int copied_block = threadIdx.x / (4 * block);
     auto copy_a = [&](T* tile, int k_block) {
         const int sample = k_block * block + copied_k;
         #pragma unroll
@@ -100,7 +101,8 @@ extern "C" __global__ void __launch_bounds__(64, 10) dense_dw_n1f4_k1_f32_cuda(
             #pragma unroll
             for (int j = 0; j < stage_k_blocks; ++j) {
                 if (step * stage_k_blocks + j >= k_blocks) break;
-                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m * a_octets, full.b[j], warp_n * octets);
+                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m * a_octets, full.b[j],
+                                                             warp_n * octets);
             }
         });
 

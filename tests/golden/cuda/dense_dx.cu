@@ -63,7 +63,8 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_dx_n1f4_k1_f32_cuda(
             const int row = copied_row + i * rows_at_once;
             if (tile_m % rows_at_once && row >= tile_m) break;
             const bool exists = row_tile * tile_m + row < n;
-            const T* from = dy + (exists ? (row_tile * tile_m + row) * dy_stride + k_block * block + copied_chunk * chunk : 0);
+            const T* from =
+                dy + (exists ? (row_tile * tile_m + row) * dy_stride + k_block * block + copied_chunk * chunk : 0);
             cp_async<16>(tile + ATile::chunk_at(row, copied_chunk), from, exists);
         }
     };
@@ -97,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_dx_n1f4_k1_f32_cuda(
             #pragma unroll
             for (int j = 0; j < stage_k_blocks; ++j) {
                 if (step * stage_k_blocks + j >= k_blocks) break;
-                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m, full.b[j], warp_n * octets);
+                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m, full.b[j],
+                                                             warp_n * octets);
             }
         });
 

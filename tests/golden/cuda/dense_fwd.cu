@@ -78,7 +78,8 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_fwd_n1f4_k1_bias_relu
         for (int i = 0; i < (tile_n + rows_at_once - 1) / rows_at_once; ++i) {
             const int row = copied_row + i * rows_at_once;
             if (tile_n % rows_at_once && row >= tile_n) break;
-            const int output = column_tile * tile_n + row / (8 * unit) * (8 * unit) + gemm::unit_of(row % 8) * unit + row / 8 % unit;
+            const int output = column_tile * tile_n + row / (8 * unit) * (8 * unit) + gemm::unit_of(row % 8) * unit +
+                               row / 8 % unit;
             const bool exists = output < out_rows;
             const T* from = w + (exists ? output * k_extent + (first_k + k_block) * block + copied_chunk * chunk : 0);
             cp_async<16>(tile + BTile::chunk_at(row, copied_chunk), from, exists);
@@ -102,7 +103,8 @@ extern "C" __global__ void __launch_bounds__(32, 21) dense_fwd_n1f4_k1_bias_relu
             #pragma unroll
             for (int j = 0; j < stage_k_blocks; ++j) {
                 if (step * stage_k_blocks + j >= k_blocks) break;
-                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m, full.b[j], warp_n * octets);
+                gemm::multiply_add<arithmetic, ATile, BTile>(sums, full.a[j], warp_m, full.b[j],
+                                                             warp_n * octets);
             }
         });
 

@@ -18,17 +18,21 @@ extern "C" __global__ void __launch_bounds__(256) in_order_bwd_n1c3h1w5_f32_cuda
 {
     constexpr int items = 20, stride = 1 * 256;  // stride: threads of the grid
     constexpr int lanes = Vec<float>::lanes;
-    constexpr int vecs = 4, columns = 5, pixels = 5, blocks = 1;  // an item: 16 bytes of a pixel
+    constexpr int vecs = 4, columns = 5, pixels = 5;
+    constexpr int blocks = 1;
     constexpr int channels = 3, dy_row = 16;
     constexpr int dx_pixel = 16, dx_row = 80, dx_plane = 80, dx_origin = 0;
 
     for (int item = blockIdx.x * 256 + threadIdx.x; item < items; item += stride) {
         const int pixel = item % pixels, vec = item / pixels % vecs, block = item / (pixels * vecs) % blocks;
         const int n = item / (pixels * vecs * blocks), channel = (block * vecs + vec) * lanes;
-        const int dx_at = dx_origin + (n * blocks + block) * dx_plane + pixel / columns * dx_row + pixel % columns * dx_pixel + vec * lanes;
+        const int dx_at = dx_origin + (n * blocks + block) * dx_plane
+            + pixel / columns * dx_row + pixel % columns * dx_pixel + vec * lanes;
         const int dy_at = n * dy_row + channel * pixels + pixel;
         Vec<float> values = {};
-        for (int i = 0; i < lanes && channel + i < channels; ++i) values[i] = dy[dy_at + i * pixels];
+        for (int i = 0; i < lanes && channel + i < channels; ++i) {
+            values[i] = dy[dy_at + i * pixels];
+        }
         store_vec(dx + dx_at, values);
     }
 }

@@ -18,17 +18,21 @@ extern "C" __global__ void __launch_bounds__(256) in_order_fwd_n1c3h1w5_f32_cuda
 {
     constexpr int items = 20, stride = 1 * 256;  // stride: threads of the grid
     constexpr int lanes = Vec<float>::lanes;
-    constexpr int vecs = 4, columns = 5, pixels = 5, blocks = 1;  // an item: 16 bytes of a pixel
+    constexpr int vecs = 4, columns = 5, pixels = 5;
+    constexpr int blocks = 1;
     constexpr int channels = 3, y_row = 16;
     constexpr int x_pixel = 16, x_row = 80, x_plane = 80, x_origin = 0;
 
     for (int item = blockIdx.x * 256 + threadIdx.x; item < items; item += stride) {
         const int pixel = item % pixels, vec = item / pixels % vecs, block = item / (pixels * vecs) % blocks;
         const int n = item / (pixels * vecs * blocks), channel = (block * vecs + vec) * lanes;
-        const int x_at = x_origin + (n * blocks + block) * x_plane + pixel / columns * x_row + pixel % columns * x_pixel + vec * lanes;
+        const int x_at = x_origin + (n * blocks + block) * x_plane
+            + pixel / columns * x_row + pixel % columns * x_pixel + vec * lanes;
         const int y_at = n * y_row + channel * pixels + pixel;
         const Vec<float> values = load_vec(x + x_at);
-        for (int i = 0; i < lanes && channel + i < channels; ++i) y[y_at + i * pixels] = values[i];
+        for (int i = 0; i < lanes && channel + i < channels; ++i) {
+            y[y_at + i * pixels] = values[i];
+        }
         if (channel + pixel == 0) {  // one thread a sample
             for (int i = channels * pixels; i < y_row; ++i) y[n * y_row + i] = 0;
         }
