@@ -15,11 +15,11 @@ from asmgen.plan.specs import Activation, entry_of
 
 @dataclass(frozen=True)
 class Bounds:
-    """value: of y = f(x), for an exact x. slope: the largest absolute term that f' is made of, from what it is seen
-    from (x or y); None where dy * f' is exact."""
+    """value: of y = f(x), for an exact x. slope: the largest absolute term that f' is made of, from the activation and
+    what it is seen from (x or y); None where dy * f' is exact."""
 
     value: Callable[[Draw, Array], Array | float]
-    slope: Callable[[Array], Array] | None
+    slope: Callable[[Activation, Array], Array] | None
 
 
 #: By kind. relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps (|y| <= 1).
@@ -28,16 +28,18 @@ class Bounds:
 BOUNDS: dict[str, Bounds] = {
     "none": Bounds(lambda draw, y: 0.0, None),
     "relu": Bounds(lambda draw, y: 0.0, None),
-    "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), np.ones_like),
-    "sigmoid": Bounds(lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda y: np.abs(y) * (1 + np.abs(y))),
-    "tanh": Bounds(lambda draw, y: 4 * draw.eps, lambda y: 1 + y * y),
+    "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, y: np.ones_like(y)),
+    "sigmoid": Bounds(
+        lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda act, y: np.abs(y) * (1 + np.abs(y))
+    ),
+    "tanh": Bounds(lambda draw, y: 4 * draw.eps, lambda act, y: 1 + y * y),
     "gelu": Bounds(
         lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny),
-        lambda x: normal_distribution(x) + np.abs(x) * normal_density(x),
+        lambda act, x: normal_distribution(x) + np.abs(x) * normal_density(x),
     ),
     "silu": Bounds(
         lambda draw, y: 8 * draw.eps * np.abs(y) + 1000 * draw.tiny,
-        lambda x: sigmoid(x) * (1 + np.abs(x) * sigmoid(-x)),
+        lambda act, x: sigmoid(x) * (1 + np.abs(x) * sigmoid(-x)),
     ),
 }
 
