@@ -17,6 +17,7 @@ from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCross
 from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
 from asmgen.ops.relu import ReLU
+from asmgen.ops.relu6 import ReLU6
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
@@ -53,6 +54,7 @@ __all__ = [
     "OneOf",
     "Ones",
     "ReLU",
+    "ReLU6",
     "Residual",
     "SiLU",
     "Sigmoid",

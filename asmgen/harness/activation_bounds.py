@@ -28,6 +28,7 @@ class Bounds:
 BOUNDS: dict[str, Bounds] = {
     "none": Bounds(lambda draw, y: 0.0, None),
     "relu": Bounds(lambda draw, y: 0.0, None),
+    "relu6": Bounds(lambda draw, y: 0.0, None),
     "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, y: np.ones_like(y)),
     "sigmoid": Bounds(
         lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda act, y: np.abs(y) * (1 + np.abs(y))

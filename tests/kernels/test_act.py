@@ -13,6 +13,7 @@ ACTIVATIONS = [
     Activation("relu"),
     Activation("leaky_relu", 0.01),
     Activation("leaky_relu", 1.5),
+    Activation("relu6"),
     Activation("sigmoid"),
     Activation("tanh"),
     Activation("gelu"),

@@ -53,6 +53,12 @@ CODES: dict[str, Code] = {
         "{x} > {zero} ? {x} : {alpha} * {x}",
         below="{alpha} * {dy}",
     ),
+    "relu6": Code(
+        "min(max(0, x), 6)",
+        "0 < y < 6 ? dy : 0",
+        "{x} < {zero} ? {zero} : {x} > 6 ? 6 : {x}",
+        "{saved} > 0 && {saved} < 6 ? {dy} : 0",
+    ),
     "sigmoid": Code("1 / (1 + e^-x)", "dy * y * (1 - y)", "math::sigmoid({x})", "{dy} * ({saved} * (1 - {saved}))"),
     "tanh": Code("tanh(x)", "dy * (1 - y^2)", "math::tanh({x})", "{dy} * fma(-{saved}, {saved}, {T}(1))"),
     "gelu": Code("x Phi(x)", "dy * (Phi(x) + x phi(x))", "math::gelu({x})", "{dy} * math::gelu_slope({saved})"),

@@ -91,8 +91,47 @@ def _leaky_relu(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
     return apply
 
 
+def _relu6(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    v, six = asm.v, asm.vector_constant("six", 6.0)
+    if in_loop:
+        zero, limit, value = asm.vec.alloc("zero"), asm.vec.alloc("six"), asm.vec.alloc("min(x, 6)")
+        v.zero(zero)
+        v.load(limit, six)
+
+    def apply(y: Any, x: Any) -> None:
+        if in_loop:
+            v.min(value, limit, x)  # its last operand where that is NaN
+            v.max(y, zero, value)
+            return
+        v.load(y, six)
+        v.min(y, y, x)
+        v.zero(x)
+        v.max(x, x, y)
+        v.mov(y, x)
+
+    return apply
+
+
 def _relu_backward(asm: Assembler, act: Activation) -> Backward:
     return _gate(asm, None)
+
+
+def _relu6_backward(asm: Assembler, act: Activation) -> Backward:
+    """dx = 0 < y && y < 6 ? dy : 0."""
+    v, six = asm.v, asm.vector_constant("six", 6.0)
+    zero, value = asm.vec.alloc("zero"), asm.vec.alloc("y")
+    positive, below = v.mask_alloc("y > 0"), v.mask_alloc("y < 6")
+    v.zero(zero)
+
+    def apply(dx: Any, dy: Any, y: Any) -> None:
+        v.load(value, y)
+        v.less(positive, zero, value)
+        v.less(below, value, six)
+        v.load(dx, dy)
+        v.keep(dx, positive, dx)
+        v.keep(dx, below, dx)
+
+    return apply
 
 
 def _leaky_relu_backward(asm: Assembler, act: Activation) -> Backward:
@@ -402,6 +441,7 @@ CODES: dict[str, Code] = {
         _leaky_relu,
         _leaky_relu_backward,
     ),
+    "relu6": Code("min(max(0, x), 6)", "relu6({})", "0 < y < 6 ? dy : 0", _relu6, _relu6_backward),
     "sigmoid": Code("1 / (1 + e^-x)", "sigmoid({})", "dy * y * (1 - y)", _sigmoid, _sigmoid_backward, unroll=1),
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),
     "gelu": Code(
