@@ -18,6 +18,7 @@ from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
 from asmgen.ops.relu import ReLU
 from asmgen.ops.relu6 import ReLU6
+from asmgen.ops.scale import Scale
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
@@ -56,6 +57,7 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "Residual",
+    "Scale",
     "SiLU",
     "Sigmoid",
     "Softmax",

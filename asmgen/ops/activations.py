@@ -7,10 +7,11 @@ from asmgen.ops.gelu import GELU
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.relu import ReLU
 from asmgen.ops.relu6 import ReLU6
+from asmgen.ops.scale import Scale
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.silu import SiLU
 from asmgen.ops.tanh import Tanh
 
 ACTIVATIONS: dict[str, type[Elementwise]] = {
-    op.symbol: op for op in (ReLU, LeakyReLU, ReLU6, Sigmoid, Tanh, GELU, SiLU)
+    op.symbol: op for op in (ReLU, LeakyReLU, ReLU6, Sigmoid, Tanh, GELU, SiLU, Scale)
 }

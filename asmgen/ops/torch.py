@@ -53,6 +53,18 @@ class ResidualModule(nn.Module):  # type: ignore[misc,unused-ignore]
         return total
 
 
+class ScaleModule(nn.Module):  # type: ignore[misc,unused-ignore]
+    """factor * x."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.factor * x
+        return y
+
+
 class PartBatchNorm(nn.Module):  # type: ignore[misc,unused-ignore]
     """nn.BatchNorm1d or 2d with `weight` alone (scale), or with `bias` alone."""
 

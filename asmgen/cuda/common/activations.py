@@ -30,6 +30,11 @@ class Code:
     def uses_alpha(self) -> bool:
         return any("{alpha}" in text for text in (self.value, self.gradient, self.below))
 
+    @property
+    def reads_saved(self) -> bool:
+        """Whether f' depends on what is saved."""
+        return "{saved}" in self.gradient
+
     def f(self, x: str, alpha: str, zero: str = "0") -> str:
         """The C++ expression of f(x)."""
         return self.value.format(x=x, alpha=alpha, zero=zero)
@@ -59,6 +64,7 @@ CODES: dict[str, Code] = {
         "{x} < {zero} ? {zero} : {x} > 6 ? 6 : {x}",
         "{saved} > 0 && {saved} < 6 ? {dy} : 0",
     ),
+    "scale": Code("{alpha} * x", "{alpha} * dy", "{alpha} * {x}", "{alpha} * {dy}"),
     "sigmoid": Code("1 / (1 + e^-x)", "dy * y * (1 - y)", "math::sigmoid({x})", "{dy} * ({saved} * (1 - {saved}))"),
     "tanh": Code("tanh(x)", "dy * (1 - y^2)", "math::tanh({x})", "{dy} * fma(-{saved}, {saved}, {T}(1))"),
     "gelu": Code("x Phi(x)", "dy * (Phi(x) + x phi(x))", "math::gelu({x})", "{dy} * math::gelu_slope({saved})"),

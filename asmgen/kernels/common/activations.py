@@ -183,6 +183,33 @@ def gate(asm: Assembler, act: Activation, spare: Any) -> Callable[[Any, Any], No
     return apply
 
 
+# factor x -------------------------------------------------------------------------------------------------------------
+
+
+def _scale(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    v, factor = asm.v, asm.vector_constant("factor", act.alpha)
+    register = asm.vec.alloc("factor") if in_loop else None
+    if in_loop:
+        v.load(register, factor)
+
+    def apply(y: Any, x: Any) -> None:
+        if in_loop:
+            v.mul(y, register, x)
+        else:
+            v.mul(y, x, factor)
+
+    return apply
+
+
+def _scale_backward(asm: Assembler, act: Activation) -> Backward:
+    scale = _scale(asm, act, True)
+
+    def apply(dx: Any, dy: Any, y: Any) -> None:
+        scale(dx, dy)
+
+    return apply
+
+
 # 1 / (1 + e^-x), tanh x -----------------------------------------------------------------------------------------------
 
 
@@ -442,6 +469,7 @@ CODES: dict[str, Code] = {
         _leaky_relu_backward,
     ),
     "relu6": Code("min(max(0, x), 6)", "relu6({})", "0 < y < 6 ? dy : 0", _relu6, _relu6_backward),
+    "scale": Code("{alpha} * x", "{alpha} * {}", "{alpha} * dy", _scale, _scale_backward),
     "sigmoid": Code("1 / (1 + e^-x)", "sigmoid({})", "dy * y * (1 - y)", _sigmoid, _sigmoid_backward, unroll=1),
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),
     "gelu": Code(
