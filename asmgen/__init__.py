@@ -11,6 +11,7 @@ from asmgen.ops.dense import Dense
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
+from asmgen.ops.hard_swish import HardSwish
 from asmgen.ops.init import FromFile, HeNormal, HeUniform, Ones, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
@@ -43,6 +44,7 @@ __all__ = [
     "Flatten",
     "FromFile",
     "GlobalAvgPool",
+    "HardSwish",
     "HeNormal",
     "HeUniform",
     "Input",

@@ -24,13 +24,14 @@ class Bounds:
 
 #: By kind. relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps (|y| <= 1).
 #: gelu: 8 ulp. silu: 8 ulp, and up to 709 times the least e^-|x|, which is flushed to zero.
-#: scale: one product.
+#: hard_swish: two sums and products. scale: one product.
 #: The terms of their slopes are added with few roundings.
 BOUNDS: dict[str, Bounds] = {
     "none": Bounds(lambda draw, y: 0.0, None),
     "relu": Bounds(lambda draw, y: 0.0, None),
     "relu6": Bounds(lambda draw, y: 0.0, None),
     "scale": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, y: np.full_like(y, abs(act.alpha))),
+    "hard_swish": Bounds(lambda draw, y: 4 * draw.eps * np.abs(y), lambda act, x: np.minimum(np.abs(x) / 3, 1) + 0.5),
     "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, y: np.ones_like(y)),
     "sigmoid": Bounds(
         lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda act, y: np.abs(y) * (1 + np.abs(y))

@@ -14,6 +14,7 @@ ACTIVATIONS = [
     Activation("leaky_relu", 0.01),
     Activation("leaky_relu", 1.5),
     Activation("relu6"),
+    Activation("hard_swish"),
     Activation("scale", 1 / 9),
     Activation("scale", -2.5),
     Activation("sigmoid"),

@@ -65,6 +65,12 @@ CODES: dict[str, Code] = {
         "{saved} > 0 && {saved} < 6 ? {dy} : 0",
     ),
     "scale": Code("{alpha} * x", "{alpha} * dy", "{alpha} * {x}", "{alpha} * {dy}"),
+    "hard_swish": Code(
+        "x * min(max(x + 3, 0), 6) / 6",
+        "x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)",
+        "{x} < -3 ? {zero} : {x} > 3 ? {x} : {x} * ({x} + 3) / 6",
+        "{saved} <= -3 ? 0 : {saved} >= 3 ? {dy} : {dy} * ({saved} / 3 + {T}(0.5))",
+    ),
     "sigmoid": Code("1 / (1 + e^-x)", "dy * y * (1 - y)", "math::sigmoid({x})", "{dy} * ({saved} * (1 - {saved}))"),
     "tanh": Code("tanh(x)", "dy * (1 - y^2)", "math::tanh({x})", "{dy} * fma(-{saved}, {saved}, {T}(1))"),
     "gelu": Code("x Phi(x)", "dy * (Phi(x) + x phi(x))", "math::gelu({x})", "{dy} * math::gelu_slope({saved})"),

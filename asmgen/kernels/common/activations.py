@@ -210,6 +210,53 @@ def _scale_backward(asm: Assembler, act: Activation) -> Backward:
     return apply
 
 
+# x min(max(x + 3, 0), 6) / 6 ------------------------------------------------------------------------------------------
+
+
+def _hard_swish(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    return _in_place(asm, hard_swish)
+
+
+def hard_swish(asm: Assembler, x: Any) -> None:
+    """x = c min(c + 3, 6) / 6, c = max(x, -3): c + 3 is exact near -3; x itself from 3 up."""
+    v = asm.v
+    asm.comment("x min(max(x + 3, 0), 6) / 6 = c min(c + 3, 6) / 6, c = max(x, -3)")
+    with transcendental.temporaries(asm, "c", "c + 3") as (c, sum_):
+        v.load(c, asm.vector_constant("minus_three", -3.0))
+        v.max(c, c, x)
+        asm.note("c")
+        v.add(sum_, c, asm.vector_constant("three", 3.0))
+        asm.note("c + 3")
+        v.load(x, asm.vector_constant("six", 6.0))
+        v.min(x, x, sum_)
+        v.mul(x, x, asm.vector_constant("sixth", 1 / 6))
+        asm.note("min(c + 3, 6) / 6")
+        v.mul(x, x, c)
+        asm.note("y")
+
+
+def _hard_swish_backward(asm: Assembler, act: Activation) -> Backward:
+    """dx = x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)."""
+    v = asm.v
+    value, slope = asm.vec.alloc("x"), asm.vec.alloc("slope")
+    low, is_inside, is_above = asm.vec.alloc("-3"), v.mask_alloc("x < 3"), v.mask_alloc("-3 < x")
+    v.load(low, asm.vector_constant("minus_three", -3.0))
+    third, half, one = (asm.vector_constant(*each) for each in (("third", 1 / 3), ("half", 0.5), ("one", 1.0)))
+
+    def apply(dx: Any, dy: Any, x: Any) -> None:
+        v.load(value, x)
+        v.less(is_inside, value, asm.vector_constant("three", 3.0))
+        v.less(is_above, low, value)
+        v.mul(slope, value, third)
+        v.add(slope, slope, half)
+        v.load(value, one)
+        v.select(slope, is_inside, slope, value)
+        v.mul(slope, slope, dy)
+        v.keep(dx, is_above, slope)
+
+    return apply
+
+
 # 1 / (1 + e^-x), tanh x -----------------------------------------------------------------------------------------------
 
 
@@ -470,6 +517,13 @@ CODES: dict[str, Code] = {
     ),
     "relu6": Code("min(max(0, x), 6)", "relu6({})", "0 < y < 6 ? dy : 0", _relu6, _relu6_backward),
     "scale": Code("{alpha} * x", "{alpha} * {}", "{alpha} * dy", _scale, _scale_backward),
+    "hard_swish": Code(
+        "x * min(max(x + 3, 0), 6) / 6",
+        "hard_swish({})",
+        "x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)",
+        _hard_swish,
+        _hard_swish_backward,
+    ),
     "sigmoid": Code("1 / (1 + e^-x)", "sigmoid({})", "dy * y * (1 - y)", _sigmoid, _sigmoid_backward, unroll=1),
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),
     "gelu": Code(
