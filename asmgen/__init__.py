@@ -8,6 +8,7 @@ from asmgen.ops.batch_norm import BatchNorm
 from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
+from asmgen.ops.elu import ELU
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
@@ -29,6 +30,7 @@ from asmgen.ops.tanh import Tanh
 from asmgen.version import __version__
 
 __all__ = [
+    "ELU",
     "GELU",
     "SGD",
     "Adam",

@@ -24,7 +24,7 @@ class Bounds:
 
 #: By kind. relu: exact. leaky: one product. sigmoid: 8 ulp (exp 1 ulp, sum, quotient). tanh: 4 eps (|y| <= 1).
 #: gelu: 8 ulp. silu: 8 ulp, and up to 709 times the least e^-|x|, which is flushed to zero.
-#: hard_swish: two sums and products. scale: one product.
+#: hard_swish: two sums and products. elu: 8 ulp of an exponential less 1. scale: one product.
 #: The terms of their slopes are added with few roundings.
 BOUNDS: dict[str, Bounds] = {
     "none": Bounds(lambda draw, y: 0.0, None),
@@ -32,6 +32,7 @@ BOUNDS: dict[str, Bounds] = {
     "relu6": Bounds(lambda draw, y: 0.0, None),
     "scale": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, y: np.full_like(y, abs(act.alpha))),
     "hard_swish": Bounds(lambda draw, y: 4 * draw.eps * np.abs(y), lambda act, x: np.minimum(np.abs(x) / 3, 1) + 0.5),
+    "elu": Bounds(lambda draw, y: 8 * draw.eps * np.abs(y), lambda act, y: np.where(y > 0, 1, np.abs(y) + act.alpha)),
     "leaky_relu": Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, y: np.ones_like(y)),
     "sigmoid": Bounds(
         lambda draw, y: 8 * (draw.eps * np.abs(y) + draw.tiny), lambda act, y: np.abs(y) * (1 + np.abs(y))

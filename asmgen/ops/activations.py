@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asmgen.ops.base import Elementwise
+from asmgen.ops.elu import ELU
 from asmgen.ops.gelu import GELU
 from asmgen.ops.hard_swish import HardSwish
 from asmgen.ops.leaky_relu import LeakyReLU
@@ -14,5 +15,5 @@ from asmgen.ops.silu import SiLU
 from asmgen.ops.tanh import Tanh
 
 ACTIVATIONS: dict[str, type[Elementwise]] = {
-    op.symbol: op for op in (ReLU, LeakyReLU, ReLU6, Sigmoid, Tanh, GELU, SiLU, HardSwish, Scale)
+    op.symbol: op for op in (ReLU, LeakyReLU, ReLU6, ELU, Sigmoid, Tanh, GELU, SiLU, HardSwish, Scale)
 }

@@ -14,6 +14,8 @@ ACTIVATIONS = [
     Activation("leaky_relu", 0.01),
     Activation("leaky_relu", 1.5),
     Activation("relu6"),
+    Activation("elu", 1.0),
+    Activation("elu", 2.5),
     Activation("hard_swish"),
     Activation("scale", 1 / 9),
     Activation("scale", -2.5),

@@ -71,6 +71,12 @@ CODES: dict[str, Code] = {
         "{x} < -3 ? {zero} : {x} > 3 ? {x} : {x} * ({x} + 3) / 6",
         "{saved} <= -3 ? 0 : {saved} >= 3 ? {dy} : {dy} * ({saved} / 3 + {T}(0.5))",
     ),
+    "elu": Code(
+        "x > 0 ? x : {alpha} * (e^x - 1)",
+        "y > 0 ? dy : dy * (y + {alpha})",
+        "{x} > {zero} ? {x} : {alpha} * math::expm1({x})",
+        "{saved} > 0 ? {dy} : {dy} * ({saved} + {alpha})",
+    ),
     "sigmoid": Code("1 / (1 + e^-x)", "dy * y * (1 - y)", "math::sigmoid({x})", "{dy} * ({saved} * (1 - {saved}))"),
     "tanh": Code("tanh(x)", "dy * (1 - y^2)", "math::tanh({x})", "{dy} * fma(-{saved}, {saved}, {T}(1))"),
     "gelu": Code("x Phi(x)", "dy * (Phi(x) + x phi(x))", "math::gelu({x})", "{dy} * math::gelu_slope({saved})"),

@@ -257,6 +257,46 @@ def _hard_swish_backward(asm: Assembler, act: Activation) -> Backward:
     return apply
 
 
+# x, alpha (e^x - 1) below zero ----------------------------------------------------------------------------------------
+
+
+def _elu(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    return _in_place(asm, lambda asm, x: elu(asm, x, act.alpha))
+
+
+def elu(asm: Assembler, x: Any, alpha: float) -> None:
+    """x = max(x, 0) + alpha (e^min(x, 0) - 1): one of the terms is 0."""
+    v = asm.v
+    asm.comment("max(x, 0) + alpha (e^min(x, 0) - 1)")
+    with transcendental.temporaries(asm, "max(x, 0)", "min(x, 0)") as (y, below):
+        v.zero(y)
+        v.min(below, y, x)
+        asm.note("min(x, 0)")
+        v.max(y, y, x)
+        asm.note("max(x, 0)")
+        transcendental.expm1(asm, below)
+        v.fma(y, below, asm.vector_constant("alpha", alpha))
+        v.mov(x, y)
+
+
+def _elu_backward(asm: Assembler, act: Activation) -> Backward:
+    """dx = y > 0 ? dy : dy * (y + alpha)."""
+    v = asm.v
+    zero, one, value, positive = *(asm.vec.alloc(name) for name in ("zero", "one", "y")), v.mask_alloc("y > 0")
+    v.zero(zero)
+    v.load(one, asm.vector_constant("one", 1.0))
+    alpha = asm.vector_constant("alpha", act.alpha)
+
+    def apply(dx: Any, dy: Any, y: Any) -> None:
+        v.load(value, y)
+        v.less(positive, zero, value)
+        v.add(value, value, alpha)
+        v.select(value, positive, one, value)
+        v.mul(dx, value, dy)
+
+    return apply
+
+
 # 1 / (1 + e^-x), tanh x -----------------------------------------------------------------------------------------------
 
 
@@ -523,6 +563,14 @@ CODES: dict[str, Code] = {
         "x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)",
         _hard_swish,
         _hard_swish_backward,
+    ),
+    "elu": Code(
+        "x > 0 ? x : {alpha} * (e^x - 1)",
+        "elu({}, {alpha})",
+        "y > 0 ? dy : dy * (y + {alpha})",
+        _elu,
+        _elu_backward,
+        unroll=1,
     ),
     "sigmoid": Code("1 / (1 + e^-x)", "sigmoid({})", "dy * y * (1 - y)", _sigmoid, _sigmoid_backward, unroll=1),
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),
