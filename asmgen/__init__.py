@@ -9,15 +9,19 @@ from asmgen.ops.concat import Concat
 from asmgen.ops.conv2d import Conv2D
 from asmgen.ops.dense import Dense
 from asmgen.ops.dropout import Dropout
+from asmgen.ops.elu import ELU
 from asmgen.ops.flatten import Flatten
 from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
+from asmgen.ops.hard_swish import HardSwish
 from asmgen.ops.init import FromFile, HeNormal, HeUniform, Ones, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
 from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
 from asmgen.ops.relu import ReLU
+from asmgen.ops.relu6 import ReLU6
+from asmgen.ops.scale import Scale
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
@@ -27,6 +31,7 @@ from asmgen.ops.tanh import Tanh
 from asmgen.version import __version__
 
 __all__ = [
+    "ELU",
     "GELU",
     "SGD",
     "Adam",
@@ -43,6 +48,7 @@ __all__ = [
     "Flatten",
     "FromFile",
     "GlobalAvgPool",
+    "HardSwish",
     "HeNormal",
     "HeUniform",
     "Input",
@@ -55,7 +61,9 @@ __all__ = [
     "OneOf",
     "Ones",
     "ReLU",
+    "ReLU6",
     "Residual",
+    "Scale",
     "SiLU",
     "Sigmoid",
     "Softmax",

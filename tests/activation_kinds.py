@@ -137,8 +137,8 @@ def register(patch: pytest.MonkeyPatch) -> None:
         ),
         (
             harness.BOUNDS,
-            harness.Bounds(lambda draw, y: 4 * draw.eps * np.abs(y), lambda y: (1 + np.abs(y)) ** 2),
-            harness.Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda x: 2 * np.abs(x)),
+            harness.Bounds(lambda draw, y: 4 * draw.eps * np.abs(y), lambda act, y: (1 + np.abs(y)) ** 2),
+            harness.Bounds(lambda draw, y: 2 * draw.eps * np.abs(y), lambda act, x: 2 * np.abs(x)),
         ),
     ]
     for table, softsign, hill in entries:

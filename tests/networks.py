@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from asmgen import (
+    ELU,
     GELU,
     SGD,
     AvgPool2D,
@@ -19,12 +20,15 @@ from asmgen import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    HardSwish,
     LeakyReLU,
     MaxPool2D,
     MeanSquaredError,
     Model,
     ReLU,
+    ReLU6,
     Residual,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -49,6 +53,53 @@ NETWORKS = {
     "conv_flatten_relu": ([Conv2D(3, 3), Flatten(), ReLU()], 2),
     "conv_gelu_maxpool": ([Conv2D(5, 3, padding=1), GELU(), MaxPool2D(2), Flatten(), Dense(7), GELU()], 3),
     "conv_silu_avgpool": ([Conv2D(5, 3), SiLU(), AvgPool2D(2), Conv2D(4, 2), SiLU(), Flatten(), Dense(6), SiLU()], 2),
+    # Factors that bring values to both ends of ReLU6 and HardSwish.
+    "conv_relu6": (
+        [
+            Conv2D(5, 3, padding=1),
+            Scale(8.0),
+            ReLU6(),
+            Conv2D(4, 3, padding=1),
+            ReLU6(),
+            Flatten(),
+            Dense(6),
+            ReLU6(),
+            Scale(-0.5),
+        ],
+        3,
+    ),
+    "conv_relu6_pools": (
+        [
+            Scale(8.0),
+            Conv2D(5, 3, padding=1),
+            ReLU6(),
+            MaxPool2D(2),
+            Conv2D(6, 3, padding=1),
+            ReLU6(),
+            MaxPool2D(3, 2),
+            Scale(3.0),
+            Conv2D(4, 2, padding=1),
+            ReLU6(),
+            AvgPool2D(2),
+            Flatten(),
+        ],
+        2,
+    ),
+    "conv_elu_maxpool": ([Conv2D(5, 3, padding=1), ELU(), MaxPool2D(2), Flatten(), Dense(7), ELU(0.3)], 3),
+    "conv_hardswish": (
+        [
+            Conv2D(5, 3),
+            Scale(5.0),
+            HardSwish(),
+            MaxPool2D(2),
+            Conv2D(4, 2),
+            HardSwish(),
+            Flatten(),
+            Dense(6),
+            HardSwish(),
+        ],
+        2,
+    ),
     "strides": (
         [Conv2D(4, 3, stride=2, padding=1), ReLU(), Conv2D(5, (3, 2), stride=(2, 1), bias=False), ReLU(), Flatten()],
         3,
@@ -235,6 +286,19 @@ NORMS = {
     ),
     "norm_of_a_flattened_image": (
         [Conv2D(5, 3), Tanh(), MaxPool2D(2), Flatten(), BatchNorm(eps=0.1), ReLU(), Dense(5), Tanh()],
+        3,
+    ),
+    "norms_of_relu6": (
+        [
+            Conv2D(6, 3, padding=1, bias=False),
+            BatchNorm(),
+            Scale(4.0),
+            ReLU6(),
+            Conv2D(9, 3, bias=False),
+            BatchNorm(),
+            HardSwish(),
+            GlobalAvgPool(),
+        ],
         3,
     ),
     "norm_first": (

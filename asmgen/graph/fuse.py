@@ -60,7 +60,7 @@ def fuse(graph: Graph, *, fuses_steps: bool = True) -> Graph:
                 take(ConvForward, members, node, members[-1])
                 _gradient(graph, members, ConvGradient, (Conv2DInputGradient, Conv2DWeightGradient), take)
             case Dense():
-                members += _activation(graph, node.outputs[0], gates_only=False)
+                members += _activation(graph, node.outputs[0])
                 take(DenseForward, members, node, members[-1])
                 products = (DenseInputGradient, DenseWeightGradient)
                 _gradient(graph, members, DenseGradient, products, take, takes_steps=fuses_steps)
@@ -90,7 +90,7 @@ def _behind_conv(graph: Graph, conv: Node) -> list[Node]:
     if reader is None:
         return []
     if isinstance(reader.op, Elementwise):
-        return _activation(graph, conv.outputs[0], gates_only=True)
+        return _activation(graph, conv.outputs[0])
     if isinstance(reader.op, ActivatedAvgPool):
         return [reader]
     if not isinstance(reader.op, Pool):
@@ -98,7 +98,7 @@ def _behind_conv(graph: Graph, conv: Node) -> list[Node]:
     is_max = isinstance(reader.op, MaxPool2D)
     if not (fits_epilogue(reader.op) or (is_max and reader.op.n_positions > 1)):
         return []
-    return [reader, *(_activation(graph, reader.outputs[0], gates_only=True) if is_max else [])]
+    return [reader, *(_activation(graph, reader.outputs[0]) if is_max else [])]
 
 
 def _sum(graph: Graph, norm: Node) -> list[Node]:
@@ -109,10 +109,10 @@ def _sum(graph: Graph, norm: Node) -> list[Node]:
     return [reader]
 
 
-def _activation(graph: Graph, value: str, *, gates_only: bool) -> list[Node]:
+def _activation(graph: Graph, value: str, *, gates_only: bool = False) -> list[Node]:
     """The activation that a kernel applies to its sums, where nothing else reads them.
 
-    gates_only: of those whose gradient Conv2dUnpool can tell.
+    gates_only: of those whose slope the sign of y tells.
     """
     reader = graph.only_consumer(value)
     if reader is None or not isinstance(reader.op, Elementwise) or not reader.op.is_fusible:

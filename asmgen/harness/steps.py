@@ -19,6 +19,7 @@ from asmgen.plan import specs
 from asmgen.plan.layout import Image, NormTable
 from asmgen.plan.plan import Entry
 from asmgen.plan.winograd import TransformedWeights
+from asmgen.reference.activations import slope
 from asmgen.reference.interpret import Interpreter
 
 Array = np.ndarray[Any, Any]
@@ -33,6 +34,10 @@ TF32_TOLERANCE = 2e-2
 
 #: Largest accepted share of values whose ReLU or argmax the kernels decide otherwise (see _adopt_decisions).
 MAX_FLIPS = 1e-3
+
+
+#: Slopes of an activation that differ by more lie on two sides of a kink, as 0 and 1 of a ReLU.
+_JUMP = 0.25
 
 
 class StepError(AsmgenError):
@@ -197,7 +202,8 @@ def _as_laid_out(machine: PlanMemory, name: str, value: Any) -> Any:
 
 
 def _adopt_decisions(entry: Entry, machine: PlanMemory, reference: Interpreter) -> float:
-    """Take over which values a ReLU passed and which a max pool chose; returns the share that differed.
+    """Take over which values a ReLU passed, or on which side of another kink an activation took them, and which a max
+    pool chose; returns the share that differed.
 
     Two values that are equal but for rounding can be ordered either way, and the gradient then flows another way: both
     are right, and neither converges to the other. The values themselves were compared before and stay as they are.
@@ -210,16 +216,28 @@ def _adopt_decisions(entry: Entry, machine: PlanMemory, reference: Interpreter) 
     if entry.phase != "forward" or not isinstance(spec, _DECIDING):
         return 0.0
     y, *codes = entry.outputs
-    ours, theirs = np.asarray(machine.read(y), np.float64), reference.values[y]
-    flipped = (ours > 0) != (theirs > 0)
-    reference.values[y] = np.where(flipped, ours, theirs)
-    share = float(flipped.mean())
+    act = specs.Activation() if isinstance(spec, specs.PoolForward) else spec.act
+    share = _adopt_sides(act if act.traits.slope_from == "y" else specs.Activation(), y, machine, reference)
+    x = entry.args[0]
+    if act.traits.slope_from == "x" and x is not None and machine.plan.home(x) != machine.plan.home(y):
+        share = max(share, _adopt_sides(act, x, machine, reference))
     for name in codes:
         assert isinstance(spec.y, Image)
         chosen = unpack_codes(spec.y, machine.bytes(name))
         share = max(share, float((chosen != reference.values[name]).mean()))
         reference.values[name] = chosen
     return share
+
+
+def _adopt_sides(act: specs.Activation, name: str, machine: PlanMemory, reference: Interpreter) -> float:
+    """Take over the values on another side of a gate, or of a jump of the slope that is seen from them: their share."""
+    ours, theirs = np.asarray(machine.read(name), np.float64), reference.values[name]
+    if act.traits.is_gate:
+        flipped = (ours > 0) != (theirs > 0)
+    else:
+        flipped = np.abs(slope(act, ours) - slope(act, theirs)) > _JUMP
+    reference.values[name] = np.where(flipped, ours, theirs)
+    return float(flipped.mean())
 
 
 def _pairs(entry: Entry, machine: PlanMemory, reference: Interpreter) -> Iterator[tuple[str, Array, Array]]:

@@ -278,7 +278,7 @@ class ElementwiseGradient(Op):
     of: Elementwise
 
     def __str__(self) -> str:
-        return f"d_{self.of.kind}"
+        return f"d_{self.of}"
 
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
         return inputs[:1]

@@ -69,6 +69,18 @@ class DrawnDropout(nn.Dropout):  # type: ignore[misc,unused-ignore]
         return x * mask.to(x)
 
 
+class ScaleModule(nn.Module):  # type: ignore[misc,unused-ignore]
+    """factor * x."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.factor * x
+        return y
+
+
 class PartBatchNorm(nn.Module):  # type: ignore[misc,unused-ignore]
     """nn.BatchNorm1d or 2d with `weight` alone (scale), or with `bias` alone."""
 

@@ -188,6 +188,16 @@ __device__ __forceinline__ T exp(T x, T low = T(0))
     return (q + T(2)) * scale;
 }
 
+// e^x - 1 = 2m, m = (2^(n-1) - 1/2) + 2^(n-1) (e^r - 1), as in tanh: no cancellation.
+template <class T>
+__device__ __forceinline__ T expm1(T x)
+{
+    T scale, q;
+    exp_parts(x, scale, q);
+    const T m = q * T(0.5) * scale + (scale - T(0.5));
+    return m + m;
+}
+
 // (x + low) / (1 + x + low) for -1/2 <= x <= 1 and low below an ulp of x: y = x / d with d = fl(1 + x), put right by
 // what d lost, where 1 / d = 1 - y.
 template <class T>

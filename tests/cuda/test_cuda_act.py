@@ -10,7 +10,8 @@ from asmgen.plan.layout import NO_HALO, Halo, Image, Rows
 from asmgen.plan.specs import ActBackward, ActForward, Activation, KernelSpec
 
 ACTIVATIONS = [Activation("relu"), Activation("leaky_relu", 0.01), Activation("sigmoid"), Activation("tanh")]
-FROM_X = [Activation("gelu"), Activation("silu")]
+MORE = [Activation("relu6"), Activation("elu", 1.0), Activation("elu", 2.5), Activation("scale", -1 / 9)]
+FROM_X = [Activation("gelu"), Activation("silu"), Activation("hard_swish")]
 SIDES, ENDS = Halo(1, 2, 3, 1), Halo(1, 1, 0, 0)
 
 
@@ -27,7 +28,7 @@ def test_images_and_rows(dtype: str) -> None:
     surfaces.append((Rows(2, source.c * 6, lanes, dtype, source),) * 3)
     specs: list[KernelSpec] = []
     for number, (x, y, dx) in enumerate(surfaces):
-        for act in (ACTIVATIONS[number % 2], ACTIVATIONS[2 + number % 2], Activation("sigmoid")):
+        for act in (ACTIVATIONS[number % 2], ACTIVATIONS[2 + number % 2], Activation("sigmoid"), MORE[number % 4]):
             specs += [ActForward(x, y, act), ActBackward(x, y, dx, act)]
         for act in FROM_X:
             specs += [ActForward(x, y, act), ActBackward(y, x, dx, act)]

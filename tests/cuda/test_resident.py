@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from asmgen import (
+    ELU,
     SGD,
     Adam,
     AdamW,
@@ -26,6 +27,8 @@ from asmgen import (
     Model,
     Nesterov,
     ReLU,
+    ReLU6,
+    Scale,
     Sigmoid,
     SoftmaxCrossEntropy,
     Tanh,
@@ -63,7 +66,10 @@ NETWORKS = {
             4,
             Model(
                 name="four", input=(1, 6, 6),
-                layers=[Flatten(), Dense(37), LeakyReLU(0.1), Dense(18), Tanh(), Dense(9), Dense(3)],
+                layers=[
+                    Flatten(), Dense(37), LeakyReLU(0.1), Dense(18), Tanh(), Dense(9), ELU(0.5), Dense(9), Scale(1.5),
+                    Dense(9), ReLU6(), Dense(9), Dense(3),
+                ],
                 loss=SoftmaxCrossEntropy(), optimizer=Nesterov(lr=0.02, momentum=0.8, weight_decay=0.01), batch_size=19,
                 epochs=2, seed=1, data=DOTS,
             ),

@@ -32,6 +32,7 @@ from asmgen.ops.activations import ACTIVATIONS
 from asmgen.ops.base import Layer, Shape, Site
 from asmgen.ops.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import Optimizer
+from asmgen.ops.scale import Scale
 from asmgen.ops.sigmoid import Sigmoid
 from asmgen.ops.silu import SiLU
 from asmgen.ops.softmax import Softmax
@@ -108,7 +109,9 @@ class _Drawing:
 
     def activation(self) -> Layer:
         kind = ACTIVATIONS[self.rng.choice(sorted(ACTIVATIONS))]
-        return kind.of_parameter(self.rng.choice((0.01, 0.1, 0.25)))
+        # A scale that shrinks values leaves normalisations next to no variance.
+        numbers = (-1.5, 0.5, 2.0) if kind is Scale else (0.01, 0.1, 0.25)
+        return kind.of_parameter(self.rng.choice(numbers))
 
     # parts ---------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from asmgen import (
+    ELU,
     GELU,
     SGD,
     Adam,
@@ -20,6 +21,7 @@ from asmgen import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    HardSwish,
     LeakyReLU,
     MaxPool2D,
     MeanSquaredError,
@@ -27,7 +29,9 @@ from asmgen import (
     Momentum,
     Nesterov,
     ReLU,
+    ReLU6,
     Residual,
+    Scale,
     Sigmoid,
     SiLU,
     SoftmaxCrossEntropy,
@@ -72,14 +76,15 @@ NETWORKS = (
         layers=[
             Conv2D(18, 5, stride=2, padding=2), LeakyReLU(0.1),
             Conv2D(33, (3, 2), stride=(2, 1), bias=False), ReLU(),
-            Conv2D(4, 1), Tanh(), GELU(), SiLU(), Flatten(), Dense(3, bias=False),
+            Conv2D(4, 1), Tanh(), GELU(), SiLU(), ELU(0.5), HardSwish(), Flatten(), Dense(3, bias=False),
         ],
         loss=_LOSS, optimizer=Nesterov(lr=0.1, momentum=0.9),
     ),
     Model(
         name="norms", input=(3, 7, 9), batch_size=3, data=_DATA,
         layers=[
-            Conv2D(21, 3, padding=1, bias=False), BatchNorm(), ReLU(),
+            Conv2D(21, 3, padding=1, bias=False), BatchNorm(), ReLU6(),
+            Conv2D(9, 3, padding=1, bias=False), BatchNorm(), ReLU(), Conv2D(18, 1), ReLU6(),
             Conv2D(5, 3, bias=False), BatchNorm(eps=1e-3, momentum=None, bias=False), LeakyReLU(0.1),
             Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dropout(0.2), Dense(3),
         ],
@@ -110,7 +115,7 @@ NETWORKS = (
             Residual([Conv2D(9, 3, padding=1), ReLU(), Conv2D(9, 3, padding=1)]), ReLU(),
             Residual([Conv2D(17, 3, stride=2, padding=1)], [Conv2D(17, 1, stride=2)]), Sigmoid(),
             Concat([Conv2D(5, 1)], [Conv2D(9, 3, padding=1), ReLU()]),
-            GlobalAvgPool(), Dense(8), Residual([Dense(8), Tanh()]), Dense(2),
+            GlobalAvgPool(), Dense(8), Residual([Dense(8), Tanh()]), Dense(7), ReLU6(), Dense(2), Scale(1 / 9),
         ],
         loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1),
     ),

@@ -16,6 +16,7 @@ from asmgen.asm.isa import ISAS
 from asmgen.harness import math_error
 from asmgen.harness.math_error import Function, errors, evaluate
 from asmgen.kernels.common import activations, transcendental
+from asmgen.plan.specs import Activation
 
 Array = np.ndarray[Any, Any]
 
@@ -67,16 +68,40 @@ def _silu_terms(x: Array) -> Array:
     return np.asarray(np.where(x < 0, q * (1 + np.abs(x) * (1 - q)), 1))
 
 
+def _elu(alpha: float) -> Callable[[Array], Array]:
+    return lambda x: np.asarray(np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
+
+
+def _hard_swish(x: Array) -> Array:
+    return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
+
+
+def _applied(act: Activation) -> Callable[[Assembler, Any], None]:
+    """An activation as products apply it, in place."""
+
+    def emit(asm: Assembler, x: Any) -> None:
+        spare = asm.vec.alloc("spare")
+        asm.v.mov(x, activations.activated(asm, act, x, spare))
+        asm.vec.free(spare)
+
+    return emit
+
+
 _LOW, _HIGH = {"float32": -13.1, "float64": -37.5}, {"float32": 30.0, "float64": 50.0}
 GELU_SLOPE = Function("gelu_slope", activations.gelu_slope, _gelu_slope, _LOW, _HIGH)
 #: With the sums of the absolute terms that a slope is made of.
-_EXP_LOW = {"float32": -86.9, "float64": -708.0}
+_EXP_LOW, _EXP_HIGH = {"float32": -86.9, "float64": -708.0}, {"float32": 88.7, "float64": 709.7}
 SILU_SLOPE = Function("silu_slope", activations.silu_slope, _silu_slope, _EXP_LOW, _HIGH)
 SLOPES = ((GELU_SLOPE, _gelu_terms), (SILU_SLOPE, _silu_terms))
 FUNCTIONS = (
     *math_error.FUNCTIONS,
     Function("gelu", activations.gelu, _gelu, _LOW, _HIGH),
     Function("silu", activations.silu, _silu, _EXP_LOW, _HIGH),
+    Function("expm1", transcendental.expm1, np.expm1, _EXP_LOW, _EXP_HIGH),
+    Function("elu", lambda asm, x: activations.elu(asm, x, 1.0), _elu(1), _EXP_LOW, _HIGH),
+    Function("elu_of_4", lambda asm, x: activations.elu(asm, x, 4.0), _elu(4), _EXP_LOW, _HIGH),
+    Function("hard_swish", activations.hard_swish, _hard_swish, _EXP_LOW, _HIGH),
+    Function("relu6", _applied(Activation("relu6")), lambda x: np.clip(x, 0, 6), _EXP_LOW, _HIGH),
 )
 LIMITS_ULP = {
     "exp": (1.0, 1.0),
@@ -86,6 +111,11 @@ LIMITS_ULP = {
     "softplus": (2.25, 2.25),
     "gelu": (4.5, 5.0),
     "silu": (3.25, 3.25),
+    "expm1": (2.0, 2.0),
+    "elu": (2.0, 2.0),
+    "elu_of_4": (2.0, 2.0),
+    "hard_swish": (3.0, 3.0),
+    "relu6": (0.0, 0.0),
 }
 SLOPE_LIMIT_EPS = 3.0
 BY_NAME = {function.name: function for function in (*FUNCTIONS, *(slope for slope, _ in SLOPES))}
@@ -134,6 +164,11 @@ def test_signs(isa: str, dtype: str, name: str, zero_from: float, normal_to: flo
         ("gelu_slope", {-1e30: 0, -np.inf: 0, -40: 0, 40: 1, 1e30: 1, np.inf: 1}),
         ("silu", {0: 0, -1e30: 0, -np.inf: 0, -750: 0, 50: 50, 1e30: 1e30, np.inf: np.inf}),
         ("silu_slope", {-1e30: 0, -np.inf: 0, -750: 0, 50: 1, 1e30: 1, np.inf: 1}),
+        ("expm1", {0: 0, 1e-30: 1e-30, -1e-30: -1e-30, -1e30: -1, -np.inf: -1, -50: -1, 1e30: np.inf, np.inf: np.inf}),
+        ("elu", {0: 0, 1e-30: 1e-30, -1e-30: -1e-30, -1e30: -1, -np.inf: -1, 50: 50, 1e30: 1e30, np.inf: np.inf}),
+        ("elu_of_4", {0: 0, -1e-30: -4e-30, -np.inf: -4, 50: 50, np.inf: np.inf}),
+        ("hard_swish", {0: 0, -3: 0, -1e30: 0, -np.inf: 0, 3: 3, 7: 7, 1e30: 1e30, np.inf: np.inf}),
+        ("relu6", {0: 0, -1: 0, -np.inf: 0, 5: 5, 6: 6, 7: 6, np.inf: 6}),
         ("softplus", {-1e30: 0, -np.inf: 0, 1e30: 1e30, np.inf: np.inf, 100: 100}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

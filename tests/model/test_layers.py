@@ -5,6 +5,7 @@ import re
 import pytest
 
 from asmgen import (
+    ELU,
     SGD,
     Adam,
     AdamW,
@@ -20,6 +21,7 @@ from asmgen import (
     Momentum,
     Nesterov,
     ReLU,
+    Scale,
     XavierNormal,
     XavierUniform,
     Zeros,
@@ -73,6 +75,9 @@ def test_where_is_the_line_of_the_call_and_takes_no_part_in_equality():
         (lambda: AvgPool2D(0), r"AvgPool2D: window=0 must lie in 1\.\.4096"),
         (lambda: AvgPool2D(2, 0), r"AvgPool2D: stride=0 must lie in"),
         (lambda: LeakyReLU(-0.1), r"LeakyReLU: alpha=-0\.1 must lie in \[0, 1\]"),
+        (lambda: ELU(-0.1), r"ELU: alpha=-0\.1 must lie in \[0, 1e\+06\]"),
+        (lambda: Scale("1/9"), r"Scale: factor='1/9' must be a number"),
+        (lambda: Scale(float("inf")), r"Scale: factor=inf must lie in \[-1e\+06, 1e\+06\]"),
         (lambda: SGD(lr="fast"), r"SGD: lr='fast' must be a number"),
         (lambda: SGD(lr=float("nan")), r"SGD: lr=nan must lie in \[0, 1e\+06\]"),
         (lambda: SGD(0.1, lr_decay=0), r"SGD: lr_decay=0 must lie in \(0, 1\]"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from asmgen import (
+    ELU,
     GELU,
     Adam,
     BatchNorm,
@@ -18,12 +19,15 @@ from asmgen import (
     Dense,
     Dropout,
     Flatten,
+    HardSwish,
     LeakyReLU,
     MaxPool2D,
     Model,
     Momentum,
     ReLU,
+    ReLU6,
     Residual,
+    Scale,
     SoftmaxCrossEntropy,
     Tanh,
 )
@@ -71,6 +75,10 @@ WINDOWS = {
                   BatchNorm()]), ReLU(),
         Conv2D(20, 3, stride=2, bias=False), MaxPool2D(2), BatchNorm(scale=False, eps=1e-3), GELU(),
     ],
+    "ReLU6 and its kind": [
+        Conv2D(8, 3, stride=2, bias=False), BatchNorm(), Scale(4.0), ReLU6(), Conv2D(16, 3, padding=1), ReLU6(),
+        Conv2D(9, 3), ReLU6(), MaxPool2D(2), Conv2D(8, 3, bias=False), BatchNorm(), HardSwish(), Conv2D(8, 1), ELU(),
+    ],
     "padding beyond the kernel": [
         Conv2D(16, 3, padding=4), ReLU(), MaxPool2D(2), Conv2D(32, 3, padding=3), ReLU(), Conv2D(32, 3, padding=(1, 7)),
         ReLU(), Conv2D(8, (2, 3), 3, padding=(5, 9)), LeakyReLU(0.1),
@@ -78,10 +86,15 @@ WINDOWS = {
 }  # fmt: skip
 
 
+# Behind the last dense layer.
+LAST = {"ReLU6 and its kind": [Scale(1 / 9)]}
+
+
 def windows_model(name: str, dtype: str) -> Model:
     return Model(
-        name="windows", input=(3, 41, 43), layers=[*WINDOWS[name], Flatten(), Dense(3)], loss=SoftmaxCrossEntropy(),
-        optimizer=Momentum(lr=0.002), batch_size=6, dtype=dtype, data=Dataset("none", mean=(0.5, 0.4, 0.3)),
+        name="windows", input=(3, 41, 43), layers=[*WINDOWS[name], Flatten(), Dense(3), *LAST.get(name, [])],
+        loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.002), batch_size=6, dtype=dtype,
+        data=Dataset("none", mean=(0.5, 0.4, 0.3)),
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from asmgen import ELU, HardSwish, ReLU6, Scale
+from asmgen.ops.base import Elementwise
 from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, DenseWeights, Halo, Image, Rows
 from asmgen.plan.specs import Activation, Conv, Pool
@@ -155,15 +157,42 @@ def test_argmax_of_ties_is_the_first_in_row_major_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "act", [*ACTIVATIONS[1:], Activation("sigmoid"), Activation("tanh"), Activation("gelu"), Activation("silu")]
+    "act",
+    [
+        *ACTIVATIONS[1:],
+        Activation("relu6"),
+        Activation("elu", 1.0),
+        Activation("elu", 0.3),
+        Activation("sigmoid"),
+        Activation("tanh"),
+        Activation("gelu"),
+        Activation("silu"),
+        Activation("hard_swish"),
+        Activation("scale", -0.7),
+    ],
+    ids=str,
 )
 def test_activation_gradients(act: Activation) -> None:
     rows = Rows(3, 5, 8, F64)
     x, dy = np.random.default_rng(4).normal(size=(2, 3, 5))
+    x[0] = [-5, -3.5, 3.5, 5, 7]  # behind the kinks
     (y,) = ops.run(specs.ActForward(rows, rows, act), x)
     saved = x if act.traits.slope_from == "x" else y
     (dx,) = ops.run(specs.ActBackward(rows, rows, rows, act), dy, saved)
     assert_gradient(lambda v: (dy * ops.run(specs.ActForward(rows, rows, act), v)[0]).sum(), x, dx)
+
+
+@pytest.mark.parametrize("layer", [ReLU6(), ELU(), ELU(0.3), HardSwish(), Scale(-0.7)], ids=str)
+def test_activations_are_pytorchs_at_their_kinks(layer: Elementwise) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.array([-1e3, -7, -3, -1e-9, -0.0, 0, 1e-9, 1, 3, 6, 7, 1e3, np.nan])
+    given = torch.tensor(x, requires_grad=True)
+    expected = layer.torch((len(x),))(given)
+    expected.sum().backward()
+    y = layer.f(x)
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-15)
+    saved, numbers = x if layer.slope_from == "x" else y, ~np.isnan(x)
+    np.testing.assert_allclose(layer.slope(saved)[numbers], given.grad.numpy()[numbers], rtol=1e-14, atol=1e-16)
 
 
 def test_dense_gradients() -> None:

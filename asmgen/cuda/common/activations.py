@@ -30,6 +30,11 @@ class Code:
     def uses_alpha(self) -> bool:
         return any("{alpha}" in text for text in (self.value, self.gradient, self.below))
 
+    @property
+    def reads_saved(self) -> bool:
+        """Whether f' depends on what is saved."""
+        return "{saved}" in self.gradient
+
     def f(self, x: str, alpha: str, zero: str = "0") -> str:
         """The C++ expression of f(x)."""
         return self.value.format(x=x, alpha=alpha, zero=zero)
@@ -52,6 +57,25 @@ CODES: dict[str, Code] = {
         "y > 0 ? dy : {alpha} * dy",
         "{x} > {zero} ? {x} : {alpha} * {x}",
         below="{alpha} * {dy}",
+    ),
+    "relu6": Code(
+        "min(max(0, x), 6)",
+        "0 < y < 6 ? dy : 0",
+        "{x} < {zero} ? {zero} : {x} > 6 ? 6 : {x}",
+        "{saved} > 0 && {saved} < 6 ? {dy} : 0",
+    ),
+    "scale": Code("{alpha} * x", "{alpha} * dy", "{alpha} * {x}", "{alpha} * {dy}"),
+    "hard_swish": Code(
+        "x * min(max(x + 3, 0), 6) / 6",
+        "x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)",
+        "{x} < -3 ? {zero} : {x} > 3 ? {x} : {x} * ({x} + 3) / 6",
+        "{saved} <= -3 ? 0 : {saved} >= 3 ? {dy} : {dy} * ({saved} / 3 + {T}(0.5))",
+    ),
+    "elu": Code(
+        "x > 0 ? x : {alpha} * (e^x - 1)",
+        "y > 0 ? dy : dy * (y + {alpha})",
+        "{x} > {zero} ? {x} : {alpha} * math::expm1({x})",
+        "{saved} > 0 ? {dy} : {dy} * ({saved} + {alpha})",
     ),
     "sigmoid": Code("1 / (1 + e^-x)", "dy * y * (1 - y)", "math::sigmoid({x})", "{dy} * ({saved} * (1 - {saved}))"),
     "tanh": Code("tanh(x)", "dy * (1 - y^2)", "math::tanh({x})", "{dy} * fma(-{saved}, {saved}, {T}(1))"),

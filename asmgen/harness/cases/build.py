@@ -168,13 +168,15 @@ def act_forward(spec: specs.ActForward, draw: Draw) -> Iterable[Case]:
 
 
 def act_backward(spec: specs.ActBackward, draw: Draw) -> Iterable[Case]:
-    """Bound: four roundings of terms no larger than the activation's own bound of them."""
+    """Bound: four roundings of terms no larger than the activation's own bound of them. Some x lie at kinks."""
     dy = draw(*_shape(spec.dy))
     x, seen = draw(*dy.shape) * 2, spec.act.traits.slope_from
+    kinks = draw.round([0.0, -3.0, 3.0, 6.0, 7.0])[: x.size]
+    x.reshape(-1)[: kinks.size] = kinks
     saved = x if seen == "x" else draw.round(activate(spec.act, x))
     (dx,) = ops.run(spec, dy, saved)
     magnitude = bounds_of(spec.act).slope
-    bound = draw.bound(4, np.abs(dy) * magnitude(saved)) if magnitude else 0.0
+    bound = draw.bound(4, np.abs(dy) * magnitude(spec.act, saved)) if magnitude else 0.0
     yield Case(
         "",
         (

@@ -91,8 +91,47 @@ def _leaky_relu(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
     return apply
 
 
+def _relu6(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    v, six = asm.v, asm.vector_constant("six", 6.0)
+    if in_loop:
+        zero, limit, value = asm.vec.alloc("zero"), asm.vec.alloc("six"), asm.vec.alloc("min(x, 6)")
+        v.zero(zero)
+        v.load(limit, six)
+
+    def apply(y: Any, x: Any) -> None:
+        if in_loop:
+            v.min(value, limit, x)  # its last operand where that is NaN
+            v.max(y, zero, value)
+            return
+        v.load(y, six)
+        v.min(y, y, x)
+        v.zero(x)
+        v.max(x, x, y)
+        v.mov(y, x)
+
+    return apply
+
+
 def _relu_backward(asm: Assembler, act: Activation) -> Backward:
     return _gate(asm, None)
+
+
+def _relu6_backward(asm: Assembler, act: Activation) -> Backward:
+    """dx = 0 < y && y < 6 ? dy : 0."""
+    v, six = asm.v, asm.vector_constant("six", 6.0)
+    zero, value = asm.vec.alloc("zero"), asm.vec.alloc("y")
+    positive, below = v.mask_alloc("y > 0"), v.mask_alloc("y < 6")
+    v.zero(zero)
+
+    def apply(dx: Any, dy: Any, y: Any) -> None:
+        v.load(value, y)
+        v.less(positive, zero, value)
+        v.less(below, value, six)
+        v.load(dx, dy)
+        v.keep(dx, positive, dx)
+        v.keep(dx, below, dx)
+
+    return apply
 
 
 def _leaky_relu_backward(asm: Assembler, act: Activation) -> Backward:
@@ -140,6 +179,120 @@ def gate(asm: Assembler, act: Activation, spare: Any) -> Callable[[Any, Any], No
         else:
             v.mul(spare, dz, alpha)
             v.select(dz, positive, dz, spare)
+
+    return apply
+
+
+# factor x -------------------------------------------------------------------------------------------------------------
+
+
+def _scale(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    v, factor = asm.v, asm.vector_constant("factor", act.alpha)
+    register = asm.vec.alloc("factor") if in_loop else None
+    if in_loop:
+        v.load(register, factor)
+
+    def apply(y: Any, x: Any) -> None:
+        if in_loop:
+            v.mul(y, register, x)
+        else:
+            v.mul(y, x, factor)
+
+    return apply
+
+
+def _scale_backward(asm: Assembler, act: Activation) -> Backward:
+    scale = _scale(asm, act, True)
+
+    def apply(dx: Any, dy: Any, y: Any) -> None:
+        scale(dx, dy)
+
+    return apply
+
+
+# x min(max(x + 3, 0), 6) / 6 ------------------------------------------------------------------------------------------
+
+
+def _hard_swish(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    return _in_place(asm, hard_swish)
+
+
+def hard_swish(asm: Assembler, x: Any) -> None:
+    """x = c min(c + 3, 6) / 6, c = max(x, -3): c + 3 is exact near -3; x itself from 3 up."""
+    v = asm.v
+    asm.comment("x min(max(x + 3, 0), 6) / 6 = c min(c + 3, 6) / 6, c = max(x, -3)")
+    with transcendental.temporaries(asm, "c", "c + 3") as (c, sum_):
+        v.load(c, asm.vector_constant("minus_three", -3.0))
+        v.max(c, c, x)
+        asm.note("c")
+        v.add(sum_, c, asm.vector_constant("three", 3.0))
+        asm.note("c + 3")
+        v.load(x, asm.vector_constant("six", 6.0))
+        v.min(x, x, sum_)
+        v.mul(x, x, asm.vector_constant("sixth", 1 / 6))
+        asm.note("min(c + 3, 6) / 6")
+        v.mul(x, x, c)
+        asm.note("y")
+
+
+def _hard_swish_backward(asm: Assembler, act: Activation) -> Backward:
+    """dx = x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)."""
+    v = asm.v
+    value, slope = asm.vec.alloc("x"), asm.vec.alloc("slope")
+    low, is_inside, is_above = asm.vec.alloc("-3"), v.mask_alloc("x < 3"), v.mask_alloc("-3 < x")
+    v.load(low, asm.vector_constant("minus_three", -3.0))
+    third, half, one = (asm.vector_constant(*each) for each in (("third", 1 / 3), ("half", 0.5), ("one", 1.0)))
+
+    def apply(dx: Any, dy: Any, x: Any) -> None:
+        v.load(value, x)
+        v.less(is_inside, value, asm.vector_constant("three", 3.0))
+        v.less(is_above, low, value)
+        v.mul(slope, value, third)
+        v.add(slope, slope, half)
+        v.load(value, one)
+        v.select(slope, is_inside, slope, value)
+        v.mul(slope, slope, dy)
+        v.keep(dx, is_above, slope)
+
+    return apply
+
+
+# x, alpha (e^x - 1) below zero ----------------------------------------------------------------------------------------
+
+
+def _elu(asm: Assembler, act: Activation, in_loop: bool) -> Forward:
+    return _in_place(asm, lambda asm, x: elu(asm, x, act.alpha))
+
+
+def elu(asm: Assembler, x: Any, alpha: float) -> None:
+    """x = max(x, 0) + alpha (e^min(x, 0) - 1): one of the terms is 0."""
+    v = asm.v
+    asm.comment("max(x, 0) + alpha (e^min(x, 0) - 1)")
+    with transcendental.temporaries(asm, "max(x, 0)", "min(x, 0)") as (y, below):
+        v.zero(y)
+        v.min(below, y, x)
+        asm.note("min(x, 0)")
+        v.max(y, y, x)
+        asm.note("max(x, 0)")
+        transcendental.expm1(asm, below)
+        v.fma(y, below, asm.vector_constant("alpha", alpha))
+        v.mov(x, y)
+
+
+def _elu_backward(asm: Assembler, act: Activation) -> Backward:
+    """dx = y > 0 ? dy : dy * (y + alpha)."""
+    v = asm.v
+    zero, one, value, positive = *(asm.vec.alloc(name) for name in ("zero", "one", "y")), v.mask_alloc("y > 0")
+    v.zero(zero)
+    v.load(one, asm.vector_constant("one", 1.0))
+    alpha = asm.vector_constant("alpha", act.alpha)
+
+    def apply(dx: Any, dy: Any, y: Any) -> None:
+        v.load(value, y)
+        v.less(positive, zero, value)
+        v.add(value, value, alpha)
+        v.select(value, positive, one, value)
+        v.mul(dx, value, dy)
 
     return apply
 
@@ -401,6 +554,23 @@ CODES: dict[str, Code] = {
         "y > 0 ? dy : {alpha} * dy",
         _leaky_relu,
         _leaky_relu_backward,
+    ),
+    "relu6": Code("min(max(0, x), 6)", "relu6({})", "0 < y < 6 ? dy : 0", _relu6, _relu6_backward),
+    "scale": Code("{alpha} * x", "{alpha} * {}", "{alpha} * dy", _scale, _scale_backward),
+    "hard_swish": Code(
+        "x * min(max(x + 3, 0), 6) / 6",
+        "hard_swish({})",
+        "x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 1/2)",
+        _hard_swish,
+        _hard_swish_backward,
+    ),
+    "elu": Code(
+        "x > 0 ? x : {alpha} * (e^x - 1)",
+        "elu({}, {alpha})",
+        "y > 0 ? dy : dy * (y + {alpha})",
+        _elu,
+        _elu_backward,
+        unroll=1,
     ),
     "sigmoid": Code("1 / (1 + e^-x)", "sigmoid({})", "dy * y * (1 - y)", _sigmoid, _sigmoid_backward, unroll=1),
     "tanh": Code("tanh x", "tanh({})", "dy * (1 - y) * (1 + y)", _tanh, _tanh_backward, unroll=1),

@@ -1,4 +1,4 @@
-"""exp, log, sigmoid, tanh and softplus of a vector register, in place, as instructions added to an open Assembler.
+"""exp, expm1, log, sigmoid, tanh and softplus of a vector register, in place: instructions of an open Assembler.
 
 The same algebra for every ISA and dtype (docs/math.md has the derivations and the measured errors): no table, no
 branch, no instruction beyond arithmetic, shifts and integer addition. NaN stays NaN. Temporaries are taken from the
@@ -67,6 +67,28 @@ def exp(asm: Assembler, x: Any, low: Any = None) -> None:
         asm.note("2 e^r")
         asm.v.mul(x, x, scale)
         asm.note("e^x = 2^(n-1) 2 e^r")
+
+
+def expm1(asm: Assembler, x: Any) -> None:
+    """x = e^x - 1 = 2m, m = (2^(n-1) - 1/2) + 2^(n-1) (e^r - 1), as in tanh: no cancellation.
+
+    -1 where e^x is flushed to zero, infinity above the range.
+    """
+    v = asm.v
+    half = asm.vector_constant("half", 0.5)
+    asm.comment("e^x - 1 = 2m, m = (2^(n-1) - 1/2) + 2^(n-1) (e^r - 1)")
+    with temporaries(asm, "2^(n-1)", "2(e^r - 1)") as (scale, q):
+        _exp_parts(asm, x, scale, q)
+        v.mul(q, q, half)
+        asm.note("e^r - 1")
+        v.mul(q, q, scale)
+        asm.note("2^(n-1) (e^r - 1)")
+        v.sub(scale, scale, half)
+        asm.note("2^(n-1) - 1/2")
+        v.add(x, q, scale)
+        asm.note("m")
+        v.add(x, x, x)
+        asm.note("e^x - 1")
 
 
 def sigmoid(asm: Assembler, x: Any) -> None:

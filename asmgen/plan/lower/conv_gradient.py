@@ -10,8 +10,8 @@ from asmgen.plan.draft import Draft
 from asmgen.plan.layout import NO_HALO
 from asmgen.plan.lower.conv import input_tensor
 from asmgen.plan.lower.derived import input_gradient_weights, winograd_weights
-from asmgen.plan.lower.elementwise import fused_gradient
-from asmgen.plan.specs import KernelSpec
+from asmgen.plan.lower.elementwise import fused_gradient, times_slope
+from asmgen.plan.specs import Activation, KernelSpec
 
 
 def conv_gradient(draft: Draft, node: Node) -> None:
@@ -118,13 +118,21 @@ def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> s
     dy, codes = _dy(draft, region), _codes(draft, region)
     if not (act or pool or halo):
         return dy
+    is_wide = not act.traits.is_gate  # Conv2dUnpool tells slopes by the sign of y alone
+    if is_wide and not (pool or halo):
+        return _after_activation(draft, node, region)
     dz = draft.add(f"d_{label}.z", draft.image((conv.weights.oc, conv.oh, conv.ow), halo))
+    if is_wide and not pool:
+        assert region.act is not None
+        times_slope(draft, region.act, dz, label)
+        return dz
+    if pool and (is_wide or not pool.is_tiling):
+        dy, act = _after_activation(draft, node, region), Activation()
     if pool and not pool.is_tiling:
-        dy = _after_activation(draft, node, region)
         spread = specs.PoolBackward(draft.images(dy), draft.images(dz), pool)
         draft.entry("backward", spread, (dy, codes, dz), (dz,), label)
         return dz
-    y = region.act.inputs[1] if region.act is not None else None
+    y = region.act.inputs[1] if act and region.act is not None else None
     unpool = specs.Conv2dUnpool(draft.images(dy), draft.images(draft.results[label]), draft.images(dz), act, pool)
     draft.entry("backward", unpool, (dy, y, codes, dz), (dz,), label)
     return dz

@@ -19,7 +19,7 @@ def elementwise(draft: Draft, node: Node) -> None:
 
 def elementwise_gradient(draft: Draft, node: Node) -> None:
     """dx = dy * f'."""
-    _times_slope(draft, node, draft.value(node.outputs[0]), node.label)
+    times_slope(draft, node, draft.value(node.outputs[0]), node.label)
 
 
 def fused_gradient(draft: Draft, node: Node, region: Node) -> str:
@@ -31,11 +31,11 @@ def fused_gradient(draft: Draft, node: Node, region: Node) -> str:
     dz = draft.layouts.home(node.outputs[0])
     is_last = draft.is_last_use(node.inputs[0], region)
     dx = draft.over(dz, dy) if is_last else draft.add(dz, draft.layout(dy))
-    _times_slope(draft, node, dx, region.label)
+    times_slope(draft, node, dx, region.label)
     return dx
 
 
-def _times_slope(draft: Draft, node: Node, dx: str, label: str) -> None:
+def times_slope(draft: Draft, node: Node, dx: str, label: str) -> None:
     """The kernel from dy and what the activation saved to dx."""
     assert isinstance(node.op, ElementwiseGradient)
     dy, saved = (draft.value(name) for name in node.inputs)

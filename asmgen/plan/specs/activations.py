@@ -43,7 +43,7 @@ TRAITS: dict[str, Traits] = {
 
 @dataclass(frozen=True)
 class Activation:
-    """y = f(z), f by `kind`: a key of TRAITS. alpha: the slope of "leaky_relu" below zero."""
+    """y = f(z), f by `kind`: a key of TRAITS. alpha: the number of a kind that has one."""
 
     kind: str = "none"
     alpha: float = 0.0

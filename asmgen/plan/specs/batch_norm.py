@@ -119,6 +119,10 @@ class BatchNormParts(_Samples):
     def flops(self) -> int:
         return 4 * self.values
 
+    def check(self) -> None:
+        super().check()
+        require_same(self, x=self.x)
+
     def compute(self, *inputs: Any) -> tuple[Any, ...]:
         """x -> (means, sums), [n, c] each."""
         (x,) = inputs

@@ -56,7 +56,7 @@ class ActForward(KernelSpec):
 class ActBackward(KernelSpec):
     """dx = dy * f', and f' is seen from `saved`: x or y = f(x), as `act.traits.slope_from` says. dx may be dy.
 
-    From y: relu y>0, leaky y>0 ? 1 : alpha, sigmoid y(1-y), tanh 1-y^2.
+    From y: relu y>0, leaky y>0 ? 1 : alpha, relu6 0<y<6, elu y>0 ? 1 : y+alpha, sigmoid y(1-y), tanh 1-y^2.
     """
 
     dy: Activations
