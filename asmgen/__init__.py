@@ -13,7 +13,7 @@ from asmgen.ops.gelu import GELU
 from asmgen.ops.global_avg_pool import GlobalAvgPool
 from asmgen.ops.init import FromFile, HeNormal, HeUniform, Ones, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
-from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
+from asmgen.ops.losses import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
 from asmgen.ops.relu import ReLU
@@ -43,9 +43,11 @@ __all__ = [
     "GlobalAvgPool",
     "HeNormal",
     "HeUniform",
+    "Huber",
     "Input",
     "LeakyReLU",
     "MaxPool2D",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Model",
     "Momentum",

@@ -18,8 +18,10 @@ from asmgen import (
     Dense,
     Flatten,
     GlobalAvgPool,
+    Huber,
     LeakyReLU,
     MaxPool2D,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     ReLU,
@@ -242,7 +244,10 @@ NORMS = {
     ),
 }
 EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS}
-LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
+LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()} | {
+    "mae": MeanAbsoluteError(),
+    "huber": Huber(0.4),
+}
 
 
 def make(layers, outputs, loss="mse", optimizer=None, *, softmax=False, dtype="float64"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asmgen.ops.base import Elementwise, Layer, Op, Shape, Site
 from asmgen.ops.located import Located
@@ -65,6 +65,10 @@ class Loss(Op, Located):
     def targets(self, z: Array, labels: Array) -> Array:
         """One output: the label; several: one-hot."""
         return labels[:, None] if z.shape[1] == 1 else np.eye(z.shape[1])[labels]
+
+    def constants(self) -> dict[str, Any]:
+        """The numbers of the formula, by the names that the kernel's spec has for them, too."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "where"}
 
     def probabilities(self) -> Layer | None:
         """The layer that makes probabilities of what the loss works on; None where that is the output itself."""
@@ -147,6 +151,59 @@ class MeanSquaredError(Loss):
         from torch import nn
 
         return nn.MSELoss()
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError(Loss):
+    """|y - t|, mean over the outputs; its slope is 0 where y = t. Targets as MeanSquaredError's."""
+
+    symbol = "mae"
+    threshold = 0.5
+
+    def losses(self, z: Array, labels: Array) -> Array:
+        losses: Array = np.abs(z - self.targets(z, labels)).mean(-1)
+        return losses
+
+    def slope(self, z: Array, labels: Array) -> Array:
+        slope: Array = np.sign(z - self.targets(z, labels)) / z.shape[1]
+        return slope
+
+    def torch(self) -> nn.Module:
+        from torch import nn
+
+        return nn.L1Loss()
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), d = y - t, mean over the outputs.
+
+    Targets as MeanSquaredError's.
+    """
+
+    symbol = "huber"
+    threshold = 0.5
+
+    delta: float = 1.0
+
+    def check(self) -> None:
+        super().check()
+        self.need_number("delta", 1e-6, 1e6)
+
+    def losses(self, z: Array, labels: Array) -> Array:
+        distance = z - self.targets(z, labels)
+        clamped = np.clip(distance, -self.delta, self.delta)
+        losses: Array = (clamped * (distance - clamped / 2)).mean(-1)
+        return losses
+
+    def slope(self, z: Array, labels: Array) -> Array:
+        slope: Array = np.clip(z - self.targets(z, labels), -self.delta, self.delta) / z.shape[1]
+        return slope
+
+    def torch(self) -> nn.Module:
+        from torch import nn
+
+        return nn.HuberLoss(delta=float(self.delta))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from asmgen import (
     Dataset,
     Dense,
     Flatten,
+    Huber,
     LeakyReLU,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     Nesterov,
@@ -81,6 +83,20 @@ NETWORKS = {
             Model(
                 name="sixteen", input=(1, 3, 3), layers=[Flatten(), Dense(2)], dtype="float64", loss=MeanSquaredError(),
                 optimizer=SGD(lr=0.1, weight_decay=0.05), batch_size=9, epochs=2, seed=2, data=DOTS,
+            ),
+        ),
+        (
+            1,
+            Model(
+                name="absolute", input=(1, 3, 3), layers=[Flatten(), Dense(4)], loss=MeanAbsoluteError(),
+                optimizer=SGD(lr=0.01), batch_size=9, epochs=2, seed=2, data=DOTS,
+            ),
+        ),
+        (
+            2,
+            Model(
+                name="huber", input=(1, 3, 3), layers=[Flatten(), Dense(3)], loss=Huber(0.3),
+                optimizer=SGD(lr=0.1), batch_size=9, epochs=2, seed=2, data=DOTS,
             ),
         ),
     )

@@ -19,8 +19,10 @@ from asmgen import (
     Dense,
     Flatten,
     GlobalAvgPool,
+    Huber,
     LeakyReLU,
     MaxPool2D,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     Momentum,
@@ -82,7 +84,7 @@ NETWORKS = (
             Conv2D(5, 3, bias=False), BatchNorm(eps=1e-3, momentum=None, bias=False), LeakyReLU(0.1),
             Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dense(3),
         ],
-        loss=_LOSS, optimizer=Momentum(lr=0.1, momentum=0.9),
+        loss=Huber(0.5), optimizer=Momentum(lr=0.1, momentum=0.9),
     ),
     Model(
         name="pools", input=(5, 13, 15), batch_size=2, data=_DATA,
@@ -122,7 +124,8 @@ NETWORKS = (
     ),
     Model(
         name="sigmoid_first", input=(3, 9, 8), batch_size=2, data=_DATA,
-        layers=[Sigmoid(), AvgPool2D(3, 2), Conv2D(5, 3), Flatten(), Dense(2)], loss=_LOSS, optimizer=_OPTIMIZER,
+        layers=[Sigmoid(), AvgPool2D(3, 2), Conv2D(5, 3), Flatten(), Dense(2)],
+        loss=MeanAbsoluteError(), optimizer=_OPTIMIZER,
     ),
     Model(
         name="joined_vectors", input=(3, 9, 8), batch_size=2, data=_DATA,

@@ -1,4 +1,4 @@
-"""softmax_ce, bce and mse: dz, losses and predictions, and what a NaN does to them."""
+"""Every loss: dz, losses and predictions, and what a NaN does to them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from asmgen.kernels.loss import loss
 from asmgen.plan.layout import Image, Rows
 from asmgen.plan.specs import Loss
 
-KINDS = ("softmax_ce", "bce", "mse")
+KINDS = ("softmax_ce", "bce", "mse", "mae", "huber")
+
+
+def loss_of(kind: str, z: Rows) -> Loss:
+    """With a delta that two of three distances exceed."""
+    return Loss(kind, z, delta=0.4 if kind == "huber" else 0.0)
 
 
 def _spec(kind: str, isa: str, dtype: str, outputs: int, n: int = 5) -> Loss:
-    return Loss(kind, Rows(n, outputs, ISAS[isa].lanes(dtype), dtype))
+    return loss_of(kind, Rows(n, outputs, ISAS[isa].lanes(dtype), dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -40,7 +45,7 @@ def test_outputs_of_a_flattened_image(isa: str, dtype: str, kind: str, shape: tu
     c, h, w = shape
     source = Image(3, c, h, w, ISAS[isa].lanes(dtype), dtype)
     for gradient in (True, False):
-        check_kernel(Loss(kind, Rows(3, c * h * w, source.block, dtype, source), gradient), isa)
+        check_kernel(replace(loss_of(kind, Rows(3, c * h * w, source.block, dtype, source)), gradient=gradient), isa)
 
 
 @pytest.mark.parametrize("n", [1, 2, 33])
@@ -106,6 +111,19 @@ def test_extreme_logits(isa: str, dtype: str) -> None:
     dz, losses, _ = _run(spec, isa, np.array([[1e30], [-1e30], [50.0], [-50.0]]), [1, 0, 1, 1])
     np.testing.assert_allclose(losses, [0, 0, np.exp(-50), 50], rtol=1e-6)
     np.testing.assert_allclose(dz[:, 0] * 4, [0, 0, -np.exp(-50), -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slopes_at_their_corners(isa: str, dtype: str) -> None:
+    """Of an absolute error: 0 at 0, else its sign. Of Huber's: the distance up to delta, delta beyond, NaN of NaN."""
+    z = np.array([[1.0], [0.0], [1e-30], [-1e-30], [3.0], [-0.25], [0.5], [np.nan]])
+    labels = [1, 0, 0, 0, 1, 0, 0, 0]
+    dz, losses, _ = _run(_spec("mae", isa, dtype, 1, 8), isa, z, labels)
+    assert list(dz[:7, 0] * 8) == [0, 0, 1, -1, 1, -1, 1]
+    np.testing.assert_allclose(losses[:7], np.abs(z[:7, 0] - labels[:7]), rtol=1e-6)
+    dz, losses, _ = _run(replace(_spec("huber", isa, dtype, 1, 8), delta=0.5), isa, z, labels)
+    np.testing.assert_array_equal(dz[:, 0] * 8, np.array([0, 0, 1e-30, -1e-30, 0.5, -0.25, 0.5, np.nan], dtype))
+    np.testing.assert_allclose(losses[4:7], [0.875, 0.03125, 0.125], rtol=1e-6)
 
 
 def test_first_of_equal_outputs_is_predicted(isa: str) -> None:

@@ -3,6 +3,7 @@ losses and optimizers against PyTorch where it is installed."""
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -187,14 +188,18 @@ def test_dense_gradients() -> None:
     assert_gradient(lambda v: (dy * ops.run(forward, x, w, v)[0]).sum(), b, db)
 
 
-LOSSES = [("softmax_ce", 4), ("bce", 1), ("bce", 3), ("mse", 1), ("mse", 3)]
+def _loss(kind, z):
+    return specs.Loss(kind, z, delta=0.7 if kind == "huber" else 0.0)
+
+
+LOSSES = [("softmax_ce", 4), ("bce", 1), ("bce", 3), *((kind, n) for kind in ("mse", "mae", "huber") for n in (1, 3))]
 
 
 @pytest.mark.parametrize(("kind", "outputs"), LOSSES)
 @pytest.mark.parametrize("present", [5, 3])
 def test_loss_gradients_and_absent_samples(kind: str, outputs: int, present: int) -> None:
     rng = np.random.default_rng(6)
-    spec = specs.Loss(kind, Rows(5, outputs, 8, F64))
+    spec = _loss(kind, Rows(5, outputs, 8, F64))
     z, labels = rng.normal(size=(5, outputs)), rng.integers(0, max(outputs, 2), 5)
     dz, losses, preds = ops.run(spec, z, labels, present)
     assert_gradient(lambda v: ops.run(spec, v, labels, present)[1].sum() / present, z, dz)
@@ -214,11 +219,13 @@ def test_losses_are_pytorchs(kind: str, outputs: int) -> None:
         "softmax_ce": torch.nn.CrossEntropyLoss,
         "bce": torch.nn.BCEWithLogitsLoss,
         "mse": torch.nn.MSELoss,
+        "mae": torch.nn.L1Loss,
+        "huber": partial(torch.nn.HuberLoss, delta=0.7),
     }[kind]()
     logits = torch.tensor(z, requires_grad=True)
     value = criterion(logits, target)
     value.backward()
-    dz, losses, _ = ops.run(specs.Loss(kind, Rows(6, outputs, 8, F64)), z, labels, 6)
+    dz, losses, _ = ops.run(_loss(kind, Rows(6, outputs, 8, F64)), z, labels, 6)
     assert losses.mean() == pytest.approx(value.item(), rel=1e-12)
     np.testing.assert_allclose(dz, logits.grad.numpy(), rtol=1e-12, atol=1e-15)
 

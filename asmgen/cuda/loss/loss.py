@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from asmgen.cuda.common.strides import check_size
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
-from asmgen.cuda.render import listing, literal
+from asmgen.cuda.loss.loss_code import code_of
+from asmgen.cuda.render import listing
 from asmgen.plan.specs import Loss, dtype_tag
 
 _MAX_LONE_WARPS = 1024  # up to here every warp is a block, so that samples spread over all multiprocessors
@@ -28,6 +29,15 @@ _FORMULAS = {
     "mse": (
         "loss[n] = mean_k (z[n,k] - y[n,k])^2, y = (k == label), or label for a single output",
         "dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs",
+    ),
+    "mae": (
+        "loss[n] = mean_k |z[n,k] - y[n,k]|, y = (k == label), or label for a single output",
+        "dz[n,k] = sign(z[n,k] - y[n,k]) * inv_count / outputs; sign(0) = 0",
+    ),
+    "huber": (
+        "loss[n] = mean_k c (d - c / 2), d = z[n,k] - y[n,k], y = (k == label), or label for a single output",
+        "c = d clamped to +-delta: d^2 / 2 up to there, delta (|d| - delta / 2) beyond",
+        "dz[n,k] = c * inv_count / outputs",
     ),
 }
 
@@ -49,9 +59,7 @@ def emit(spec: Loss) -> CudaListing:
         z=z,
         warps=warps,
         present_at=PRESENT_AT,
-        threshold=literal(0.5 if spec.kind == "mse" else 0.0, z.dtype),
-        slope_scale=literal((2.0 if spec.kind == "mse" else 1.0) / z.features, z.dtype),
-        inv_outputs=literal(1 / z.features, z.dtype),
+        code=code_of(spec),
     )
 
 

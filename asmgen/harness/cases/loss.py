@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -102,4 +102,13 @@ def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present:
         losses = eps * (outputs + 8) * (1 + np.abs(z) * (1 + target)).mean(1)
         return dz / present + 8 * draw.tiny, losses
     distance = np.abs(z) + target
-    return eps * 8 * distance / outputs / present + 8 * draw.tiny, eps * (outputs + 6) * (distance**2).mean(1)
+    largest_slope, loss = _OF_DISTANCE[spec.kind](spec, distance)
+    return eps * 8 * largest_slope / outputs / present + 8 * draw.tiny, eps * (outputs + 6) * loss.mean(1)
+
+
+#: Losses of d = z - y: how large a slope and a loss may be where |d| is so large.
+_OF_DISTANCE: dict[str, Callable[[specs.Loss, Array], tuple[Array, Array]]] = {
+    "mse": lambda spec, d: (d, d**2),
+    "mae": lambda spec, d: (np.ones_like(d), d),
+    "huber": lambda spec, d: (np.minimum(d, spec.delta), np.minimum(d, spec.delta) * d),
+}

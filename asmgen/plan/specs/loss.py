@@ -10,6 +10,7 @@ from asmgen.plan.specs.base import (
     SliceKind,
     activations_tag,
     dtype_tag,
+    number_tag,
     require,
 )
 
@@ -20,7 +21,9 @@ class Loss(KernelSpec):
 
     kind: "softmax_ce" -log softmax(z)[label], dz = (softmax - onehot) * inv_count; "bce" mean over outputs of
     max(z,0) - z*y + log1p(exp(-|z|)), dz = (sigmoid(z) - y) * inv_count / outputs; "mse" mean over outputs of
-    (z - y)^2, dz = 2 (z - y) * inv_count / outputs. Rows of absent samples (n >= present): loss 0, dz 0, pred 0.
+    (z - y)^2, dz = 2 (z - y) * inv_count / outputs; "mae" mean over outputs of |z - y|, dz = sign(z - y) * inv_count /
+    outputs; "huber" mean over outputs of c (d - c / 2), d = z - y, c = d clamped to +-delta, dz = c * inv_count /
+    outputs. Rows of absent samples (n >= present): loss 0, dz 0, pred 0.
     gradient: whether dz is written. Without, for evaluation, there is no third argument, and inv_count is not read;
     losses and predictions are the same bits.
     """
@@ -28,6 +31,12 @@ class Loss(KernelSpec):
     kind: str
     z: Rows
     gradient: bool = True
+    delta: float = 0.0
+
+    @property
+    def threshold(self) -> float:
+        """Of a single output: above it the class is 1."""
+        return _KINDS[self.kind].threshold
 
     @property
     def losses_offset_bytes(self) -> int:
@@ -50,10 +59,37 @@ class Loss(KernelSpec):
         return "samples"
 
     def stem(self) -> str:
-        return f"{self.op}_{activations_tag(self.z)}_{dtype_tag(self.z.dtype)}"
+        return f"{self.op}_{activations_tag(self.z)}{self.constants_tag()}_{dtype_tag(self.z.dtype)}"
+
+    def constants_tag(self) -> str:
+        """`_delta0p5`: the loss's constants that are not PyTorch's usual ones."""
+        return f"_delta{number_tag(self.delta)}" if self.delta != _KINDS[self.kind].delta else ""
+
+    def check(self) -> None:
+        super().check()
+        require(self.kind in _KINDS, self, f"kind must be one of {', '.join(_KINDS)}")
+        has_delta = _KINDS[self.kind].delta > 0
+        require(self.delta > 0 if has_delta else self.delta == 0, self, "only a Huber loss has a delta")
 
     def flops(self) -> int:
         return (10 if self.gradient else 7) * self.z.n * self.z.features
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Of a kind of loss: the threshold of a single output; its constants as PyTorch has them (0: it has none)."""
+
+    threshold: float = 0.0
+    delta: float = 0.0
+
+
+_KINDS = {
+    "softmax_ce": _Kind(),
+    "bce": _Kind(),
+    "mse": _Kind(threshold=0.5),
+    "mae": _Kind(threshold=0.5),
+    "huber": _Kind(threshold=0.5, delta=1.0),
+}
 
 
 @dataclass(frozen=True)
