@@ -244,7 +244,14 @@ NORMS = {
     ),
 }
 EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS}
-LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()} | {
+SOFTMAX_LOSSES = {
+    "softmax_ce": SoftmaxCrossEntropy(),
+    "smoothed": SoftmaxCrossEntropy(label_smoothing=0.1),
+}
+LOSSES = {
+    **SOFTMAX_LOSSES,
+    "bce": BinaryCrossEntropy(),
+    "mse": MeanSquaredError(),
     "mae": MeanAbsoluteError(),
     "huber": Huber(0.4),
 }

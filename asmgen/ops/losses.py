@@ -81,15 +81,29 @@ class Loss(Op, Located):
 
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(Loss):
-    """-log softmax(z)[label], from logits z; two or more outputs."""
+    """-sum over k of t[k] log softmax(z)[k], from logits z; two or more outputs.
+
+    t: the one-hot label, of which label_smoothing is dealt to all outputs alike.
+    """
 
     absorbs = Softmax
     symbol = "softmax_ce"
     least_outputs = 2
 
+    label_smoothing: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        self.need_number("label_smoothing", 0, 1, below=True)
+
+    def targets(self, z: Array, labels: Array) -> Array:
+        targets: Array = (1 - self.label_smoothing) * super().targets(z, labels) + self.label_smoothing / z.shape[1]
+        return targets
+
     def losses(self, z: Array, labels: Array) -> Array:
-        shifted = z - z.max(-1, keepdims=True)
-        losses: Array = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(z)), labels]
+        shifted, targets = z - z.max(-1, keepdims=True), self.targets(z, labels)
+        chosen = (targets * np.where(targets, shifted, 0.0)).sum(-1)
+        losses: Array = np.log(np.exp(shifted).sum(-1)) - chosen
         return losses
 
     def slope(self, z: Array, labels: Array) -> Array:
@@ -101,7 +115,7 @@ class SoftmaxCrossEntropy(Loss):
     def torch(self) -> nn.Module:
         from torch import nn
 
-        return nn.CrossEntropyLoss()
+        return nn.CrossEntropyLoss(label_smoothing=float(self.label_smoothing))
 
 
 @dataclass(frozen=True)

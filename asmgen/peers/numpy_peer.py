@@ -81,7 +81,8 @@ class NumpyPeer:
         target = labels[:, None].astype(z.dtype) if outputs == 1 else classes[labels]
         difference = z - target
         match self.model.loss:
-            case SoftmaxCrossEntropy():
+            case SoftmaxCrossEntropy(label_smoothing=smoothing):
+                target = (1 - smoothing) * target + smoothing / outputs
                 shifted = z - z.max(1, keepdims=True)
                 e = np.exp(shifted)
                 total = e.sum(1, keepdims=True)

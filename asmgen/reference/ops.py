@@ -234,6 +234,7 @@ def dense_dw_step(
 def _softmax_ce(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
     shifted = z - z.max(1, keepdims=True)
     total = np.exp(shifted).sum(1, keepdims=True)
+    target = (1 - spec.label_smoothing) * target + spec.label_smoothing / z.shape[1]
     return ((np.log(total) - shifted) * target).sum(1), np.exp(shifted) / total - target
 
 

@@ -57,8 +57,8 @@ NETWORKS = {
             1,
             Model(
                 name="alone", input=(1, 6, 5), layers=[Flatten(), Dense(20), ReLU(), Dense(4)],
-                loss=SoftmaxCrossEntropy(), optimizer=Adam(lr=0.01, lr_decay=0.9), batch_size=8, epochs=2, seed=3,
-                data=replace(DOTS, validation=("train", 30, 41)),
+                loss=SoftmaxCrossEntropy(label_smoothing=0.1), optimizer=Adam(lr=0.01, lr_decay=0.9), batch_size=8,
+                epochs=2, seed=3, data=replace(DOTS, validation=("train", 30, 41)),
             ),
         ),
         (

@@ -246,7 +246,14 @@ class _Drawing:
             self.add(self.activation(), self.last)
 
 
-LOSSES = (SoftmaxCrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanAbsoluteError(), Huber(0.5))
+LOSSES = (
+    SoftmaxCrossEntropy(),
+    SoftmaxCrossEntropy(label_smoothing=0.2),
+    BinaryCrossEntropy(),
+    MeanSquaredError(),
+    MeanAbsoluteError(),
+    Huber(0.5),
+)
 #: Equal slopes of all samples cancel in a normalisation's gradients: nothing is left but rounding.
 CONSTANT_SLOPES = (MeanAbsoluteError, Huber)
 

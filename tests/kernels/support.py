@@ -113,7 +113,7 @@ NETWORKS = (
             Concat([Conv2D(5, 1)], [Conv2D(9, 3, padding=1), ReLU()]),
             GlobalAvgPool(), Dense(8), Residual([Dense(8), Tanh()]), Dense(2),
         ],
-        loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1),
+        loss=SoftmaxCrossEntropy(label_smoothing=0.1), optimizer=SGD(lr=0.1),
     ),
     Model(
         name="mlp", input=(1, 5, 7), batch_size=5, data=_DATA,

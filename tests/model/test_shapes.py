@@ -181,6 +181,8 @@ def test_constants_of_a_loss_are_checked():
         Huber(delta=0)
     with pytest.raises(ModelError, match=r"Huber: delta='1' must be a number"):
         Huber(delta="1")
+    with pytest.raises(ModelError, match=r"SoftmaxCrossEntropy: label_smoothing=1\.0 must lie in \[0, 1\)"):
+        SoftmaxCrossEntropy(label_smoothing=1.0)
 
 
 def test_one_output_means_two_classes():

@@ -188,11 +188,25 @@ def test_dense_gradients() -> None:
     assert_gradient(lambda v: (dy * ops.run(forward, x, w, v)[0]).sum(), b, db)
 
 
+#: Losses with constants that are not the usual ones.
+CONSTANTS = {
+    "huber": ("huber", {"delta": 0.7}),
+    "smoothed": ("softmax_ce", {"label_smoothing": 0.2}),
+}
+
+
 def _loss(kind, z):
-    return specs.Loss(kind, z, delta=0.7 if kind == "huber" else 0.0)
+    kind, constants = CONSTANTS.get(kind, (kind, {}))
+    return specs.Loss(kind, z, **constants)
 
 
-LOSSES = [("softmax_ce", 4), ("bce", 1), ("bce", 3), *((kind, n) for kind in ("mse", "mae", "huber") for n in (1, 3))]
+LOSSES = [
+    ("softmax_ce", 4),
+    ("smoothed", 4),
+    ("bce", 1),
+    ("bce", 3),
+    *((kind, n) for kind in ("mse", "mae", "huber") for n in (1, 3)),
+]
 
 
 @pytest.mark.parametrize(("kind", "outputs"), LOSSES)
@@ -214,9 +228,10 @@ def test_losses_are_pytorchs(kind: str, outputs: int) -> None:
     rng = np.random.default_rng(7)
     z, labels = rng.normal(size=(6, outputs)) * 20, rng.integers(0, max(outputs, 2), 6)
     one_hot = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[labels]
-    target = torch.tensor(labels if kind == "softmax_ce" else one_hot)
+    target = torch.tensor(labels if kind in ("softmax_ce", "smoothed") else one_hot)
     criterion = {
         "softmax_ce": torch.nn.CrossEntropyLoss,
+        "smoothed": partial(torch.nn.CrossEntropyLoss, label_smoothing=0.2),
         "bce": torch.nn.BCEWithLogitsLoss,
         "mse": torch.nn.MSELoss,
         "mae": torch.nn.L1Loss,

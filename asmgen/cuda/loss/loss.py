@@ -42,6 +42,17 @@ _FORMULAS = {
 }
 
 
+_OF_TARGETS = (
+    "loss[n] = log(sum_j e^(z[n,j] - m)) - sum_k q[n,k] (z[n,k] - m), m = max_j z[n,j]",
+    "pred[n] = first j with z[n,j] = m",
+    "dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) - q[n,k]) * inv_count",
+)
+
+
+def _formula(spec: Loss) -> tuple[str, ...]:
+    return (spec.targets_text, *_OF_TARGETS) if spec.label_smoothing else _FORMULAS[spec.kind]
+
+
 def emit(spec: Loss) -> CudaListing:
     """The listing of one shape: z, labels, dz (if any), loss block."""
     z, symbol = spec.z, spec.symbol("cuda")
@@ -70,7 +81,7 @@ def _facts(spec: Loss, blocks: int, warps: int) -> Facts:
     return Facts(
         title=f"{spec.text}  {z.n} x {z.features}",
         source="asmgen/cuda/loss/loss.py",
-        formula=tuple(line for line in _FORMULAS[spec.kind] if spec.gradient or not line.startswith("dz")),
+        formula=tuple(line for line in _formula(spec) if spec.gradient or not line.startswith("dz")),
         arguments=(
             Argument("a0", "z", f"{ctype} {z}", "in", "padding zero"),
             Argument("a1", "labels", f"u32 [{z.n}]", "in", "of samples n < present"),

@@ -50,7 +50,10 @@ _MEANS = {
 
 @dataclass(frozen=True)
 class LossCode:
-    """Of one loss, with literals. softmax_ce has no `mean`."""
+    """Of one loss, with literals. softmax_ce has no `mean`.
+
+    target: of `output` (-1 in padding), where the label's is `label`; nothing where targets are one-hot.
+    """
 
     kind: str
     several: bool  # outputs
@@ -58,6 +61,7 @@ class LossCode:
     inv_outputs: str
     slope_scale: str
     mean: Mean | None
+    target: str
 
 
 def code_of(spec: Loss) -> LossCode:
@@ -71,7 +75,17 @@ def code_of(spec: Loss) -> LossCode:
         inv_outputs=literal(1 / outputs, dtype),
         slope_scale=literal((mean.scale if mean else 1.0) / outputs, dtype),
         mean=mean,
+        target=_target(spec),
     )
+
+
+def _target(spec: Loss) -> str:
+    smoothing = spec.label_smoothing
+    if not smoothing:
+        return ""
+    share = smoothing / spec.z.features
+    of_label, of_others = (literal(value, spec.z.dtype) for value in (1 - smoothing + share, share))
+    return f"(output < 0 ? 0 : output == label ? {of_label} : {of_others})"
 
 
 def _filled(mean: Mean, ctype: str, delta: str) -> Mean:

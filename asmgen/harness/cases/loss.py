@@ -91,10 +91,14 @@ def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present:
         e = np.exp(shifted)
         total = e.sum(1, keepdims=True)
         p, target = e / total, np.eye(outputs)[np.minimum(labels, outputs - 1)]
+        target = (1 - spec.label_smoothing) * target + spec.label_smoothing / outputs
+        terms = np.count_nonzero(target, axis=1)  # of the sum of target (z - m)
         total_error = eps * (outputs + 6 + (p * -shifted).sum(1, keepdims=True))
         dz = p * (total_error + eps * (6 - shifted)) + 3 * eps * np.abs(p - target)
+        if spec.label_smoothing:
+            dz += 3 * eps * target
         chosen = -(shifted * target).sum(1)
-        losses = total_error[:, 0] + eps * (4 + 4 * np.log(total[:, 0]) + 4 * chosen)
+        losses = total_error[:, 0] + eps * (4 + 4 * np.log(total[:, 0]) + (3 + terms) * chosen)
         return dz / present + 8 * draw.tiny, losses
     target = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[np.minimum(labels, outputs - 1)]
     if spec.kind == "bce":

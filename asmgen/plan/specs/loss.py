@@ -19,7 +19,8 @@ from asmgen.plan.specs.base import (
 class Loss(KernelSpec):
     """losses[n], preds[n] and dz from z and labels (docs/architecture.md, Loss block).
 
-    kind: "softmax_ce" -log softmax(z)[label], dz = (softmax - onehot) * inv_count; "bce" mean over outputs of
+    kind: "softmax_ce" -sum_k q[k] log softmax(z)[k], dz = (softmax - q) * inv_count, q = (1 - label_smoothing) onehot +
+    label_smoothing / outputs; "bce" mean over outputs of
     max(z,0) - z*y + log1p(exp(-|z|)), dz = (sigmoid(z) - y) * inv_count / outputs; "mse" mean over outputs of
     (z - y)^2, dz = 2 (z - y) * inv_count / outputs; "mae" mean over outputs of |z - y|, dz = sign(z - y) * inv_count /
     outputs; "huber" mean over outputs of c (d - c / 2), d = z - y, c = d clamped to +-delta, dz = c * inv_count /
@@ -32,6 +33,13 @@ class Loss(KernelSpec):
     z: Rows
     gradient: bool = True
     delta: float = 0.0
+    label_smoothing: float = 0.0
+
+    @property
+    def targets_text(self) -> str:
+        """The formula of softmax_ce's targets q."""
+        smoothing = self.label_smoothing
+        return f"q[n,k] = {1 - smoothing:g} (k == label) + {smoothing:g} / {self.z.features}"
 
     @property
     def threshold(self) -> float:
@@ -62,14 +70,18 @@ class Loss(KernelSpec):
         return f"{self.op}_{activations_tag(self.z)}{self.constants_tag()}_{dtype_tag(self.z.dtype)}"
 
     def constants_tag(self) -> str:
-        """`_delta0p5`: the loss's constants that are not PyTorch's usual ones."""
-        return f"_delta{number_tag(self.delta)}" if self.delta != _KINDS[self.kind].delta else ""
+        """`_delta0p5`, `_smooth0p1`: the loss's constants that are not PyTorch's usual ones."""
+        delta = f"_delta{number_tag(self.delta)}" if self.delta != _KINDS[self.kind].delta else ""
+        smoothing = f"_smooth{number_tag(self.label_smoothing)}" if self.label_smoothing else ""
+        return delta + smoothing
 
     def check(self) -> None:
         super().check()
         require(self.kind in _KINDS, self, f"kind must be one of {', '.join(_KINDS)}")
         has_delta = _KINDS[self.kind].delta > 0
         require(self.delta > 0 if has_delta else self.delta == 0, self, "only a Huber loss has a delta")
+        most = 1.0 if self.kind == "softmax_ce" else 0.0
+        require(self.label_smoothing == 0 or 0 < self.label_smoothing < most, self, "no such label smoothing")
 
     def flops(self) -> int:
         return (10 if self.gradient else 7) * self.z.n * self.z.features
