@@ -41,7 +41,8 @@ class Loss(Op, Located):
     def forward(self, *inputs: Array) -> tuple[Array, Array]:
         z, labels, present = inputs
         is_present = np.arange(len(z)) < present
-        return np.where(is_present, self.losses(z, labels), 0.0), np.where(is_present, self.predictions(z), 0)
+        losses = self.losses(z, labels) * self.scale(labels, present)
+        return np.where(is_present, losses, 0.0), np.where(is_present, self.predictions(z), 0)
 
     def gradient(self, rules: Gradients) -> Sequence[str | None]:
         return [rules.add(LossGradient(self), *rules.inputs), None, None]
@@ -53,6 +54,13 @@ class Loss(Op, Located):
     def slope(self, z: Array, labels: Array) -> Array:
         """The gradient of each sample's own loss."""
         raise NotImplementedError
+
+    def scale(self, labels: Array, present: Any) -> Any:
+        """What makes the mean over the samples present PyTorch's mean of them."""
+        return 1.0
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise ModelError unless the loss is one of so many outputs."""
 
     def predictions(self, z: Array) -> Array:
         """Classes: of several outputs the largest, the first of equal ones."""
@@ -83,7 +91,8 @@ class Loss(Op, Located):
 class SoftmaxCrossEntropy(Loss):
     """-sum over k of t[k] log softmax(z)[k], from logits z; two or more outputs.
 
-    t: the one-hot label, of which label_smoothing is dealt to all outputs alike.
+    t: the one-hot label, of which label_smoothing is dealt to all outputs alike; class_weights are factors of it, one
+    an output, and the mean is over the weights of the labels.
     """
 
     absorbs = Softmax
@@ -91,31 +100,52 @@ class SoftmaxCrossEntropy(Loss):
     least_outputs = 2
 
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
     def check(self) -> None:
         super().check()
         self.need_number("label_smoothing", 0, 1, below=True)
+        weights: Any = self.class_weights
+        if not isinstance(weights, tuple | list):
+            raise self.error(f"class_weights={weights!r} must be a tuple of numbers, one a class")
+        for index, weight in enumerate(weights):
+            is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not (is_number and 1e-6 <= weight <= 1e6):
+                raise self.error(f"class_weights[{index}]={weight!r} must be a number in [1e-06, 1e+06]")
+        object.__setattr__(self, "class_weights", tuple(map(float, weights)))
+
+    def check_outputs(self, outputs: int) -> None:
+        n_weights = len(self.class_weights)
+        if n_weights not in (0, outputs):
+            raise self.error(f"class_weights has {n_weights} numbers; the network has {outputs} outputs")
+
+    def scale(self, labels: Array, present: Any) -> Any:
+        return present / np.array(self.class_weights)[labels[:present]].sum() if self.class_weights else 1.0
 
     def targets(self, z: Array, labels: Array) -> Array:
         targets: Array = (1 - self.label_smoothing) * super().targets(z, labels) + self.label_smoothing / z.shape[1]
-        return targets
+        return targets * np.array(self.class_weights) if self.class_weights else targets
 
     def losses(self, z: Array, labels: Array) -> Array:
         shifted, targets = z - z.max(-1, keepdims=True), self.targets(z, labels)
         chosen = (targets * np.where(targets, shifted, 0.0)).sum(-1)
-        losses: Array = np.log(np.exp(shifted).sum(-1)) - chosen
+        losses: Array = targets.sum(-1) * np.log(np.exp(shifted).sum(-1)) - chosen
         return losses
 
     def slope(self, z: Array, labels: Array) -> Array:
-        return softmax(z) - self.targets(z, labels)
+        targets = self.targets(z, labels)
+        slope: Array = targets.sum(-1, keepdims=True) * softmax(z) - targets
+        return slope
 
     def probabilities(self) -> Layer:
         return Softmax(where=self.where)
 
     def torch(self) -> nn.Module:
+        import torch
         from torch import nn
 
-        return nn.CrossEntropyLoss(label_smoothing=float(self.label_smoothing))
+        weight = torch.tensor(self.class_weights, dtype=torch.float64) if self.class_weights else None
+        return nn.CrossEntropyLoss(weight, label_smoothing=float(self.label_smoothing))
 
 
 @dataclass(frozen=True)
@@ -235,4 +265,5 @@ class LossGradient(Op):
     def forward(self, *inputs: Array) -> tuple[Array]:
         z, labels, present = inputs
         is_present = np.arange(len(z)) < present
-        return (np.where(is_present[:, None], self.of.slope(z, labels) / present, 0.0),)
+        slope = self.of.slope(z, labels) * self.of.scale(labels, present) / present
+        return (np.where(is_present[:, None], slope, 0.0),)

@@ -76,21 +76,24 @@ class NumpyPeer:
 
     def _loss(self, z: Array, labels: Array) -> tuple[float, Array]:
         """(mean loss, dz)."""
-        n, outputs = z.shape
+        outputs = z.shape[1]
         classes = np.eye(classes_of(self.model), dtype=z.dtype)
         target = labels[:, None].astype(z.dtype) if outputs == 1 else classes[labels]
         difference = z - target
         match self.model.loss:
-            case SoftmaxCrossEntropy(label_smoothing=smoothing):
-                target = (1 - smoothing) * target + smoothing / outputs
+            case SoftmaxCrossEntropy(label_smoothing=smoothing, class_weights=class_weights):
+                weights = np.array(class_weights or (1.0,) * outputs, z.dtype)
+                target = weights * ((1 - smoothing) * target + smoothing / outputs)
+                count = weights[labels].sum()
                 shifted = z - z.max(1, keepdims=True)
                 e = np.exp(shifted)
                 total = e.sum(1, keepdims=True)
-                return float(((np.log(total) - shifted) * target).sum() / n), (e / total - target) / n
+                loss = float(((np.log(total) - shifted) * target).sum() / count)
+                return loss, (e / total * target.sum(1, keepdims=True) - target) / count
             case BinaryCrossEntropy():
                 e = np.exp(-np.abs(z))
-                loss = (np.maximum(z, 0) - z * target + np.log1p(e)).mean()
-                return float(loss), (np.where(z >= 0, 1, e).astype(z.dtype) / (1 + e) - target) / z.size
+                loss = float((np.maximum(z, 0) - z * target + np.log1p(e)).mean())
+                return loss, (np.where(z >= 0, 1, e).astype(z.dtype) / (1 + e) - target) / z.size
             case MeanSquaredError():
                 return float((difference**2).mean()), 2 * difference / z.size
             case MeanAbsoluteError():

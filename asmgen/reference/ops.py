@@ -235,7 +235,10 @@ def _softmax_ce(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array
     shifted = z - z.max(1, keepdims=True)
     total = np.exp(shifted).sum(1, keepdims=True)
     target = (1 - spec.label_smoothing) * target + spec.label_smoothing / z.shape[1]
-    return ((np.log(total) - shifted) * target).sum(1), np.exp(shifted) / total - target
+    if spec.class_weights:
+        target = target * np.array(spec.class_weights)
+    slope = np.exp(shifted) / total * target.sum(1, keepdims=True) - target
+    return ((np.log(total) - shifted) * target).sum(1), slope
 
 
 def _bce(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
@@ -268,6 +271,9 @@ def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array
     here = np.arange(z.shape[0]) < present
     target = labels[:, None].astype(np.float64) if outputs == 1 else np.eye(outputs)[np.where(here, labels, 0)]
     losses, dz = _LOSSES[spec.kind](spec, z, target)
+    if spec.class_weights:
+        scale = present / np.array(spec.class_weights)[labels[:present]].sum()
+        losses, dz = losses * scale, dz * scale
     preds = (z[:, 0] > spec.threshold).astype(np.uint32) if outputs == 1 else z.argmax(1).astype(np.uint32)
     return dz / present * here[:, None] if spec.gradient else None, losses * here, preds * here
 

@@ -224,7 +224,8 @@ def test_what_it_cannot_do_is_said() -> None:
     model = NETWORKS["alone"][1]
     wide = replace(model, layers=[Flatten(), Dense(4096), ReLU(), Dense(4096), ReLU(), Dense(4)])
     many = replace(model, batch_size=513)
-    for other, words in (wide, "shared memory"), (many, "513"):
+    weighted = replace(model, loss=SoftmaxCrossEntropy(class_weights=(1, 1, 1, 2)))
+    for other, words in (wide, "shared memory"), (many, "513"), (weighted, "over the weights of all labels"):
         refused = decide(plan_for(other, CUDA), nvcc.DEFAULT_ARCHES, "float32")
         assert isinstance(refused, Refusal)
         assert words in refused.reason

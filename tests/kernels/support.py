@@ -56,7 +56,8 @@ NETWORKS = (
             Conv2D(5, 2), MaxPool2D(2),
             Flatten(), Dense(21), ReLU(), Dense(10),
         ],
-        loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.1, momentum=0.9, weight_decay=0.01),
+        loss=SoftmaxCrossEntropy(class_weights=(1, 2, 0.5, 1, 1, 3, 1, 1, 0.25, 1)),
+        optimizer=Momentum(lr=0.1, momentum=0.9, weight_decay=0.01),
     ),
     Model(
         name="fused_average", input=(1, 17, 18), batch_size=2, data=_DATA,

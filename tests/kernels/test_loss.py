@@ -16,7 +16,7 @@ from asmgen.kernels.loss import loss
 from asmgen.plan.layout import Image, Rows
 from asmgen.plan.specs import Loss
 
-SOFTMAX = ("softmax_ce", "smoothed")
+SOFTMAX = ("softmax_ce", "smoothed", "weighted", "weighted_smoothed")
 KINDS = (*SOFTMAX, "bce", "mse", "mae", "huber")
 
 
@@ -27,6 +27,9 @@ def loss_of(kind: str, z: Rows) -> Loss:
             return Loss("huber", z, delta=0.4)
         case "smoothed":
             return Loss("softmax_ce", z, label_smoothing=0.1)
+        case "weighted" | "weighted_smoothed":
+            weights = tuple(0.25 + 7 * k % 5 / 3 for k in range(z.features))
+            return Loss("softmax_ce", z, label_smoothing=0.1 if "smoothed" in kind else 0.0, class_weights=weights)
     return Loss(kind, z)
 
 

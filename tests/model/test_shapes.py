@@ -183,6 +183,22 @@ def test_constants_of_a_loss_are_checked():
         Huber(delta="1")
     with pytest.raises(ModelError, match=r"SoftmaxCrossEntropy: label_smoothing=1\.0 must lie in \[0, 1\)"):
         SoftmaxCrossEntropy(label_smoothing=1.0)
+    for weights, message in (
+        (2.0, r"class_weights=2\.0 must be a tuple of numbers, one a class"),
+        ((1, 0), r"class_weights\[1\]=0 must be a number in \[1e-06, 1e\+06\]"),
+        ((1, float("nan")), r"class_weights\[1\]=nan must be a number"),
+        ((True, 1), r"class_weights\[0\]=True must be a number"),
+    ):
+        with pytest.raises(ModelError, match=r"test_shapes\.py:\d+: SoftmaxCrossEntropy: " + message):
+            SoftmaxCrossEntropy(class_weights=weights)
+
+
+def test_a_class_has_one_weight():
+    loss = SoftmaxCrossEntropy(class_weights=[1, 2, 3])
+    trace(network(*IMAGE, Dense(3), loss=loss))
+    message = r"test_shapes\.py:\d+: SoftmaxCrossEntropy: class_weights has 3 numbers; the network has 2 outputs$"
+    with pytest.raises(ModelError, match=message):
+        trace(network(*IMAGE, Dense(2), loss=loss))
 
 
 def test_one_output_means_two_classes():

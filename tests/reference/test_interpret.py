@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from networks import EVERY_NETWORK, LOSSES, SOFTMAX_LOSSES, draw, make
+from networks import EVERY_NETWORK, LOSSES, SOFTMAX_LOSSES, WEIGHTED_LOSSES, draw, make
 
 from asmgen import SGD, Adam, AdamW, Conv2D, Dense, Flatten, Input, Momentum, Nesterov, Residual, Tanh
 from asmgen.plan.build import build_plan
@@ -56,6 +56,13 @@ def test_steps_are_pytorchs(network, loss):
     layers, outputs = EVERY_NETWORK[network]
     outputs = max(outputs, 2) if loss in SOFTMAX_LOSSES else outputs
     _compare_with_torch(make(layers, outputs, loss, Momentum(0.05, 0.9), softmax=loss in SOFTMAX_LOSSES))
+
+
+@pytest.mark.parametrize("loss", WEIGHTED_LOSSES)
+def test_weights_of_classes_are_pytorchs(loss):
+    """Also of a batch that is not full: the mean is over the weights of the samples present."""
+    pytest.importorskip("torch")
+    _compare_with_torch(make([Flatten(), Dense(5), Tanh()], 5, loss, Momentum(0.05, 0.9)))
 
 
 @pytest.mark.parametrize(

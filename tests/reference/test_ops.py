@@ -188,10 +188,13 @@ def test_dense_gradients() -> None:
     assert_gradient(lambda v: (dy * ops.run(forward, x, w, v)[0]).sum(), b, db)
 
 
+WEIGHTS = (1.0, 0.5, 3.0, 0.25)
 #: Losses with constants that are not the usual ones.
 CONSTANTS = {
     "huber": ("huber", {"delta": 0.7}),
     "smoothed": ("softmax_ce", {"label_smoothing": 0.2}),
+    "weighted": ("softmax_ce", {"class_weights": WEIGHTS}),
+    "weighted_smoothed": ("softmax_ce", {"label_smoothing": 0.2, "class_weights": WEIGHTS}),
 }
 
 
@@ -202,7 +205,7 @@ def _loss(kind, z):
 
 LOSSES = [
     ("softmax_ce", 4),
-    ("smoothed", 4),
+    *((kind, 4) for kind in ("smoothed", "weighted", "weighted_smoothed")),
     ("bce", 1),
     ("bce", 3),
     *((kind, n) for kind in ("mse", "mae", "huber") for n in (1, 3)),
@@ -228,10 +231,14 @@ def test_losses_are_pytorchs(kind: str, outputs: int) -> None:
     rng = np.random.default_rng(7)
     z, labels = rng.normal(size=(6, outputs)) * 20, rng.integers(0, max(outputs, 2), 6)
     one_hot = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[labels]
-    target = torch.tensor(labels if kind in ("softmax_ce", "smoothed") else one_hot)
+    target = torch.tensor(one_hot if kind in ("bce", "mse", "mae", "huber") else labels)
     criterion = {
         "softmax_ce": torch.nn.CrossEntropyLoss,
         "smoothed": partial(torch.nn.CrossEntropyLoss, label_smoothing=0.2),
+        "weighted": partial(torch.nn.CrossEntropyLoss, torch.tensor(WEIGHTS, dtype=torch.float64)),
+        "weighted_smoothed": partial(
+            torch.nn.CrossEntropyLoss, torch.tensor(WEIGHTS, dtype=torch.float64), label_smoothing=0.2
+        ),
         "bce": torch.nn.BCEWithLogitsLoss,
         "mse": torch.nn.MSELoss,
         "mae": torch.nn.L1Loss,

@@ -48,8 +48,17 @@ _OF_TARGETS = (
     "dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) - q[n,k]) * inv_count",
 )
 
+_OF_WEIGHTS = (
+    "loss[n] = (Q log(sum_j e^(z[n,j] - m)) - sum_k q[n,k] (z[n,k] - m)) * present / W, m = max_j z[n,j]",
+    "Q = sum_k q[n,k]; W = sum of w[label] over the samples present",
+    "pred[n] = first j with z[n,j] = m",
+    "dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) Q - q[n,k]) / W",
+)
+
 
 def _formula(spec: Loss) -> tuple[str, ...]:
+    if spec.class_weights:
+        return (spec.targets_text, *_OF_WEIGHTS)
     return (spec.targets_text, *_OF_TARGETS) if spec.label_smoothing else _FORMULAS[spec.kind]
 
 

@@ -53,6 +53,7 @@ class LossCode:
     """Of one loss, with literals. softmax_ce has no `mean`.
 
     target: of `output` (-1 in padding), where the label's is `label`; nothing where targets are one-hot.
+    class_weights: one an output, or none; target_sum: of the label's sample, where there are.
     """
 
     kind: str
@@ -62,6 +63,8 @@ class LossCode:
     slope_scale: str
     mean: Mean | None
     target: str
+    class_weights: tuple[str, ...]
+    target_sum: str
 
 
 def code_of(spec: Loss) -> LossCode:
@@ -76,16 +79,25 @@ def code_of(spec: Loss) -> LossCode:
         slope_scale=literal((mean.scale if mean else 1.0) / outputs, dtype),
         mean=mean,
         target=_target(spec),
+        class_weights=tuple(literal(weight, dtype) for weight in spec.class_weights),
+        target_sum=_target_sum(spec),
     )
 
 
 def _target(spec: Loss) -> str:
-    smoothing = spec.label_smoothing
-    if not smoothing:
+    if not spec.label_smoothing and not spec.class_weights:
         return ""
-    share = smoothing / spec.z.features
-    of_label, of_others = (literal(value, spec.z.dtype) for value in (1 - smoothing + share, share))
-    return f"(output < 0 ? 0 : output == label ? {of_label} : {of_others})"
+    share = spec.label_smoothing / spec.z.features
+    of_label, of_others = (literal(value, spec.z.dtype) for value in (1 - spec.label_smoothing + share, share))
+    target = f"output == label ? {of_label} : {of_others}"
+    return f"(output < 0 ? 0 : {f'class_weights[output] * ({target})' if spec.class_weights else target})"
+
+
+def _target_sum(spec: Loss) -> str:
+    if not spec.class_weights:
+        return ""
+    own, others = (literal(value, spec.z.dtype) for value in (1 - spec.label_smoothing, sum(spec.other_targets)))
+    return f"class_weights[label] * {own} + {others}"
 
 
 def _filled(mean: Mean, ctype: str, delta: str) -> Mean:
