@@ -16,7 +16,7 @@ from asmgen.ops.global_avg_pool import GlobalAvgPool
 from asmgen.ops.hard_swish import HardSwish
 from asmgen.ops.init import FromFile, HeNormal, HeUniform, Ones, XavierNormal, XavierUniform, Zeros
 from asmgen.ops.leaky_relu import LeakyReLU
-from asmgen.ops.losses import BinaryCrossEntropy, MeanSquaredError, SoftmaxCrossEntropy
+from asmgen.ops.losses import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from asmgen.ops.pool import AvgPool2D, MaxPool2D
 from asmgen.ops.relu import ReLU
@@ -51,9 +51,11 @@ __all__ = [
     "HardSwish",
     "HeNormal",
     "HeUniform",
+    "Huber",
     "Input",
     "LeakyReLU",
     "MaxPool2D",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Model",
     "Momentum",

@@ -21,8 +21,10 @@ from asmgen import (
     Flatten,
     GlobalAvgPool,
     HardSwish,
+    Huber,
     LeakyReLU,
     MaxPool2D,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     ReLU,
@@ -328,13 +330,30 @@ DROPOUTS = {
 }
 EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS, **DROPOUTS}
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
+EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS}
+SOFTMAX_LOSSES = {
+    "softmax_ce": SoftmaxCrossEntropy(),
+    "smoothed": SoftmaxCrossEntropy(label_smoothing=0.1),
+}
+#: Of networks with 5 outputs.
+WEIGHTED_LOSSES = {
+    "weighted": SoftmaxCrossEntropy(class_weights=(1, 0.5, 3, 0.25, 2)),
+    "weighted_smoothed": SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1, 0.5, 3, 0.25, 2)),
+}
+LOSSES = {
+    **SOFTMAX_LOSSES,
+    "bce": BinaryCrossEntropy(),
+    "mse": MeanSquaredError(),
+    "mae": MeanAbsoluteError(),
+    "huber": Huber(0.4),
+}
 
 
 def make(layers, outputs, loss="mse", optimizer=None, *, softmax=False, dtype="float64"):
     """The network with a dense layer of `outputs` (and a softmax) at its end, on 2x11x10 images, batch 6."""
     return Model(
         name="net", input=(2, 11, 10), layers=[*layers, Dense(outputs), *([Softmax()] if softmax else [])],
-        loss=LOSSES[loss], optimizer=optimizer or SGD(lr=0.1), batch_size=6, dtype=dtype,
+        loss=(LOSSES | WEIGHTED_LOSSES)[loss], optimizer=optimizer or SGD(lr=0.1), batch_size=6, dtype=dtype,
         data=Dataset("none", scale=1 / 200, mean=(0.4, 0.5), std=(0.6, 0.5)),
     )  # fmt: skip
 

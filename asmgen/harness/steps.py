@@ -138,12 +138,14 @@ def compare_steps(
 def _floor(entry: Entry, name: str, machine: PlanMemory, reference: Interpreter, present: int) -> float:
     """What an output may err by absolutely, in each element, where its terms may cancel.
 
-    A loss's gradient is a difference of numbers up to 1 / present, small where the network is sure and right. A dense
-    layer's sums have terms as large as |x| |w|, a bias's gradient as large as those of dz.
+    A loss's gradient is a difference of numbers up to 1 / present (a class's share of the weights), small where the
+    network is sure and right. A dense layer's sums have terms as large as |x| |w|, a bias's gradient as
+    large as those of dz.
     """
     eps, spec = float(np.finfo(machine.dtype).eps), entry.spec
     if isinstance(spec, specs.Loss):
-        return 8 * eps / present
+        weights = spec.class_weights or (1.0,)
+        return 8 * eps / present * max(weights) / min(weights)
     if isinstance(spec, specs.DenseForward | specs.DenseForwardByOutput):
         x, weights = (reference.values[arg] for arg in entry.args[:2] if arg)
         rows = x.reshape(len(x), -1)

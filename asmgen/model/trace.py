@@ -303,6 +303,7 @@ def _check_outputs(model: Model, last: Node, shape: Shape) -> None:
         raise ModelError(
             last.where, f"{last.label}: {loss} needs 2 or more outputs, not 1; use BinaryCrossEntropy() or Dense(2)"
         )
+    model.loss.check_outputs(outputs)
     if outputs > MAX_CLASSES:
         raise ModelError(last.where, f"{last.label}: {outputs} outputs; at most {MAX_CLASSES} (labels are bytes)")
 

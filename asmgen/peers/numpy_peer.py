@@ -13,7 +13,7 @@ from asmgen.graph.simplify import simplify
 from asmgen.model.network import Model
 from asmgen.model.trace import INPUT, classes_of, trace
 from asmgen.ops.base import Layer
-from asmgen.ops.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from asmgen.ops.losses import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import Adam, AdamW, Momentum, Nesterov
 from asmgen.peers.numpy_layers import Array, Node, node_of
 
@@ -76,20 +76,33 @@ class NumpyPeer:
 
     def _loss(self, z: Array, labels: Array) -> tuple[float, Array]:
         """(mean loss, dz)."""
-        n, outputs = z.shape
+        outputs = z.shape[1]
         classes = np.eye(classes_of(self.model), dtype=z.dtype)
         target = labels[:, None].astype(z.dtype) if outputs == 1 else classes[labels]
-        if isinstance(self.model.loss, SoftmaxCrossEntropy):
-            shifted = z - z.max(1, keepdims=True)
-            e = np.exp(shifted)
-            total = e.sum(1, keepdims=True)
-            return float(((np.log(total) - shifted) * target).sum() / n), (e / total - target) / n
-        if isinstance(self.model.loss, BinaryCrossEntropy):
-            e = np.exp(-np.abs(z))
-            loss = (np.maximum(z, 0) - z * target + np.log1p(e)).mean()
-            return float(loss), (np.where(z >= 0, 1, e).astype(z.dtype) / (1 + e) - target) / z.size
         difference = z - target
-        return float((difference**2).mean()), 2 * difference / z.size
+        match self.model.loss:
+            case SoftmaxCrossEntropy(label_smoothing=smoothing, class_weights=class_weights):
+                weights = np.array(class_weights or (1.0,) * outputs, z.dtype)
+                target = weights * ((1 - smoothing) * target + smoothing / outputs)
+                count = weights[labels].sum()
+                shifted = z - z.max(1, keepdims=True)
+                e = np.exp(shifted)
+                total = e.sum(1, keepdims=True)
+                loss = float(((np.log(total) - shifted) * target).sum() / count)
+                return loss, (e / total * target.sum(1, keepdims=True) - target) / count
+            case BinaryCrossEntropy():
+                e = np.exp(-np.abs(z))
+                loss = float((np.maximum(z, 0) - z * target + np.log1p(e)).mean())
+                return loss, (np.where(z >= 0, 1, e).astype(z.dtype) / (1 + e) - target) / z.size
+            case MeanSquaredError():
+                return float((difference**2).mean()), 2 * difference / z.size
+            case MeanAbsoluteError():
+                return float(np.abs(difference).mean()), np.sign(difference) / z.size
+            case Huber(delta=delta):
+                clamped = np.clip(difference, -delta, delta)
+                return float((clamped * (difference - clamped / 2)).mean()), clamped / z.size
+        name = type(self.model.loss).__name__
+        raise UnsupportedError(self.model.loss.where, f"{name}: the NumPy peer does not know this loss")
 
     def _update(self, lr: float) -> None:
         self._n_steps += 1

@@ -35,7 +35,7 @@ class TorchPeer:
         for number, module in enumerate(dropouts):
             module.layer, module.seed = replace(module.layer, number=number), model.seed
         self.load(parameters)
-        self.criterion = _criterion(model)
+        self.criterion = _criterion(model, self.dtype)
         self.loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._loss  # torch.compile replaces it
         self.optimizer = _optimizer(model, self.network)
         scale, shift = zip(*model.data.affine(model.input[0]), strict=True)
@@ -133,9 +133,9 @@ def _logits(graph: Graph) -> str:
     return simplify(graph).nodes[-1].inputs[0]
 
 
-def _criterion(model: Model) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _criterion(model: Model, dtype: torch.dtype) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """loss(logits, labels), targets made from labels as the kernels do."""
-    loss = model.loss.torch()
+    loss = model.loss.torch().to(dtype)
     if isinstance(model.loss, SoftmaxCrossEntropy):
         criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = loss
         return criterion

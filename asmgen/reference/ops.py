@@ -231,24 +231,50 @@ def dense_dw_step(
     return gradient, (w, b), tuple(zip(w_states, b_states, strict=True))
 
 
+def _softmax_ce(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
+    shifted = z - z.max(1, keepdims=True)
+    total = np.exp(shifted).sum(1, keepdims=True)
+    target = (1 - spec.label_smoothing) * target + spec.label_smoothing / z.shape[1]
+    if spec.class_weights:
+        target = target * np.array(spec.class_weights)
+    slope = np.exp(shifted) / total * target.sum(1, keepdims=True) - target
+    return ((np.log(total) - shifted) * target).sum(1), slope
+
+
+def _bce(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
+    losses = (np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))).mean(1)
+    return losses, (sigmoid(z) - target) / z.shape[1]
+
+
+def _mse(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
+    return ((z - target) ** 2).mean(1), 2 * (z - target) / z.shape[1]
+
+
+def _mae(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
+    return np.abs(z - target).mean(1), np.sign(z - target) / z.shape[1]
+
+
+def _huber(spec: specs.Loss, z: Array, target: Array) -> tuple[Array, Array]:
+    distance = np.abs(z - target)
+    linear = distance > spec.delta
+    losses = np.where(linear, spec.delta * (distance - spec.delta / 2), distance**2 / 2).mean(1)
+    return losses, np.where(linear, spec.delta * np.sign(z - target), z - target) / z.shape[1]
+
+
+#: Losses of samples and their slopes, from z and targets, both [n, outputs].
+_LOSSES = {"softmax_ce": _softmax_ce, "bce": _bce, "mse": _mse, "mae": _mae, "huber": _huber}
+
+
 def loss(spec: specs.Loss, z: Array, labels: Array, present: int) -> tuple[Array | None, Array, Array]:
     """z [n, outputs], labels [n], samples present -> dz [n, outputs] (or None), losses [n], preds [n]."""
     outputs = z.shape[1]
     here = np.arange(z.shape[0]) < present
     target = labels[:, None].astype(np.float64) if outputs == 1 else np.eye(outputs)[np.where(here, labels, 0)]
-    if spec.kind == "softmax_ce":
-        shifted = z - z.max(1, keepdims=True)
-        total = np.exp(shifted).sum(1, keepdims=True)
-        losses = ((np.log(total) - shifted) * target).sum(1)
-        dz = np.exp(shifted) / total - target
-    elif spec.kind == "bce":
-        losses = (np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))).mean(1)
-        dz = (sigmoid(z) - target) / outputs
-    else:
-        losses = ((z - target) ** 2).mean(1)
-        dz = 2 * (z - target) / outputs
-    threshold = 0.5 if spec.kind == "mse" else 0.0
-    preds = (z[:, 0] > threshold).astype(np.uint32) if outputs == 1 else z.argmax(1).astype(np.uint32)
+    losses, dz = _LOSSES[spec.kind](spec, z, target)
+    if spec.class_weights:
+        scale = present / np.array(spec.class_weights)[labels[:present]].sum()
+        losses, dz = losses * scale, dz * scale
+    preds = (z[:, 0] > spec.threshold).astype(np.uint32) if outputs == 1 else z.argmax(1).astype(np.uint32)
     return dz / present * here[:, None] if spec.gradient else None, losses * here, preds * here
 
 

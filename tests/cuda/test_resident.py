@@ -22,7 +22,9 @@ from asmgen import (
     Dataset,
     Dense,
     Flatten,
+    Huber,
     LeakyReLU,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     Nesterov,
@@ -58,8 +60,8 @@ NETWORKS = {
             1,
             Model(
                 name="alone", input=(1, 6, 5), layers=[Flatten(), Dense(20), ReLU(), Dense(4)],
-                loss=SoftmaxCrossEntropy(), optimizer=Adam(lr=0.01, lr_decay=0.9), batch_size=8, epochs=2, seed=3,
-                data=replace(DOTS, validation=("train", 30, 41)),
+                loss=SoftmaxCrossEntropy(label_smoothing=0.1), optimizer=Adam(lr=0.01, lr_decay=0.9), batch_size=8,
+                epochs=2, seed=3, data=replace(DOTS, validation=("train", 30, 41)),
             ),
         ),
         (
@@ -87,6 +89,20 @@ NETWORKS = {
             Model(
                 name="sixteen", input=(1, 3, 3), layers=[Flatten(), Dense(2)], dtype="float64", loss=MeanSquaredError(),
                 optimizer=SGD(lr=0.1, weight_decay=0.05), batch_size=9, epochs=2, seed=2, data=DOTS,
+            ),
+        ),
+        (
+            1,
+            Model(
+                name="absolute", input=(1, 3, 3), layers=[Flatten(), Dense(4)], loss=MeanAbsoluteError(),
+                optimizer=SGD(lr=0.01), batch_size=9, epochs=2, seed=2, data=DOTS,
+            ),
+        ),
+        (
+            2,
+            Model(
+                name="huber", input=(1, 3, 3), layers=[Flatten(), Dense(3)], loss=Huber(0.3),
+                optimizer=SGD(lr=0.1), batch_size=9, epochs=2, seed=2, data=DOTS,
             ),
         ),
     )
@@ -214,7 +230,8 @@ def test_what_it_cannot_do_is_said() -> None:
     model = NETWORKS["alone"][1]
     wide = replace(model, layers=[Flatten(), Dense(4096), ReLU(), Dense(4096), ReLU(), Dense(4)])
     many = replace(model, batch_size=513)
-    for other, words in (wide, "shared memory"), (many, "513"):
+    weighted = replace(model, loss=SoftmaxCrossEntropy(class_weights=(1, 1, 1, 2)))
+    for other, words in (wide, "shared memory"), (many, "513"), (weighted, "over the weights of all labels"):
         refused = decide(plan_for(other, CUDA), nvcc.DEFAULT_ARCHES, "float32")
         assert isinstance(refused, Refusal)
         assert words in refused.reason

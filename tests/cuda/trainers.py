@@ -57,7 +57,8 @@ def models() -> dict[str, Model]:
                     Conv2D(5, 3, padding="same"), ReLU(), MaxPool2D(2), Conv2D(18, 3), LeakyReLU(), AvgPool2D(2),
                     Flatten(), Dense(3),
                 ],
-                loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.02, momentum=0.8), batch_size=6, epochs=2, seed=1,
+                loss=SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1, 3, 0.5)),
+                optimizer=Momentum(lr=0.02, momentum=0.8), batch_size=6, epochs=2, seed=1,
                 data=Dataset("dots", scale=1 / 255),
             ),
             Model(

@@ -30,7 +30,7 @@ from asmgen import (
 from asmgen.errors import ModelError
 from asmgen.ops.activations import ACTIVATIONS
 from asmgen.ops.base import Layer, Shape, Site
-from asmgen.ops.losses import BinaryCrossEntropy, Loss, MeanSquaredError, SoftmaxCrossEntropy
+from asmgen.ops.losses import BinaryCrossEntropy, Huber, Loss, MeanAbsoluteError, MeanSquaredError, SoftmaxCrossEntropy
 from asmgen.ops.optimizers import Optimizer
 from asmgen.ops.scale import Scale
 from asmgen.ops.sigmoid import Sigmoid
@@ -252,6 +252,18 @@ class _Drawing:
             self.add(self.activation(), self.last)
 
 
+LOSSES = (
+    SoftmaxCrossEntropy(),
+    SoftmaxCrossEntropy(label_smoothing=0.2),
+    BinaryCrossEntropy(),
+    MeanSquaredError(),
+    MeanAbsoluteError(),
+    Huber(0.5),
+)
+#: Equal slopes of all samples cancel in a normalisation's gradients: nothing is left but rounding.
+CONSTANT_SLOPES = (MeanAbsoluteError, Huber)
+
+
 class _DoesNotFit(Exception):
     """The drawing became too large; the next one is taken."""
 
@@ -262,7 +274,7 @@ def network(seed: int) -> Model:
     while True:
         sides = (rng.randrange(3, 14), rng.randrange(3, 14))
         drawing = _Drawing(rng, [(rng.randrange(1, 6), *sides)])
-        loss = rng.choice((SoftmaxCrossEntropy(), BinaryCrossEntropy(), MeanSquaredError()))
+        loss = rng.choice(LOSSES)
         for _ in range(rng.choice((0, 1, 2, 3, 4, 5, 6, 7))):
             drawing.step()
         if drawing.is_image(drawing.last) and rng.random() < 0.7 and drawing.add(Flatten(), drawing.last):
@@ -272,12 +284,18 @@ def network(seed: int) -> Model:
             drawing.end(loss)
         except _DoesNotFit:
             continue
+        if isinstance(loss, CONSTANT_SLOPES) and _has_norms(drawing):
+            continue
         return _model(seed, rng, drawing, loss)
+
+
+def _has_norms(drawing: _Drawing) -> bool:
+    return any(isinstance(layer, BatchNorm) for layer, _ in drawing.layers)
 
 
 def _model(seed: int, rng: Random, drawing: _Drawing, loss: Loss) -> Model:
     shape = drawing.shapes[0]
-    has_norms = any(isinstance(layer, BatchNorm) for layer, _ in drawing.layers)
+    has_norms = _has_norms(drawing)
     settings = {
         "name": f"net{seed}",
         "loss": loss,

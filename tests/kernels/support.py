@@ -22,8 +22,10 @@ from asmgen import (
     Flatten,
     GlobalAvgPool,
     HardSwish,
+    Huber,
     LeakyReLU,
     MaxPool2D,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     Momentum,
@@ -59,7 +61,8 @@ NETWORKS = (
             Conv2D(5, 2), MaxPool2D(2),
             Flatten(), Dense(21), ReLU(), Dense(10),
         ],
-        loss=SoftmaxCrossEntropy(), optimizer=Momentum(lr=0.1, momentum=0.9, weight_decay=0.01),
+        loss=SoftmaxCrossEntropy(class_weights=(1, 2, 0.5, 1, 1, 3, 1, 1, 0.25, 1)),
+        optimizer=Momentum(lr=0.1, momentum=0.9, weight_decay=0.01),
     ),
     Model(
         name="fused_average", input=(1, 17, 18), batch_size=2, data=_DATA,
@@ -88,7 +91,7 @@ NETWORKS = (
             Conv2D(5, 3, bias=False), BatchNorm(eps=1e-3, momentum=None, bias=False), LeakyReLU(0.1),
             Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dropout(0.2), Dense(3),
         ],
-        loss=_LOSS, optimizer=Momentum(lr=0.1, momentum=0.9),
+        loss=Huber(0.5), optimizer=Momentum(lr=0.1, momentum=0.9),
     ),
     Model(
         name="pools", input=(5, 13, 15), batch_size=2, data=_DATA,
@@ -117,7 +120,7 @@ NETWORKS = (
             Concat([Conv2D(5, 1)], [Conv2D(9, 3, padding=1), ReLU()]),
             GlobalAvgPool(), Dense(8), Residual([Dense(8), Tanh()]), Dense(7), ReLU6(), Dense(2), Scale(1 / 9),
         ],
-        loss=SoftmaxCrossEntropy(), optimizer=SGD(lr=0.1),
+        loss=SoftmaxCrossEntropy(label_smoothing=0.1), optimizer=SGD(lr=0.1),
     ),
     Model(
         name="mlp", input=(1, 5, 7), batch_size=5, data=_DATA,
@@ -128,7 +131,8 @@ NETWORKS = (
     ),
     Model(
         name="sigmoid_first", input=(3, 9, 8), batch_size=2, data=_DATA,
-        layers=[Sigmoid(), AvgPool2D(3, 2), Conv2D(5, 3), Flatten(), Dense(2)], loss=_LOSS, optimizer=_OPTIMIZER,
+        layers=[Sigmoid(), AvgPool2D(3, 2), Conv2D(5, 3), Flatten(), Dense(2)],
+        loss=MeanAbsoluteError(), optimizer=_OPTIMIZER,
     ),
     Model(
         name="joined_vectors", input=(3, 9, 8), batch_size=2, data=_DATA,

@@ -1,4 +1,4 @@
-"""softmax_ce, bce and mse: dz, losses and predictions, and what a NaN does to them."""
+"""Every loss: dz, losses and predictions, and what a NaN does to them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,37 @@ from asmgen.kernels.loss import loss
 from asmgen.plan.layout import Image, Rows
 from asmgen.plan.specs import Loss
 
-KINDS = ("softmax_ce", "bce", "mse")
+SOFTMAX = ("softmax_ce", "smoothed", "weighted", "weighted_smoothed")
+KINDS = (*SOFTMAX, "bce", "mse", "mae", "huber")
+
+
+def loss_of(kind: str, z: Rows) -> Loss:
+    """A loss with constants that are not the usual ones: a delta that two of three distances exceed."""
+    match kind:
+        case "huber":
+            return Loss("huber", z, delta=0.4)
+        case "smoothed":
+            return Loss("softmax_ce", z, label_smoothing=0.1)
+        case "weighted" | "weighted_smoothed":
+            weights = tuple(0.25 + 7 * k % 5 / 3 for k in range(z.features))
+            return Loss("softmax_ce", z, label_smoothing=0.1 if "smoothed" in kind else 0.0, class_weights=weights)
+    return Loss(kind, z)
+
+
+def fits(kind: str, outputs: int) -> bool:
+    """Whether the loss may have so many outputs."""
+    return outputs > 1 or kind not in SOFTMAX
 
 
 def _spec(kind: str, isa: str, dtype: str, outputs: int, n: int = 5) -> Loss:
-    return Loss(kind, Rows(n, outputs, ISAS[isa].lanes(dtype), dtype))
+    return loss_of(kind, Rows(n, outputs, ISAS[isa].lanes(dtype), dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_of_outputs(isa: str, dtype: str, kind: str) -> None:
     for outputs in (1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 35, 256, 1000):
-        if kind != "softmax_ce" or outputs > 1:
+        if fits(kind, outputs):
             check_kernel(_spec(kind, isa, dtype, outputs), isa)
             check_kernel(replace(_spec(kind, isa, dtype, outputs), gradient=False), isa)
 
@@ -40,7 +59,7 @@ def test_outputs_of_a_flattened_image(isa: str, dtype: str, kind: str, shape: tu
     c, h, w = shape
     source = Image(3, c, h, w, ISAS[isa].lanes(dtype), dtype)
     for gradient in (True, False):
-        check_kernel(Loss(kind, Rows(3, c * h * w, source.block, dtype, source), gradient), isa)
+        check_kernel(replace(loss_of(kind, Rows(3, c * h * w, source.block, dtype, source)), gradient=gradient), isa)
 
 
 @pytest.mark.parametrize("n", [1, 2, 33])
@@ -66,7 +85,7 @@ def _run(spec: Loss, isa: str, z: np.ndarray, labels: list[int]) -> tuple[np.nda
 @pytest.mark.parametrize("outputs", [1, 2, 10, 40])
 def test_nan_reaches_the_loss(isa: str, dtype: str, kind: str, outputs: int) -> None:
     """A NaN anywhere in a row makes its loss NaN, and no other; the prediction stays a class."""
-    if (kind, outputs) == ("softmax_ce", 1):
+    if not fits(kind, outputs):
         return
     spec = _spec(kind, isa, dtype, outputs, outputs + 1)
     z = np.linspace(-1, 1, spec.z.n * outputs).reshape(spec.z.n, outputs)
@@ -80,7 +99,7 @@ def test_nan_reaches_the_loss(isa: str, dtype: str, kind: str, outputs: int) -> 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_evaluation_has_the_bits_of_a_training_step(isa: str, dtype: str, kind: str) -> None:
-    for outputs in (2, 10, 40) if kind == "softmax_ce" else (1, 10, 40):
+    for outputs in (2 if kind in SOFTMAX else 1, 10, 40):
         spec = _spec(kind, isa, dtype, outputs, 33)
         rng = np.random.default_rng(outputs)
         z, labels = rng.normal(size=(33, outputs)) * 5, list(rng.integers(0, max(outputs, 2), 33))
@@ -106,6 +125,19 @@ def test_extreme_logits(isa: str, dtype: str) -> None:
     dz, losses, _ = _run(spec, isa, np.array([[1e30], [-1e30], [50.0], [-50.0]]), [1, 0, 1, 1])
     np.testing.assert_allclose(losses, [0, 0, np.exp(-50), 50], rtol=1e-6)
     np.testing.assert_allclose(dz[:, 0] * 4, [0, 0, -np.exp(-50), -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slopes_at_their_corners(isa: str, dtype: str) -> None:
+    """Of an absolute error: 0 at 0, else its sign. Of Huber's: the distance up to delta, delta beyond, NaN of NaN."""
+    z = np.array([[1.0], [0.0], [1e-30], [-1e-30], [3.0], [-0.25], [0.5], [np.nan]])
+    labels = [1, 0, 0, 0, 1, 0, 0, 0]
+    dz, losses, _ = _run(_spec("mae", isa, dtype, 1, 8), isa, z, labels)
+    assert list(dz[:7, 0] * 8) == [0, 0, 1, -1, 1, -1, 1]
+    np.testing.assert_allclose(losses[:7], np.abs(z[:7, 0] - labels[:7]), rtol=1e-6)
+    dz, losses, _ = _run(replace(_spec("huber", isa, dtype, 1, 8), delta=0.5), isa, z, labels)
+    np.testing.assert_array_equal(dz[:, 0] * 8, np.array([0, 0, 1e-30, -1e-30, 0.5, -0.25, 0.5, np.nan], dtype))
+    np.testing.assert_allclose(losses[4:7], [0.875, 0.03125, 0.125], rtol=1e-6)
 
 
 def test_first_of_equal_outputs_is_predicted(isa: str) -> None:

@@ -10,7 +10,9 @@ from asmgen import (
     Dataset,
     Dense,
     Flatten,
+    Huber,
     MaxPool2D,
+    MeanAbsoluteError,
     MeanSquaredError,
     Model,
     ReLU,
@@ -132,6 +134,7 @@ def test_a_model_that_does_not_fit_is_refused_at_the_layers_line(layers, more, m
         ({"dtype": "float16"}, r"model net: dtype='float16' must be \"float32\" or \"float64\""),
         ({"precise": 1}, r"model net: precise=1 must be True or False"),
         ({"loss": BinaryCrossEntropy}, r"model net: loss=BinaryCrossEntropy is a class; write BinaryCrossEntropy\(\)"),
+        ({"loss": "huber"}, r"model net: loss='huber' must be a loss such as SoftmaxCrossEntropy\(\)"),
         ({"optimizer": "adam"}, r"model net: optimizer='adam' must be an optimizer such as SGD\(lr=0\.01\)"),
         ({"data": "mnist"}, r"model net: data='mnist' must be a data set such as Dataset\(\"mnist\"\)"),
     ],
@@ -161,6 +164,8 @@ def test_something_else_than_a_layer_is_refused(layers, message):
         (Softmax(), SoftmaxCrossEntropy(), True),
         (Sigmoid(), BinaryCrossEntropy(), True),
         (Sigmoid(), MeanSquaredError(), False),
+        (Sigmoid(), MeanAbsoluteError(), False),
+        (Sigmoid(), Huber(), False),
         (Tanh(), SoftmaxCrossEntropy(), False),
     ],
 )
@@ -169,6 +174,31 @@ def test_the_last_activation_that_is_part_of_the_loss_is_dropped(last, loss, fus
     graph = trace(model)
     assert graph.nodes[-1].inputs[0] == graph.nodes[-2].outputs[0]
     assert simplify(graph).nodes[-1].inputs[0] == ("dense1" if fused else graph.nodes[-2].outputs[0])
+
+
+def test_constants_of_a_loss_are_checked():
+    with pytest.raises(ModelError, match=r"test_shapes\.py:\d+: Huber: delta=0 must lie in \[1e-06, 1e\+06\]"):
+        Huber(delta=0)
+    with pytest.raises(ModelError, match=r"Huber: delta='1' must be a number"):
+        Huber(delta="1")
+    with pytest.raises(ModelError, match=r"SoftmaxCrossEntropy: label_smoothing=1\.0 must lie in \[0, 1\)"):
+        SoftmaxCrossEntropy(label_smoothing=1.0)
+    for weights, message in (
+        (2.0, r"class_weights=2\.0 must be a tuple of numbers, one a class"),
+        ((1, 0), r"class_weights\[1\]=0 must be a number in \[1e-06, 1e\+06\]"),
+        ((1, float("nan")), r"class_weights\[1\]=nan must be a number"),
+        ((True, 1), r"class_weights\[0\]=True must be a number"),
+    ):
+        with pytest.raises(ModelError, match=r"test_shapes\.py:\d+: SoftmaxCrossEntropy: " + message):
+            SoftmaxCrossEntropy(class_weights=weights)
+
+
+def test_a_class_has_one_weight():
+    loss = SoftmaxCrossEntropy(class_weights=[1, 2, 3])
+    trace(network(*IMAGE, Dense(3), loss=loss))
+    message = r"test_shapes\.py:\d+: SoftmaxCrossEntropy: class_weights has 3 numbers; the network has 2 outputs$"
+    with pytest.raises(ModelError, match=message):
+        trace(network(*IMAGE, Dense(2), loss=loss))
 
 
 def test_one_output_means_two_classes():

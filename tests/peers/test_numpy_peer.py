@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import LOSSES, NETWORKS, draw, make
+from networks import LOSSES, NETWORKS, SOFTMAX_LOSSES, WEIGHTED_LOSSES, draw, make
 
 from asmgen import SGD, Adam, AdamW, Dense, Flatten, Momentum, Nesterov, Tanh
 from asmgen.peers.numpy_peer import NumpyPeer, set_blas_threads
@@ -42,8 +42,13 @@ def compare(model, n_steps=3):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_layer_and_loss(network, loss):
     layers, outputs = NETWORKS[network]
-    outputs = max(outputs, 2) if loss == "softmax_ce" else outputs
-    compare(make(layers, outputs, loss, softmax=loss == "softmax_ce"))
+    outputs = max(outputs, 2) if loss in SOFTMAX_LOSSES else outputs
+    compare(make(layers, outputs, loss, softmax=loss in SOFTMAX_LOSSES))
+
+
+@pytest.mark.parametrize("loss", WEIGHTED_LOSSES)
+def test_weights_of_classes(loss):
+    compare(make([Flatten(), Dense(5), Tanh()], 5, loss))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)

@@ -37,6 +37,8 @@ _WORDS = {
         "softmax_ce",
         "bce",
         "mse",
+        "mae",
+        "huber",
         "softmax",
         "max",
         "avg",

@@ -3,6 +3,7 @@ losses and optimizers against PyTorch where it is installed."""
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -216,14 +217,35 @@ def test_dense_gradients() -> None:
     assert_gradient(lambda v: (dy * ops.run(forward, x, w, v)[0]).sum(), b, db)
 
 
-LOSSES = [("softmax_ce", 4), ("bce", 1), ("bce", 3), ("mse", 1), ("mse", 3)]
+WEIGHTS = (1.0, 0.5, 3.0, 0.25)
+#: Losses with constants that are not the usual ones.
+CONSTANTS = {
+    "huber": ("huber", {"delta": 0.7}),
+    "smoothed": ("softmax_ce", {"label_smoothing": 0.2}),
+    "weighted": ("softmax_ce", {"class_weights": WEIGHTS}),
+    "weighted_smoothed": ("softmax_ce", {"label_smoothing": 0.2, "class_weights": WEIGHTS}),
+}
+
+
+def _loss(kind, z):
+    kind, constants = CONSTANTS.get(kind, (kind, {}))
+    return specs.Loss(kind, z, **constants)
+
+
+LOSSES = [
+    ("softmax_ce", 4),
+    *((kind, 4) for kind in ("smoothed", "weighted", "weighted_smoothed")),
+    ("bce", 1),
+    ("bce", 3),
+    *((kind, n) for kind in ("mse", "mae", "huber") for n in (1, 3)),
+]
 
 
 @pytest.mark.parametrize(("kind", "outputs"), LOSSES)
 @pytest.mark.parametrize("present", [5, 3])
 def test_loss_gradients_and_absent_samples(kind: str, outputs: int, present: int) -> None:
     rng = np.random.default_rng(6)
-    spec = specs.Loss(kind, Rows(5, outputs, 8, F64))
+    spec = _loss(kind, Rows(5, outputs, 8, F64))
     z, labels = rng.normal(size=(5, outputs)), rng.integers(0, max(outputs, 2), 5)
     dz, losses, preds = ops.run(spec, z, labels, present)
     assert_gradient(lambda v: ops.run(spec, v, labels, present)[1].sum() / present, z, dz)
@@ -238,16 +260,23 @@ def test_losses_are_pytorchs(kind: str, outputs: int) -> None:
     rng = np.random.default_rng(7)
     z, labels = rng.normal(size=(6, outputs)) * 20, rng.integers(0, max(outputs, 2), 6)
     one_hot = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[labels]
-    target = torch.tensor(labels if kind == "softmax_ce" else one_hot)
+    target = torch.tensor(one_hot if kind in ("bce", "mse", "mae", "huber") else labels)
     criterion = {
         "softmax_ce": torch.nn.CrossEntropyLoss,
+        "smoothed": partial(torch.nn.CrossEntropyLoss, label_smoothing=0.2),
+        "weighted": partial(torch.nn.CrossEntropyLoss, torch.tensor(WEIGHTS, dtype=torch.float64)),
+        "weighted_smoothed": partial(
+            torch.nn.CrossEntropyLoss, torch.tensor(WEIGHTS, dtype=torch.float64), label_smoothing=0.2
+        ),
         "bce": torch.nn.BCEWithLogitsLoss,
         "mse": torch.nn.MSELoss,
+        "mae": torch.nn.L1Loss,
+        "huber": partial(torch.nn.HuberLoss, delta=0.7),
     }[kind]()
     logits = torch.tensor(z, requires_grad=True)
     value = criterion(logits, target)
     value.backward()
-    dz, losses, _ = ops.run(specs.Loss(kind, Rows(6, outputs, 8, F64)), z, labels, 6)
+    dz, losses, _ = ops.run(_loss(kind, Rows(6, outputs, 8, F64)), z, labels, 6)
     assert losses.mean() == pytest.approx(value.item(), rel=1e-12)
     np.testing.assert_allclose(dz, logits.grad.numpy(), rtol=1e-12, atol=1e-15)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from networks import EVERY_NETWORK, LOSSES, make, second_reader
+from networks import EVERY_NETWORK, LOSSES, SOFTMAX_LOSSES, WEIGHTED_LOSSES, make, second_reader
 
 from asmgen import (
     SGD,
@@ -98,9 +98,9 @@ def test_winograd_with_padding_beyond_the_kernel(m, isa):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [*LOSSES, *WEIGHTED_LOSSES])
 def test_every_loss(loss, dtype, isa):
-    compare(make([Flatten(), Dense(5), Tanh()], 5, loss, softmax=loss == "softmax_ce", dtype=dtype), isa)
+    compare(make([Flatten(), Dense(5), Tanh()], 5, loss, softmax=loss in SOFTMAX_LOSSES, dtype=dtype), isa)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from asmgen.cuda.common.strides import check_size
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
-from asmgen.cuda.render import listing, literal
+from asmgen.cuda.loss.loss_code import code_of
+from asmgen.cuda.render import listing
 from asmgen.plan.specs import Loss, dtype_tag
 
 _MAX_LONE_WARPS = 1024  # up to here every warp is a block, so that samples spread over all multiprocessors
@@ -29,7 +30,36 @@ _FORMULAS = {
         "loss[n] = mean_k (z[n,k] - y[n,k])^2, y = (k == label), or label for a single output",
         "dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs",
     ),
+    "mae": (
+        "loss[n] = mean_k |z[n,k] - y[n,k]|, y = (k == label), or label for a single output",
+        "dz[n,k] = sign(z[n,k] - y[n,k]) * inv_count / outputs; sign(0) = 0",
+    ),
+    "huber": (
+        "loss[n] = mean_k c (d - c / 2), d = z[n,k] - y[n,k], y = (k == label), or label for a single output",
+        "c = d clamped to +-delta: d^2 / 2 up to there, delta (|d| - delta / 2) beyond",
+        "dz[n,k] = c * inv_count / outputs",
+    ),
 }
+
+
+_OF_TARGETS = (
+    "loss[n] = log(sum_j e^(z[n,j] - m)) - sum_k q[n,k] (z[n,k] - m), m = max_j z[n,j]",
+    "pred[n] = first j with z[n,j] = m",
+    "dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) - q[n,k]) * inv_count",
+)
+
+_OF_WEIGHTS = (
+    "loss[n] = (Q log(sum_j e^(z[n,j] - m)) - sum_k q[n,k] (z[n,k] - m)) * present / W, m = max_j z[n,j]",
+    "Q = sum_k q[n,k]; W = sum of w[label] over the samples present",
+    "pred[n] = first j with z[n,j] = m",
+    "dz[n,k] = (e^(z[n,k] - m) / sum_j e^(z[n,j] - m) Q - q[n,k]) / W",
+)
+
+
+def _formula(spec: Loss) -> tuple[str, ...]:
+    if spec.class_weights:
+        return (spec.targets_text, *_OF_WEIGHTS)
+    return (spec.targets_text, *_OF_TARGETS) if spec.label_smoothing else _FORMULAS[spec.kind]
 
 
 def emit(spec: Loss) -> CudaListing:
@@ -49,9 +79,7 @@ def emit(spec: Loss) -> CudaListing:
         z=z,
         warps=warps,
         present_at=PRESENT_AT,
-        threshold=literal(0.5 if spec.kind == "mse" else 0.0, z.dtype),
-        slope_scale=literal((2.0 if spec.kind == "mse" else 1.0) / z.features, z.dtype),
-        inv_outputs=literal(1 / z.features, z.dtype),
+        code=code_of(spec),
     )
 
 
@@ -62,7 +90,7 @@ def _facts(spec: Loss, blocks: int, warps: int) -> Facts:
     return Facts(
         title=f"{spec.text}  {z.n} x {z.features}",
         source="asmgen/cuda/loss/loss.py",
-        formula=tuple(line for line in _FORMULAS[spec.kind] if spec.gradient or not line.startswith("dz")),
+        formula=tuple(line for line in _formula(spec) if spec.gradient or not line.startswith("dz")),
         arguments=(
             Argument("a0", "z", f"{ctype} {z}", "in", "padding zero"),
             Argument("a1", "labels", f"u32 [{z.n}]", "in", "of samples n < present"),

@@ -96,7 +96,7 @@ class Resident:
     @property
     def symbol(self) -> str:
         shape = "_".join(str(layer.outputs) for layer in self.layers)
-        what = f"{self.loss.kind}_{self.update.kind}_{specs.dtype_tag(self.plan.dtype)}"
+        what = f"{self.loss.kind}{self.loss.constants_tag()}_{self.update.kind}_{specs.dtype_tag(self.plan.dtype)}"
         return f"resident_n{self.plan.batch}f{self.layers[0].inputs}_{shape}_{what}_cuda"
 
     @property

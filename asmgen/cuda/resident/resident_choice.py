@@ -94,6 +94,8 @@ def _read(plan: Plan) -> _Shape | Refusal:
     unseen = [act.kind for *_, act, _ in layers if act.traits.slope_from == "x"]
     if unseen:
         return Refusal(f"the slope of {unseen[0]} is found from its input, which is not kept")
+    if loss.class_weights:
+        return Refusal("the loss's mean is over the weights of all labels of the batch")
     if layers[-1][3]:
         return Refusal("there is an activation in front of the loss")
     if plan.batch > MAX_BATCH:

@@ -9,6 +9,7 @@ from typing import Any
 from asmgen.cuda.common.activations import code_of
 from asmgen.cuda.input.load_input import is_uniform
 from asmgen.cuda.listing import Argument, CudaListing, Facts, Launch
+from asmgen.cuda.loss.loss_code import code_of as loss_code
 from asmgen.cuda.optimizer.update import constants
 from asmgen.cuda.render import listing, literal
 from asmgen.cuda.resident.resident import PARAMETERS, Layer, Product, Resident
@@ -19,7 +20,7 @@ from asmgen.plan.specs import dtype_tag
 def emit(resident: Resident) -> CudaListing:
     """The listing: one launch, for a chunk of steps."""
     plan, update, loss = resident.plan, resident.update, resident.loss
-    dtype, outputs = plan.dtype, resident.layers[-1].outputs
+    dtype = plan.dtype
     launch = Launch(
         resident.symbol,
         (resident.cluster, 1, 1),
@@ -42,10 +43,7 @@ def emit(resident: Resident) -> CudaListing:
         literal=lambda value: literal(value, dtype),
         exchange=next(size for name, size, _ in resident.shared_map if name == "exchange") // ELEMENT_BYTES[dtype],
         optimizer=constants(update),
-        kind=loss.kind,
-        threshold=literal(0.5 if loss.kind == "mse" else 0.0, dtype),
-        slope_scale=literal((2.0 if loss.kind == "mse" else 1.0) / outputs, dtype),
-        inv_outputs=literal(1 / outputs, dtype),
+        code=loss_code(loss),
         is_uniform=is_uniform(resident.load),
         scale=[literal(value, dtype) for value in resident.load.scale],
         shift=[literal(value, dtype) for value in resident.load.shift],

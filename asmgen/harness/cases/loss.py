@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -91,10 +91,16 @@ def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present:
         e = np.exp(shifted)
         total = e.sum(1, keepdims=True)
         p, target = e / total, np.eye(outputs)[np.minimum(labels, outputs - 1)]
+        target = (1 - spec.label_smoothing) * target + spec.label_smoothing / outputs
+        if spec.class_weights:
+            return _weighted_bounds(spec, draw, labels, present, shifted, target * np.array(spec.class_weights))
+        terms = np.count_nonzero(target, axis=1)  # of the sum of target (z - m)
         total_error = eps * (outputs + 6 + (p * -shifted).sum(1, keepdims=True))
         dz = p * (total_error + eps * (6 - shifted)) + 3 * eps * np.abs(p - target)
+        if spec.label_smoothing:
+            dz += 3 * eps * target
         chosen = -(shifted * target).sum(1)
-        losses = total_error[:, 0] + eps * (4 + 4 * np.log(total[:, 0]) + 4 * chosen)
+        losses = total_error[:, 0] + eps * (4 + 4 * np.log(total[:, 0]) + (3 + terms) * chosen)
         return dz / present + 8 * draw.tiny, losses
     target = labels[:, None].astype(float) if outputs == 1 else np.eye(outputs)[np.minimum(labels, outputs - 1)]
     if spec.kind == "bce":
@@ -102,4 +108,31 @@ def _loss_bounds(spec: specs.Loss, draw: Draw, z: Array, labels: Array, present:
         losses = eps * (outputs + 8) * (1 + np.abs(z) * (1 + target)).mean(1)
         return dz / present + 8 * draw.tiny, losses
     distance = np.abs(z) + target
-    return eps * 8 * distance / outputs / present + 8 * draw.tiny, eps * (outputs + 6) * (distance**2).mean(1)
+    largest_slope, loss = _OF_DISTANCE[spec.kind](spec, distance)
+    return eps * 8 * largest_slope / outputs / present + 8 * draw.tiny, eps * (outputs + 6) * loss.mean(1)
+
+
+def _weighted_bounds(
+    spec: specs.Loss, draw: Draw, labels: Array, present: int, shifted: Array, target: Array
+) -> tuple[Array, Array]:
+    """As above, with a sum of targets that is not 1, and a sum of weights with a rounding a sample present."""
+    eps, outputs = draw.eps, shifted.shape[1]
+    e = np.exp(shifted)
+    total, whole = e.sum(1, keepdims=True), target.sum(1, keepdims=True)
+    p = e / total
+    weight_sum = np.array(spec.class_weights)[labels[:present]].sum()
+    total_error = eps * (outputs + 6 + (p * -shifted).sum(1, keepdims=True))
+    dz = whole * p * (total_error + eps * (9 - shifted)) + eps * (3 + present) * np.abs(whole * p - target)
+    dz += 4 * eps * target
+    chosen = -(shifted * target).sum(1)
+    parts = whole[:, 0] * np.log(total[:, 0]) + chosen
+    losses = whole[:, 0] * total_error[:, 0] + eps * ((4 + outputs) * parts + (4 + present) * parts + 4 * whole[:, 0])
+    return dz / weight_sum + 8 * draw.tiny, losses * present / weight_sum
+
+
+#: Losses of d = z - y: how large a slope and a loss may be where |d| is so large.
+_OF_DISTANCE: dict[str, Callable[[specs.Loss, Array], tuple[Array, Array]]] = {
+    "mse": lambda spec, d: (d, d**2),
+    "mae": lambda spec, d: (np.ones_like(d), d),
+    "huber": lambda spec, d: (np.minimum(d, spec.delta), np.minimum(d, spec.delta) * d),
+}

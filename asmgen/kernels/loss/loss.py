@@ -11,6 +11,8 @@ _EMITTERS = {
     "softmax_ce": loss_softmax_ce.emit,
     "bce": loss_elementwise.emit_bce,
     "mse": loss_elementwise.emit_mse,
+    "mae": loss_elementwise.emit_mae,
+    "huber": loss_elementwise.emit_huber,
 }
 
 

@@ -1,4 +1,4 @@
-"""Losses that are a mean over the outputs: binary cross entropy from logits, and squared error.
+"""Losses that are a mean over the outputs: binary cross entropy from logits, squared and absolute error, Huber's.
 
 Binary cross entropy: with t = -z where the target is 1 and z elsewhere, loss = log(1 + e^t) and its slope is
 sigmoid(t), with its sign turned where t's was: no cancellation for either target.
@@ -27,10 +27,19 @@ def emit_mse(spec: Loss, isa: Isa) -> Listing:
     return _MeanSquaredError(spec, isa).emit()
 
 
+def emit_mae(spec: Loss, isa: Isa) -> Listing:
+    """The listing of one shape (arguments: z, labels, dz if any, loss block; slice: samples)."""
+    return _MeanAbsoluteError(spec, isa).emit()
+
+
+def emit_huber(spec: Loss, isa: Isa) -> Listing:
+    """The listing of one shape (arguments: z, labels, dz if any, loss block; slice: samples)."""
+    return _Huber(spec, isa).emit()
+
+
 class _Elementwise(LossKernel):
     """One pass over a row (after one for the largest z, where there are several outputs)."""
 
-    threshold = 0.0  # a single output above this predicts class 1
     slope_scale = 1.0
     masks_padding = False  # whether `_element` wants -infinity, not 0, in padding
 
@@ -84,10 +93,10 @@ class _Elementwise(LossKernel):
     def _predict_threshold(self, z: Any, mask: Any) -> None:
         """preds[n] = z > threshold (0 for NaN), for a single output."""
         asm, v = self.asm, self.v
-        asm.comment(f"prediction: z > {self.threshold}")
+        asm.comment(f"prediction: z > {self.spec.threshold}")
         threshold = asm.vec.alloc("threshold")
         v.load_scalar(z, [self.z_row])
-        v.load(threshold, asm.vector_constant("threshold", self.threshold))
+        v.load(threshold, asm.vector_constant("threshold", self.spec.threshold))
         v.less(mask, threshold, z)
         v.sign_bits(self.at.as_dword, mask)
         x86.AND(self.at.as_dword, 1)
@@ -124,13 +133,8 @@ class _BinaryCrossEntropy(_Elementwise):
         self.asm.vec.free(flip)
 
 
-class _MeanSquaredError(_Elementwise):
-    formula = (
-        "loss[n] = mean_k (z[n,k] - y[n,k])^2, y = (k == label), or label for a single output",
-        "dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs",
-    )
-    threshold = 0.5
-    slope_scale = 2.0
+class _Distance(_Elementwise):
+    """A loss of d = z - y alone."""
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -140,4 +144,78 @@ class _MeanSquaredError(_Elementwise):
     def _element(self, z: Any, loss: Any, hot: Any) -> None:
         self.v.keep(loss, hot, self.one)
         self.v.sub(z, z, loss)
-        self.v.mul(loss, z, z)
+        self._of_distance(z, loss, hot)
+
+    def _of_distance(self, d: Any, loss: Any, spare: Any) -> None:
+        """loss = the loss of every lane; with a gradient, d = its slope. `spare` is a mask."""
+        raise NotImplementedError
+
+
+class _MeanSquaredError(_Distance):
+    formula = (
+        "loss[n] = mean_k (z[n,k] - y[n,k])^2, y = (k == label), or label for a single output",
+        "dz[n,k] = 2 (z[n,k] - y[n,k]) * inv_count / outputs",
+    )
+    slope_scale = 2.0
+
+    def _of_distance(self, d: Any, loss: Any, spare: Any) -> None:
+        self.v.mul(loss, d, d)
+
+
+class _MeanAbsoluteError(_Distance):
+    formula = (
+        "loss[n] = mean_k |z[n,k] - y[n,k]|, y = (k == label), or label for a single output",
+        "dz[n,k] = sign(z[n,k] - y[n,k]) * inv_count / outputs; sign(0) = 0",
+    )
+
+    def _of_distance(self, d: Any, loss: Any, spare: Any) -> None:
+        v = self.v
+        v.zero(loss)
+        v.sub(loss, loss, d)
+        v.max(loss, loss, d)
+        self.asm.note("|d|; NaN stays")
+        if self.has_gradient:
+            self._sign(d, spare)
+
+    def _sign(self, d: Any, mask: Any) -> None:
+        """d = 1, 0 or -1, its sign."""
+        v, vec = self.v, self.asm.vec
+        zero, below = vec.alloc("zero"), vec.alloc("1 where d < 0")
+        v.zero(zero)
+        v.less(mask, d, zero)
+        v.keep(below, mask, self.one)
+        v.less(mask, zero, d)
+        v.keep(d, mask, self.one)
+        v.sub(d, d, below)
+        self.asm.note("the sign of d")
+        vec.free(zero, below)
+
+
+class _Huber(_Distance):
+    formula = (
+        "loss[n] = mean_k c (d - c / 2), d = z[n,k] - y[n,k], y = (k == label), or label for a single output",
+        "c = d clamped to +-delta: d^2 / 2 up to there, delta (|d| - delta / 2) beyond",
+        "dz[n,k] = c * inv_count / outputs",
+    )
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        delta = self.spec.delta
+        self.delta, self.minus_delta = self.asm.vec.alloc("delta"), self.asm.vec.alloc("-delta")
+        self.v.load(self.delta, self.asm.vector_constant("delta", delta))
+        self.v.load(self.minus_delta, self.asm.vector_constant("minus_delta", -delta))
+        self.half = self.asm.vector_constant("half", 0.5)
+
+    def _of_distance(self, d: Any, loss: Any, spare: Any) -> None:
+        v, vec = self.v, self.asm.vec
+        clamped = vec.alloc("c")
+        v.max(loss, self.minus_delta, d)
+        v.min(clamped, self.delta, loss)
+        self.asm.note("c = d clamped to +-delta; NaN stays")
+        v.mul(loss, clamped, self.half)
+        v.sub(d, d, loss)
+        v.mul(loss, d, clamped)
+        self.asm.note("c (d - c / 2)")
+        if self.has_gradient:
+            v.mov(d, clamped)
+        vec.free(clamped)

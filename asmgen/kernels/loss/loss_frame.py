@@ -16,7 +16,7 @@ from asmgen.kernels.loss.class_rows import ClassRows
 from asmgen.plan.specs import Loss, dtype_tag
 from asmgen.tile.common.count_text import counted
 
-_INV_COUNT_AT, _PRESENT_AT = 0, 8  # in the loss block
+_INV_COUNT_AT, PRESENT_AT = 0, 8  # in the loss block
 _NO_CLASS = float(1 << 24)
 
 
@@ -46,14 +46,11 @@ class LossKernel(ClassRows):
             for row, _ in self._rows():
                 x86.ADD(row, self.at)
             x86.SUB(left, self.n)
-            x86.MOV(self.present.as_dword, [self.block + _PRESENT_AT])
+            x86.MOV(self.present.as_dword, [self.block + PRESENT_AT])
             self._take_class_table()
             self._take_padding_table()
-            if self.has_gradient:
-                self.inv_count = asm.vec.alloc("1 / present")
+            self._take_inv_count()
             self.label = asm.vec.alloc("label")
-            if self.has_gradient:
-                self.v.broadcast(self.inv_count, [self.block + _INV_COUNT_AT])
             self._prepare()
             with asm.loop("n", "samples in the slice", left):
                 self._sample_or_absent()
@@ -63,6 +60,12 @@ class LossKernel(ClassRows):
         return asm.finish(self._facts())
 
     # to be filled in -----------------------------------------------------------------------------------------------
+
+    def _take_inv_count(self) -> None:
+        """The factor that makes slopes those of the mean."""
+        if self.has_gradient:
+            self.inv_count = self.asm.vec.alloc("1 / present")
+            self.v.broadcast(self.inv_count, [self.block + _INV_COUNT_AT])
 
     def _prepare(self) -> None:
         """Constants that stay in registers."""
@@ -169,7 +172,7 @@ class LossKernel(ClassRows):
             bytes_written=(z.size_bytes if spec.gradient else 0) + (z.element_bytes + 4) * z.n,
             tile=f"1 sample, {counted(self.n_vectors, 'vector')} of {self.asm.lanes}",
             notes=(
-                f"loss block: inv_count at {_INV_COUNT_AT}, present (u32) at {_PRESENT_AT}, losses at "
+                f"loss block: inv_count at {_INV_COUNT_AT}, present (u32) at {PRESENT_AT}, losses at "
                 f"{spec.losses_offset_bytes}, preds at {spec.preds_offset_bytes}",
                 f"samples n >= present: {'dz = 0, ' if spec.gradient else ''}loss 0, pred 0",
             ),

@@ -52,10 +52,10 @@ def loss(draft: Draft, node: Node) -> None:
     assert isinstance(op, Loss)
     z = draft.value(region.loss.inputs[0])
     if not region.has_gradient:
-        spec = specs.Loss(op.symbol, draft.as_rows(z), gradient=False)
+        spec = specs.Loss(op.symbol, draft.as_rows(z), gradient=False, **op.constants())
         draft.entry("forward", spec, (z, "labels", None, "loss"), ("loss",), "loss")
         return
-    spec = specs.Loss(op.symbol, draft.as_rows(z))
+    spec = specs.Loss(op.symbol, draft.as_rows(z), **op.constants())
     gradient = region.the(LossGradient)
     dz = draft.add(draft.layouts.home(gradient.outputs[0]), draft.layout(z))
     draft.entry("forward", spec, (z, "labels", dz, "loss"), (dz, "loss"), "loss")

@@ -181,8 +181,13 @@ def affine_tag(scale: tuple[float, ...], shift: tuple[float, ...]) -> str:
     """`_affine` and a digest of the numbers; nothing where pixels become u8 / 255."""
     if set(scale) == {1 / 255} and not any(shift):
         return ""
-    numbers = ",".join(number_tag(value) for value in (*scale, *shift))
-    return f"_affine{hashlib.sha256(numbers.encode()).hexdigest()[:8]}"
+    return f"_affine{numbers_digest(*scale, *shift)}"
+
+
+def numbers_digest(*values: float) -> str:
+    """8 hexadecimal digits."""
+    numbers = ",".join(map(number_tag, values))
+    return hashlib.sha256(numbers.encode()).hexdigest()[:8]
 
 
 def halo_tag(image: Image) -> str:
