@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 from asmgen.graph.differentiate import next_name
 from asmgen.graph.graph import Graph, Node
@@ -101,11 +102,19 @@ class Draft:
 
     def is_last_use(self, value: str, node: Node) -> bool:
         """Whether nothing behind a node reads a value, under its own name or as a view."""
-        home = self.layouts.home(value)
-        ends = {*self.graph.results, *self.graph.updates.values()}
-        behind = self.graph.nodes[self.graph.nodes.index(node) + 1 :]
-        read = ends.union(*(other.inputs for other in behind if not self._is_view(other)))
-        return all(self.layouts.home(name) != home for name in read)
+        positions, last_reads = self._reads
+        return last_reads.get(self.layouts.home(value), -1) <= positions[id(node)]
+
+    @cached_property
+    def _reads(self) -> tuple[dict[int, int], dict[str, int]]:
+        """Where each node stands, by id; where a tensor is read for the last time: behind all nodes for a result."""
+        home, nodes = self.layouts.home, self.graph.nodes
+        last: dict[str, int] = {}
+        for at, node in enumerate(nodes):
+            if not self._is_view(node):
+                last.update((home(name), at) for name in node.inputs)
+        ends = (*self.graph.results, *self.graph.updates.values())
+        return {id(node): at for at, node in enumerate(nodes)}, last | {home(name): len(nodes) for name in ends}
 
     def _is_view(self, node: Node) -> bool:
         """Whether a node has no entry: a Flatten that is no copy, and its gradient."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from asmgen.errors import ReachError, UnsupportedError
 from asmgen.ops.base import Buffer, Parameter
 from asmgen.plan.layout import (
@@ -279,6 +281,8 @@ class Memory:
 
     def __init__(self, plan: Plan) -> None:
         self._spans = plan.spans
+        self._names = tuple(self._spans)
+        self._bounds = np.array([*self._spans.values()]).reshape(-1, 2)
         self._parts = plan.parts
         self._wholes = {part: whole for whole, parts in plan.parts.items() for part in parts}
         # There before the first entry: parameters, states, what is derived from them, what the trainer hands over.
@@ -297,8 +301,8 @@ class Memory:
         """A tensor gets its value; what shares its memory loses its own, but for its parts, which get theirs."""
         begin, end = self._spans[name]
         kept = (name, self._wholes.get(name))
-        for other, (other_begin, other_end) in self._spans.items():
-            if other_begin < end and begin < other_end and other not in kept:
+        for at in np.flatnonzero((self._bounds[:, 0] < end) & (begin < self._bounds[:, 1])):
+            if (other := self._names[at]) not in kept:
                 self._lost[other] = f"{name} lies there"
         for made in (name, *self._parts.get(name, ())):
             self._lost.pop(made, None)

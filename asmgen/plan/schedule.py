@@ -74,8 +74,10 @@ def schedule(entries: Sequence[Entry], spans: Spans, *, reorder: bool = False) -
     for phase in (*PHASES, EVALUATE, INFER):
         mine = [entry for entry in entries if entry.phase == phase]
         numbers = _stage_numbers(mine, spans, reorder)
-        for number in range(max(numbers, default=-1) + 1):
-            members = [entry for entry, its in zip(mine, numbers, strict=True) if its == number]
+        stages: list[list[Entry]] = [[] for _ in range(max(numbers, default=-1) + 1)]
+        for entry, number in zip(mine, numbers, strict=True):
+            stages[number].append(entry)
+        for members in stages:
             members.sort(key=lambda entry: entry.spec.slice_kind() == "samples")
             found.append(Stage(phase, tuple(members)))
     return Schedule(tuple(found))
@@ -101,18 +103,39 @@ def _stage_numbers(entries: Sequence[Entry], spans: Spans, reorder: bool) -> lis
     """The earliest stage of each entry of one phase.
 
     Without reordering, an entry comes no earlier than the one before, so only entries of that one's stage can move it.
+    With it, those can that touch memory where the entry does.
     """
     numbers: list[int] = []
+    rooms = _rooms(spans) if reorder else {}
+    visitors: dict[int, list[int]] = {}  # room -> positions of the entries that touched it
+    first_of_last = 0
     for position, entry in enumerate(entries):
-        last = numbers[-1:]
+        mine = {rooms[name] for name, _ in _touched(entry)} if reorder else set()
+        before = sorted({at for room in mine for at in visitors.get(room, ())})
         needed = [
-            numbers[before] + barriers
-            for before in range(position)
-            if (reorder or numbers[before] == last[0])
-            and (barriers := barriers_between(entries[before], entry, spans)) is not None
+            numbers[at] + barriers
+            for at in (before if reorder else range(first_of_last, position))
+            if (barriers := barriers_between(entries[at], entry, spans)) is not None
         ]
-        numbers.append(max(needed + ([] if reorder else last), default=0))
+        number = max(needed + ([] if reorder else numbers[-1:]), default=0)
+        if numbers and number != numbers[-1]:
+            first_of_last = position
+        numbers.append(number)
+        for room in mine:
+            visitors.setdefault(room, []).append(position)
     return numbers
+
+
+def _rooms(spans: Spans) -> dict[str, int]:
+    """The same number for tensors whose bytes overlap, or overlap what others of that number have."""
+    found: dict[str, int] = {}
+    room, room_end = -1, -1
+    for name, (begin, end) in sorted(spans.items(), key=lambda item: item[1]):
+        if begin >= room_end:
+            room += 1
+        room_end = max(room_end, end)
+        found[name] = room
+    return found
 
 
 def _touched(entry: Entry) -> Iterator[tuple[str, bool]]:
