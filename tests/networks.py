@@ -308,6 +308,25 @@ NORMS = {
         3,
     ),
 }
+DEPTHWISE = {
+    "depthwise": (
+        [
+            Conv2D(5, 3, padding=1),
+            ReLU(),
+            Conv2D(5, 3, padding=1, groups=5),
+            Tanh(),
+            Conv2D(19, 1, bias=False),
+            BatchNorm(),
+            ReLU6(),
+            Conv2D(19, (3, 2), stride=2, padding=(1, 0), groups=19, bias=False),
+            BatchNorm(),
+            ReLU(),
+            Flatten(),
+        ],
+        3,
+    ),
+    "depthwise_first": ([Conv2D(2, 5, stride=(1, 2), padding=3, groups=2), Sigmoid(), MaxPool2D(2), Flatten()], 2),
+}
 DROPOUTS = {
     "dropout": (
         [
@@ -328,9 +347,8 @@ DROPOUTS = {
     ),
     "dropout_flattened": ([Dropout(0.1), Conv2D(5, 3), Tanh(), Flatten(), Dropout(), Dense(5), Tanh()], 3),
 }
-EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS, **DROPOUTS}
+EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS, **DEPTHWISE, **DROPOUTS}
 LOSSES = {"softmax_ce": SoftmaxCrossEntropy(), "bce": BinaryCrossEntropy(), "mse": MeanSquaredError()}
-EVERY_NETWORK = {**NETWORKS, **BRANCHED, **OTHERS, **NORMS}
 SOFTMAX_LOSSES = {
     "softmax_ce": SoftmaxCrossEntropy(),
     "smoothed": SoftmaxCrossEntropy(label_smoothing=0.1),

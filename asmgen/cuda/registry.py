@@ -7,6 +7,7 @@ from typing import Any
 
 from asmgen.cuda.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool
 from asmgen.cuda.dense import dense_dw, dense_dx, dense_fwd
+from asmgen.cuda.depthwise import depthwise
 from asmgen.cuda.elementwise import act, add, concat, dropout, in_order
 from asmgen.cuda.input import load_input
 from asmgen.cuda.listing import CudaListing
@@ -21,6 +22,9 @@ from asmgen.plan.specs import KernelSpec
 _STREAMING: dict[type[KernelSpec], Callable[[Any], CudaListing]] = {
     specs.LoadInput: load_input.emit,
     specs.Dropout: dropout.emit,
+    specs.DepthwiseForward: depthwise.emit_forward,
+    specs.DepthwiseBackwardInput: depthwise.emit_input,
+    specs.DepthwiseBackwardWeights: depthwise.emit_weights,
     specs.BatchNormParts: batch_norm.emit_parts,
     specs.BatchNormMoments: batch_norm.emit_moments,
     specs.BatchNormFrozen: batch_norm.emit_frozen,

@@ -15,9 +15,11 @@ from asmgen.harness.cases.case import unpack_codes
 from asmgen.harness.machine import PlanMemory
 from asmgen.model.network import Model
 from asmgen.model.trace import classes_of
+from asmgen.ops.batch_norm import along
 from asmgen.plan import specs
 from asmgen.plan.layout import Image, NormTable
-from asmgen.plan.plan import Entry
+from asmgen.plan.plan import Entry, Plan
+from asmgen.plan.specs.batch_norm import Moments
 from asmgen.plan.winograd import TransformedWeights
 from asmgen.reference.activations import slope
 from asmgen.reference.interpret import Interpreter
@@ -64,6 +66,7 @@ _CANCELLING = (
     specs.Conv2dBackwardWeightsSparse,
     specs.Conv2dBackwardWeightsPooled,
     specs.DenseBackwardWeights,
+    specs.BatchNormBackwardWeights,
     specs.SumParts,
 )
 
@@ -140,7 +143,8 @@ def _floor(entry: Entry, name: str, machine: PlanMemory, reference: Interpreter,
 
     A loss's gradient is a difference of numbers up to 1 / present (a class's share of the weights), small where the
     network is sure and right. A dense layer's sums have terms as large as |x| |w|, a bias's gradient as
-    large as those of dz.
+    large as those of dz. A normalisation's gradients sum dy and dy (x - mean) / deviation: that of the weight is 0
+    where only layers follow that a factor passes through, up to the next normalisation of the same channels.
     """
     eps, spec = float(np.finfo(machine.dtype).eps), entry.spec
     if isinstance(spec, specs.Loss):
@@ -150,12 +154,27 @@ def _floor(entry: Entry, name: str, machine: PlanMemory, reference: Interpreter,
         x, weights = (reference.values[arg] for arg in entry.args[:2] if arg)
         rows = x.reshape(len(x), -1)
         return 8 * eps * float(np.linalg.norm(rows, axis=1).max() * np.linalg.norm(weights[0], axis=1).max())
+    if isinstance(spec, specs.BatchNormBackwardWeights):
+        return 8 * eps * _largest_norm_terms(entry, name, machine.plan, reference)
     if not name.endswith(" bias"):
         return 0.0
     if isinstance(spec, specs.SumParts):
         entry = next(each for each in machine.plan.entries if entry.inputs[0] in each.outputs)
     dz = np.asarray(reference.values[entry.args[1] or ""])
     return 8 * eps * float(np.abs(dz).sum(axis=(0, *range(2, dz.ndim))).max())
+
+
+def _largest_norm_terms(entry: Entry, name: str, plan: Plan, reference: Interpreter) -> float:
+    """Of the channels: the largest sum of |terms| of a normalisation's `name`, one of its gradients or dx's terms."""
+    made = next(each for each in plan.entries if entry.inputs[0] in each.outputs)
+    dy, x = (reference.values[arg] for arg in made.inputs[:2])
+    moments: Moments = reference.values[entry.inputs[1]]
+    size, axes = np.abs(dy), (0, *range(2, np.ndim(dy)))
+    away = np.abs(x - along(moments.mean, x)) * along(moments.rstd, x)
+    sums = {"bias": size.sum(axes), "weight": (size * away).sum(axes)}
+    factor = np.abs(moments.scale) / moments.m
+    sums |= {"db": sums["bias"] * factor, "dw": sums["weight"] * factor * moments.rstd}
+    return float(sums[name.rpartition(" ")[2]].max()) if name.rpartition(" ")[2] in sums else 0.0
 
 
 def _differences(

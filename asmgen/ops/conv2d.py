@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asmgen.ops.base import MAX_WEIGHTS, Layer, Op, Pair, Parameter, Shape, Site, bounded
+from asmgen.ops.base import MAX_WEIGHTS, Layer, Op, Pair, Parameter, Shape, Site, Tracer, bounded
 from asmgen.ops.init import BIAS_INIT, WEIGHT_INIT, Initializer, check_parameters
 from asmgen.ops.numeric import Array, np
 from asmgen.ops.pair import PairField, as_pair, size, spell
@@ -30,7 +30,8 @@ class Conv2D(Layer):
 
     A cross-correlation, as in PyTorch. `padding`: "valid" (none), "same" (output as large as the input, stride 1 only;
     the odd zero of an even kernel goes to the bottom and the right), or how many zeros on each side: n or a pair,
-    larger than the kernel, too. `bias_init` uses the fans of the weights.
+    larger than the kernel, too. `bias_init` uses the fans of the weights. `groups`: 1, or the number of channels, which
+    must be that of filters: every channel has a kernel of its own then (DepthwiseConv2D).
     """
 
     kind = "conv"
@@ -43,12 +44,19 @@ class Conv2D(Layer):
     bias: bool = True
     init: Initializer = WEIGHT_INIT
     bias_init: Initializer = BIAS_INIT
+    groups: int = 1
+    dilation: int = 1
 
     def check(self) -> None:
         self.need_int("filters", 1, MAX_WIDTH)
         self.need_pair("kernel", 1, MAX_KERNEL)
         self.need_pair("stride", 1, MAX_STRIDE)
         self._check_padding()
+        self.need_int("groups", 1, MAX_WIDTH)
+        if self.groups not in (1, self.filters):
+            raise self.error(f"groups={self.groups}: only 1 or the number of channels, with as many filters")
+        if self.dilation not in (1, (1, 1)):
+            raise self.error(f"dilation={self.dilation}: only 1")
         check_parameters(self)
 
     def _check_padding(self) -> None:
@@ -80,19 +88,33 @@ class Conv2D(Layer):
 
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
         x = inputs[0]
+        if len(x) == 3 and self.groups not in (1, x[0]):
+            raise site.error(f"groups={self.groups}: only 1 or the number of channels, {x[0]}")
         out = windows(site, "kernel", x, self.kernel, self.stride, self.pads)
         top, bottom, left, right = self.pads
         padded = x[0] * (x[1] + top + bottom) * (x[2] + left + right)
         site.above(padded, MAX_PADDED_VALUES, "padded input values per sample")
-        site.above(self.filters * x[0] * math.prod(self.kernel), MAX_WEIGHTS, "weights")
+        site.above(self.filters * x[0] // self.groups * math.prod(self.kernel), MAX_WEIGHTS, "weights")
         return (bounded(site, (self.filters, *out)),)
 
     def parameters(self, site: Site, *inputs: Shape) -> tuple[Parameter, ...]:
-        c, taps = inputs[0][0], math.prod(self.kernel)
-        about = c * taps, self.filters * taps, site.where, site.label
+        c, taps = inputs[0][0] // self.groups, math.prod(self.kernel)
+        about = c * taps, self.filters // self.groups * taps, site.where, site.label
         weight = Parameter(f"{site.prefix}.weight", (self.filters, c, *self.kernel), self.init, *about)
         bias = Parameter(f"{site.prefix}.bias", (self.filters,), self.bias_init, *about)
         return (weight, bias) if self.bias else (weight,)
+
+    def trace(self, tracer: Tracer, x: str, path: str) -> str:
+        return tracer.layer(self._traced(), (x,), path)
+
+    def trace_call(self, tracer: Tracer, inputs: tuple[str, ...]) -> str:
+        return tracer.layer(self._traced(), inputs, None)
+
+    def _traced(self) -> Layer:
+        """The op of the graph."""
+        from asmgen.ops.depthwise import DepthwiseConv2D
+
+        return self if self.groups == 1 else DepthwiseConv2D(self, name=self.name, where=self.where)
 
     def forward(self, *inputs: Array) -> tuple[Array]:
         x, weight, *bias = inputs
@@ -111,7 +133,8 @@ class Conv2D(Layer):
         from torch import nn
 
         top, bottom, left, right = self.pads
-        conv = nn.Conv2d(inputs[0][0], self.filters, self.kernel, self.stride, (top, left), bias=self.bias)
+        sizes = inputs[0][0], self.filters, self.kernel, self.stride, (top, left)
+        conv = nn.Conv2d(*sizes, groups=self.groups, bias=self.bias)
         if (top, left) == (bottom, right):
             return conv
         raise self.error("PyTorch needs a second module for uneven padding")

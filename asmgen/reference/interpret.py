@@ -115,6 +115,7 @@ class Interpreter:
                 | specs.Conv2dBackwardWeightsSparse()
                 | specs.Conv2dBackwardWeightsPooled()
                 | specs.DenseBackwardWeights()
+                | specs.DepthwiseBackwardWeights()
             ):
                 dw, db = outputs
                 self.values[entry.outputs[0]] = (dw, np.zeros(dw.shape[0]) if db is None else db)
@@ -137,7 +138,7 @@ class Interpreter:
         match spec:
             case specs.LoadInput():
                 return [self.images, values["indices"]]
-            case specs.Conv2dForward() | specs.Conv2dForwardWinograd():
+            case specs.Conv2dForward() | specs.Conv2dForwardWinograd() | specs.DepthwiseForward():
                 return [values[first], *values[second]]
             case specs.DenseForward() | specs.DenseForwardByOutput():
                 return [_rows(values[first]), *values[second]]
@@ -145,6 +146,8 @@ class Interpreter:
                 return [_rows(values[first]), values[second][0]]
             case specs.DenseBackwardWeights():
                 return [_rows(values[first]), _rows(values[second])]
+            case specs.DepthwiseBackwardInput():
+                return [values[first], values[second][0]]
             case specs.Conv2dBackwardInput() | specs.Conv2dBackwardWeights():
                 return [values[first], values[second]]
             case specs.Conv2dPackBackwardInput():

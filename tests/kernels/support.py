@@ -88,6 +88,7 @@ NETWORKS = (
         layers=[
             Conv2D(21, 3, padding=1, bias=False), BatchNorm(), ReLU6(),
             Conv2D(9, 3, padding=1, bias=False), BatchNorm(), ReLU(), Conv2D(18, 1), ReLU6(),
+            Conv2D(18, 3, stride=2, padding=1, groups=18), Tanh(), Conv2D(18, 3, padding=1, groups=18, bias=False),
             Conv2D(5, 3, bias=False), BatchNorm(eps=1e-3, momentum=None, bias=False), LeakyReLU(0.1),
             Flatten(), Dense(9, bias=False), BatchNorm(scale=False), Tanh(), Dropout(0.2), Dense(3),
         ],

@@ -39,6 +39,17 @@ RELU, MAX2 = Activation("relu"), Pool("max", 2, 2, 2, 2)
 F32 = "float32"
 
 
+def depthwise(lanes: int) -> dict[str, specs.KernelSpec]:
+    """Two taps on two pixels."""
+    x, z = Image(1, lanes, 1, 3, lanes, F32), Image(1, lanes, 1, 2, lanes, F32)
+    conv = specs.Depthwise(x, ConvWeights(lanes, 1, 1, 2, lanes, F32), 1, 2, 1, 1, 0, 0, True)
+    return {
+        "depthwise_fwd": specs.DepthwiseForward(conv, z),
+        "depthwise_dx": specs.DepthwiseBackwardInput(conv, z, x),
+        "depthwise_dw": specs.DepthwiseBackwardWeights(conv, z),
+    }
+
+
 def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
     """One small spec an op, with the features that make an op what it is."""
     x, y, z = (Image(1, c, side, side, lanes, F32) for c, side in ((1, 2), (lanes, 1), (lanes, 2)))
@@ -88,6 +99,7 @@ def tiny(lanes: int) -> dict[str, specs.KernelSpec]:
         "concat_bwd": specs.ConcatBackward(z, Image(1, lanes - 1, 2, 2, lanes, F32), 1),
         "in_order_fwd": specs.InOrderForward(pixels_of_three, Rows(1, 15, lanes, F32)),
         "in_order_bwd": specs.InOrderBackward(Rows(1, 15, lanes, F32), pixels_of_three),
+        **depthwise(lanes),
         "batch_norm_parts": specs.BatchNormParts(z),
         "batch_norm_moments": specs.BatchNormMoments(z, 1e-5, True, True),
         "batch_norm_frozen": specs.BatchNormFrozen(z, 1e-5, True, True),

@@ -9,6 +9,7 @@ import numpy as np
 
 from asmgen.harness.activation_bounds import bounds_of
 from asmgen.harness.cases import conv as conv_cases
+from asmgen.harness.cases import depthwise as depthwise_cases
 from asmgen.harness.cases import loss as loss_cases
 from asmgen.harness.cases import norm as norm_cases
 from asmgen.harness.cases import optimizer as update_cases
@@ -309,6 +310,9 @@ _BUILDERS: dict[type[KernelSpec], Callable[[Any, Draw], Iterable[Case]]] = {
     specs.Conv2dPackBackwardInput: conv_cases.pack_dx,
     specs.Conv2dPackForward: conv_cases.pack_fwd,
     specs.SumParts: sum_parts,
+    specs.DepthwiseForward: depthwise_cases.forward,
+    specs.DepthwiseBackwardInput: depthwise_cases.backward_input,
+    specs.DepthwiseBackwardWeights: depthwise_cases.backward_weights,
     specs.PoolForward: pool_forward,
     specs.PoolBackward: pool_backward,
     specs.GlobalAvgPoolForward: global_avg_pool_forward,

@@ -19,6 +19,7 @@ from asmgen.ops.add import Add
 from asmgen.ops.base import Elementwise, ElementwiseGradient, Op
 from asmgen.ops.batch_norm import RunningStatistics
 from asmgen.ops.concat import Concat, ConcatGradient
+from asmgen.ops.depthwise import DepthwiseConv2D, DepthwiseInputGradient, DepthwiseWeightGradient
 from asmgen.ops.dropout import Dropout, DropoutGradient
 from asmgen.ops.flatten import Flatten, Unflatten
 from asmgen.ops.global_avg_pool import GlobalAvgPool, GlobalAvgPoolGradient
@@ -35,6 +36,7 @@ from asmgen.plan.lower.concat import concat, concat_gradient, pad_channels
 from asmgen.plan.lower.conv import conv_forward
 from asmgen.plan.lower.conv_gradient import conv_gradient
 from asmgen.plan.lower.dense import dense_forward, dense_gradient
+from asmgen.plan.lower.depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
 from asmgen.plan.lower.dropout import dropout
 from asmgen.plan.lower.elementwise import elementwise, elementwise_gradient
 from asmgen.plan.lower.in_order import in_order, in_order_gradient
@@ -52,6 +54,9 @@ LOWER: dict[type[Op], Callable[[Draft, Node], None]] = {
     NormForward: norm_forward,
     NormGradient: norm_gradient,
     RunningStatistics: running_statistics,
+    DepthwiseConv2D: depthwise_forward,
+    DepthwiseInputGradient: depthwise_input_gradient,
+    DepthwiseWeightGradient: depthwise_weight_gradient,
     Pool: pool,
     MaxPoolGradient: pool_gradient,
     AvgPoolGradient: pool_gradient,

@@ -41,6 +41,12 @@ from asmgen.plan.specs.dense import (
     DenseForward,
     DenseForwardByOutput,
 )
+from asmgen.plan.specs.depthwise import (
+    Depthwise,
+    DepthwiseBackwardInput,
+    DepthwiseBackwardWeights,
+    DepthwiseForward,
+)
 from asmgen.plan.specs.dropout import Dropout
 from asmgen.plan.specs.elementwise import ActBackward, ActForward
 from asmgen.plan.specs.global_avg_pool import GlobalAvgPoolBackward, GlobalAvgPoolForward
@@ -99,6 +105,10 @@ __all__ = [
     "DenseBackwardWeightsStep",
     "DenseForward",
     "DenseForwardByOutput",
+    "Depthwise",
+    "DepthwiseBackwardInput",
+    "DepthwiseBackwardWeights",
+    "DepthwiseForward",
     "Dropout",
     "GlobalAvgPoolBackward",
     "GlobalAvgPoolForward",
