@@ -13,8 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from asmgen.asm.listing import Listing
+from asmgen.harness.loaded import Loaded
 from asmgen.toolchain.link import link_shared
 from asmgen.toolchain.nasm import Source, assemble_all
+
+_loaded = Loaded(limit=1000)
 
 
 def cache_dir() -> Path:
@@ -48,7 +51,7 @@ def build_library(texts: Sequence[str]) -> Path:
 
 
 def load_kernel(listing: Listing) -> int:
-    """The address of the kernel, assembled and loaded into this process."""
+    """The address of the kernel, assembled and loaded into this process: until many others are (see Loaded)."""
     return address(load_library([listing.text()]), listing.symbol)
 
 
@@ -70,7 +73,7 @@ def instruction_at(listing: Listing, offset: int) -> str:
 
 def address(library: ctypes.CDLL, symbol: str) -> int:
     """Where a symbol of a loaded library lies."""
-    value = ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value
+    value = ctypes.cast(library[symbol], ctypes.c_void_p).value
     assert value is not None
     return value
 
@@ -80,11 +83,6 @@ def _cache() -> Path:
     return cache_dir()
 
 
-@cache
-def _load(path: Path) -> ctypes.CDLL:
-    return ctypes.CDLL(str(path))
-
-
 def load_library(texts: Sequence[str]) -> ctypes.CDLL:
     """Build and load."""
-    return _load(build_library(texts))
+    return _loaded.load(build_library(texts))

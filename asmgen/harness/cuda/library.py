@@ -18,10 +18,13 @@ from pathlib import Path
 from asmgen.cuda.listing import CudaListing
 from asmgen.errors import ToolError
 from asmgen.harness.library import cache_dir
+from asmgen.harness.loaded import Loaded
 from asmgen.paths import RUNTIME_DIR
 from asmgen.toolchain.cpu import cpu_features
 
 CUDA_RUNTIME = RUNTIME_DIR / "cuda"
+
+_loaded = Loaded(limit=8)
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 _AS_NVCC = ("-ffp-contract=off", "-fno-strict-aliasing")  # no fused product but fma, no aliasing by type
@@ -55,7 +58,7 @@ def source(listings: Sequence[CudaListing]) -> str:
 def load_library(listings: Sequence[CudaListing]) -> tuple[ctypes.CDLL, Path]:
     """Compile (or find) and load. Raises ToolError with the compiler's first error."""
     path = _build(source(listings))
-    return _load(path), path
+    return _loaded.load(path), path
 
 
 def source_line(path: Path, offset: int) -> str:
@@ -98,8 +101,3 @@ def _runtime_texts() -> list[str]:
 @cache
 def _cache() -> Path:
     return cache_dir()
-
-
-@cache
-def _load(path: Path) -> ctypes.CDLL:
-    return ctypes.CDLL(str(path))

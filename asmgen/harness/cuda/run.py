@@ -75,7 +75,7 @@ def run_launch(
 ) -> tuple[LaunchRequest, str | None]:
     """Run one launch over these addresses -> the request, with what a signal left there; what went wrong."""
     given = LaunchRequest((*launch.grid,), launch.block, launch.shared_bytes, launch.cluster, seed, _SECONDS)
-    call = getattr(library, entry(launch.kernel))
+    call = library[entry(launch.kernel)]
     call.restype = ctypes.c_char_p
     message = call(ctypes.byref(given), (ctypes.c_uint64 * len(pointers))(*pointers))
     return given, message.decode() if message else None

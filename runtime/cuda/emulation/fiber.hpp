@@ -1,6 +1,8 @@
 // A stack of its own for every thread of a block, and the switch between two stacks.
 #pragma once
 
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,6 +46,16 @@ namespace emulation {
 constexpr size_t page_bytes = 4096;
 constexpr size_t stack_bytes = 16 * page_bytes;  // the lowest page cannot be touched
 
+// What the kernel of the machine refuses ends the process: a guard page that is none would find nothing.
+inline void require_mapping(bool is_done)
+{
+    if (is_done) return;
+    std::fputs("emulation: no memory, or no mapping, is left for a guarded buffer (vm.max_map_count)\n", stderr);
+    std::abort();
+}
+
+inline void protect(void* from, size_t bytes, int access) { require_mapping(mprotect(from, bytes, access) == 0); }
+
 inline size_t whole_pages(size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
 
 // Memory between two pages that cannot be touched; it ends, aligned, at the rear one.
@@ -53,8 +65,9 @@ public:
     {
         base_ = static_cast<char*>(mmap(nullptr, inner_ + 2 * page_bytes, PROT_READ | PROT_WRITE,
                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-        mprotect(base_, page_bytes, PROT_NONE);
-        mprotect(base_ + page_bytes + inner_, page_bytes, PROT_NONE);
+        require_mapping(base_ != MAP_FAILED);
+        protect(base_, page_bytes, PROT_NONE);
+        protect(base_ + page_bytes + inner_, page_bytes, PROT_NONE);
         begin_ = base_ + page_bytes + inner_ - (bytes + align - 1) / align * align;
     }
     GuardedMemory(const GuardedMemory&) = delete;
@@ -63,7 +76,7 @@ public:
     char* begin() const { return begin_; }
     void open(bool is_open) const
     {
-        mprotect(base_ + page_bytes, inner_, is_open ? PROT_READ | PROT_WRITE : PROT_NONE);
+        protect(base_ + page_bytes, inner_, is_open ? PROT_READ | PROT_WRITE : PROT_NONE);
     }
     bool surrounds(const void* address) const
     {
@@ -94,7 +107,7 @@ public:
         if (n > saved_.size()) {
             memory_ = std::make_unique<GuardedMemory>(n * stack_bytes, page_bytes);
             saved_.resize(n);
-            for (size_t i = 0; i < n; ++i) mprotect(lowest(i), page_bytes, PROT_NONE);
+            for (size_t i = 0; i < n; ++i) protect(lowest(i), page_bytes, PROT_NONE);
             anew = true;
         }
         for (size_t i = 0; anew && i < saved_.size(); ++i) saved_[i] = prepare_stack(lowest(i), entry);
