@@ -10,7 +10,7 @@ from asmgen.model.network import Model
 from asmgen.plan.build import build_plan
 from asmgen.plan.plan import Plan
 from asmgen.plan.policy import DenseLanes, Policy, PoolGradients
-from asmgen.plan.specs import Conv, DenseForward, Pool
+from asmgen.plan.specs import Conv, DenseForward, Depthwise, Pool
 from asmgen.plan.winograd import SIZES
 from asmgen.tile.conv.sample_parts import sample_parts
 from asmgen.tile.dense.dense_lanes import dense_lanes
@@ -41,7 +41,7 @@ def plan_for(model: Model, target: Isa | CudaTarget, tuning: Tuning = UNTUNED) -
     def has_codes(conv: Conv, pool: Pool) -> bool:
         return cpu_gradients.has_codes(conv, pool, target)
 
-    def parts_of_samples(conv: Conv) -> int:
+    def parts_of_samples(conv: Conv | Depthwise) -> int:
         return sample_parts(conv, target)
 
     def lanes_of_dense(spec: DenseForward, has_dx: bool) -> DenseLanes:

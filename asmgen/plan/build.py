@@ -13,9 +13,9 @@ from asmgen.plan.draft import Draft
 from asmgen.plan.graphs import evaluation_graph, inference_graph, training_graph
 from asmgen.plan.lay_out import lay_out
 from asmgen.plan.lower import lower
-from asmgen.plan.lower.conv_gradient import sum_parts
 from asmgen.plan.lower.input_and_loss import io_tensors
 from asmgen.plan.lower.parameters import parameter_blocks
+from asmgen.plan.lower.sum_parts import sum_parts
 from asmgen.plan.plan import EVALUATE, INFER, TRAIN, Plan, Program, program_of
 from asmgen.plan.policy import Policy
 from asmgen.plan.schedule import schedule

@@ -16,7 +16,7 @@ from asmgen.plan.layout import NO_HALO, Activations, Halo, Image, Rows
 from asmgen.plan.plan import TRAIN, Entry, LayerBuffers, LayerParameters, Layout, Tensor
 from asmgen.plan.policy import DenseLanes, Policy
 from asmgen.plan.precision import Precision
-from asmgen.plan.specs import ConvWeightGradient, KernelSpec
+from asmgen.plan.specs import GradientInParts, KernelSpec
 
 
 class Draft:
@@ -38,7 +38,7 @@ class Draft:
         self.parameters: dict[str, LayerParameters] = {}
         self.buffers: dict[str, LayerBuffers] = {}
         self.convs: dict[str, ConvChoice] = {}
-        self.partial: dict[str, ConvWeightGradient] = {}
+        self.partial: dict[str, GradientInParts] = {}
         #: What a convolution makes, with all that is fused, by label.
         self.results: dict[str, str] = {}
         #: The tensors that a tensor consists of.

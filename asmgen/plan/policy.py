@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asmgen.plan.live_list import MAX_MASKS
-from asmgen.plan.specs import Conv, DenseForward, Pool
+from asmgen.plan.specs import Conv, DenseForward, Depthwise, Pool
 
 #: (convolution, whether its input gradient is meant) -> m of Winograd's F(m x m, 3 x 3), or None for the direct kernel.
 Algorithm = Callable[[Conv, bool], int | None]
@@ -63,10 +63,10 @@ def by_input(spec: DenseForward, has_dx: bool) -> DenseLanes:
 
 
 #: convolution -> the parts of the samples whose weight gradients are summed apart (asmgen/plan/specs/sum_parts.py).
-SampleParts = Callable[[Conv], int]
+SampleParts = Callable[[Conv | Depthwise], int]
 
 
-def one_part(conv: Conv) -> int:
+def one_part(conv: Conv | Depthwise) -> int:
     """The SampleParts that sums over all samples at once."""
     return 1
 

@@ -10,13 +10,14 @@
 ;   rdx  dw  f32 [1][1][1][2][8] + bias  out
 ;   r8   begin   r9 end: slice of blocks of channels, 0..1
 ; saves     none
-; clobbers  rax r10 r11 rdi rsi rdx r9 ymm0-4 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile
-;   ymm0   dz
-;   ymm1   x
-;   ymm2   db
-;   ymm3   dw[0]
-;   ymm4   dw[1]
+; clobbers  rax r10 r11 rdi rsi rdx r9 ymm0-5 flags (vzeroupper: bits 128 and up of ymm0-15)
+; tile      8 pixels at a time, 2 of 2 taps
+;   ymm0   x
+;   ymm1   db
+;   ymm2   dw[0]
+;   ymm3   dw[1]
+;   ymm4   dz[0]
+;   ymm5   dz[1]
 ;   rax    offset / x of the sample
 ;   r10    db
 ;   r11    dz of the sample
@@ -48,29 +49,28 @@ depthwise_dw_k1x2s1x1t0l0_n1c8h1w3_o1x2_bias_f32_avx2:
     test r9, r9
     jz .c_end
 .c:
-    vxorps ymm3, ymm3, ymm3
-    vxorps ymm4, ymm4, ymm4
     vxorps ymm2, ymm2, ymm2
+    vxorps ymm3, ymm3, ymm3
+    vxorps ymm1, ymm1, ymm1
     mov rax, rdi
     mov r11, rsi
-    vmovups ymm0, [r11]
-    vaddps ymm2, ymm2, ymm0
-    vmovups ymm1, [rax]
-    vfmadd231ps ymm3, ymm1, ymm0
-    vmovups ymm1, [rax + 32]
-    vfmadd231ps ymm4, ymm1, ymm0
-    vmovups ymm0, [r11 + 32]
-    vaddps ymm2, ymm2, ymm0
-    vmovups ymm1, [rax + 32]
-    vfmadd231ps ymm3, ymm1, ymm0
-    vmovups ymm1, [rax + 64]
-    vfmadd231ps ymm4, ymm1, ymm0
+    vmovups ymm4, [r11]
+    vaddps ymm1, ymm1, ymm4
+    vmovups ymm5, [r11 + 32]
+    vaddps ymm1, ymm1, ymm5
+    vmovups ymm0, [rax]
+    vfmadd231ps ymm2, ymm0, ymm4
+    vmovups ymm0, [rax + 32]
+    vfmadd231ps ymm3, ymm0, ymm4
+    vfmadd231ps ymm2, ymm0, ymm5
+    vmovups ymm0, [rax + 64]
+    vfmadd231ps ymm3, ymm0, ymm5
     add r11, 64                                               ; dz of the sample: next columns
     add rax, 64                                               ; x of the sample: next columns
     add rax, 32                                               ; x of the sample: next row
-    vmovups [rdx], ymm3
-    vmovups [rdx + 32], ymm4
-    vmovups [r10], ymm2
+    vmovups [rdx], ymm2
+    vmovups [rdx + 32], ymm3
+    vmovups [r10], ymm1
     add rdi, 96                                               ; x: next block of channels
     add rsi, 64                                               ; dz: next block of channels
     add rdx, 64                                               ; dw: next block of channels

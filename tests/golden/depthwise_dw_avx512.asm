@@ -10,13 +10,14 @@
 ;   rdx  dw  f32 [1][1][1][2][16] + bias  out
 ;   r8   begin   r9 end: slice of blocks of channels, 0..1
 ; saves     none
-; clobbers  rax r10 r11 rdi rsi rdx r9 zmm0-4 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile
-;   zmm0   dz
-;   zmm1   x
-;   zmm2   db
-;   zmm3   dw[0]
-;   zmm4   dw[1]
+; clobbers  rax r10 r11 rdi rsi rdx r9 zmm0-5 flags (vzeroupper: bits 128 and up of zmm0-15)
+; tile      8 pixels at a time, 2 of 2 taps
+;   zmm0   x
+;   zmm1   db
+;   zmm2   dw[0]
+;   zmm3   dw[1]
+;   zmm4   dz[0]
+;   zmm5   dz[1]
 ;   rax    offset / x of the sample
 ;   r10    db
 ;   r11    dz of the sample
@@ -48,29 +49,28 @@ depthwise_dw_k1x2s1x1t0l0_n1c16h1w3_o1x2_bias_f32_avx512:
     test r9, r9
     jz .c_end
 .c:
-    vpxord zmm3, zmm3, zmm3
-    vpxord zmm4, zmm4, zmm4
     vpxord zmm2, zmm2, zmm2
+    vpxord zmm3, zmm3, zmm3
+    vpxord zmm1, zmm1, zmm1
     mov rax, rdi
     mov r11, rsi
-    vmovups zmm0, [r11]
-    vaddps zmm2, zmm2, zmm0
-    vmovups zmm1, [rax]
-    vfmadd231ps zmm3, zmm1, zmm0
-    vmovups zmm1, [rax + 64]
-    vfmadd231ps zmm4, zmm1, zmm0
-    vmovups zmm0, [r11 + 64]
-    vaddps zmm2, zmm2, zmm0
-    vmovups zmm1, [rax + 64]
-    vfmadd231ps zmm3, zmm1, zmm0
-    vmovups zmm1, [rax + 128]
-    vfmadd231ps zmm4, zmm1, zmm0
+    vmovups zmm4, [r11]
+    vaddps zmm1, zmm1, zmm4
+    vmovups zmm5, [r11 + 64]
+    vaddps zmm1, zmm1, zmm5
+    vmovups zmm0, [rax]
+    vfmadd231ps zmm2, zmm0, zmm4
+    vmovups zmm0, [rax + 64]
+    vfmadd231ps zmm3, zmm0, zmm4
+    vfmadd231ps zmm2, zmm0, zmm5
+    vmovups zmm0, [rax + 128]
+    vfmadd231ps zmm3, zmm0, zmm5
     add r11, 128                                              ; dz of the sample: next columns
     add rax, 128                                              ; x of the sample: next columns
     add rax, 64                                               ; x of the sample: next row
-    vmovups [rdx], zmm3
-    vmovups [rdx + 64], zmm4
-    vmovups [r10], zmm2
+    vmovups [rdx], zmm2
+    vmovups [rdx + 64], zmm3
+    vmovups [r10], zmm1
     add rdi, 192                                              ; x: next block of channels
     add rsi, 128                                              ; dz: next block of channels
     add rdx, 128                                              ; dw: next block of channels

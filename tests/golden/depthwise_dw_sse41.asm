@@ -10,14 +10,15 @@
 ;   rdx  dw  f32 [1][1][1][2][4] + bias  out
 ;   r8   begin   r9 end: slice of blocks of channels, 0..1
 ; saves     none
-; clobbers  rax r10 r11 rdi rsi rdx r9 xmm0-5 flags
-; tile
-;   xmm0   dz
-;   xmm1   x
-;   xmm2   db
-;   xmm3   dw[0]
-;   xmm4   dw[1]
-;   xmm5   scratch
+; clobbers  rax r10 r11 rdi rsi rdx r9 xmm0-5 xmm12 flags
+; tile      8 pixels at a time, 2 of 2 taps
+;   xmm0   x
+;   xmm1   db
+;   xmm2   dw[0]
+;   xmm3   dw[1]
+;   xmm4   dz[0]
+;   xmm5   dz[1]
+;   xmm12  scratch
 ;   rax    offset / x of the sample
 ;   r10    db
 ;   r11    dz of the sample
@@ -49,37 +50,36 @@ depthwise_dw_k1x2s1x1t0l0_n1c4h1w3_o1x2_bias_f32_sse41:
     test r9, r9
     jz .c_end
 .c:
-    xorps xmm3, xmm3
-    xorps xmm4, xmm4
     xorps xmm2, xmm2
+    xorps xmm3, xmm3
+    xorps xmm1, xmm1
     mov rax, rdi
     mov r11, rsi
-    movups xmm0, [r11]
-    addps xmm2, xmm0
-    movups xmm1, [rax]
-    movaps xmm5, xmm1
-    mulps xmm5, xmm0
-    addps xmm3, xmm5
-    movups xmm1, [rax + 16]
-    movaps xmm5, xmm1
-    mulps xmm5, xmm0
-    addps xmm4, xmm5
-    movups xmm0, [r11 + 16]
-    addps xmm2, xmm0
-    movups xmm1, [rax + 16]
-    movaps xmm5, xmm1
-    mulps xmm5, xmm0
-    addps xmm3, xmm5
-    movups xmm1, [rax + 32]
-    movaps xmm5, xmm1
-    mulps xmm5, xmm0
-    addps xmm4, xmm5
+    movups xmm4, [r11]
+    addps xmm1, xmm4
+    movups xmm5, [r11 + 16]
+    addps xmm1, xmm5
+    movups xmm0, [rax]
+    movaps xmm12, xmm0
+    mulps xmm12, xmm4
+    addps xmm2, xmm12
+    movups xmm0, [rax + 16]
+    movaps xmm12, xmm0
+    mulps xmm12, xmm4
+    addps xmm3, xmm12
+    movaps xmm12, xmm0
+    mulps xmm12, xmm5
+    addps xmm2, xmm12
+    movups xmm0, [rax + 32]
+    movaps xmm12, xmm0
+    mulps xmm12, xmm5
+    addps xmm3, xmm12
     add r11, 32                                               ; dz of the sample: next columns
     add rax, 32                                               ; x of the sample: next columns
     add rax, 16                                               ; x of the sample: next row
-    movups [rdx], xmm3
-    movups [rdx + 16], xmm4
-    movups [r10], xmm2
+    movups [rdx], xmm2
+    movups [rdx + 16], xmm3
+    movups [r10], xmm1
     add rdi, 48                                               ; x: next block of channels
     add rsi, 32                                               ; dz: next block of channels
     add rdx, 32                                               ; dw: next block of channels

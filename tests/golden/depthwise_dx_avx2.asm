@@ -10,12 +10,12 @@
 ;   rdx  dx  f32 [1][1][1][3][8]         out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
-; clobbers  rax rdi rsi rdx r9 ymm0 ymm4-6 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile
+; clobbers  rax rdi rsi rdx r9 ymm0 ymm8-10 flags (vzeroupper: bits 128 and up of ymm0-15)
+; tile      8 pixels at a time, all taps in registers
 ;   ymm0   sum[0]
-;   ymm4   source
-;   ymm5   w[0]
-;   ymm6   w[1]
+;   ymm8   source
+;   ymm9   w[0]
+;   ymm10  w[1]
 ;   rax    offset
 ;   rdi    dz
 ;   rsi    w
@@ -43,25 +43,25 @@ depthwise_dx_k1x2s1x1t0l0_n1c8h1w3_o1x2_f32_avx2:
     test r9, r9
     jz .n_end
 .n:
-    vmovups ymm5, [rsi]
-    vmovups ymm6, [rsi + 32]
+    vmovups ymm9, [rsi]
+    vmovups ymm10, [rsi + 32]
     vxorps ymm0, ymm0, ymm0
-    vmovups ymm4, [rdi]
-    vfmadd231ps ymm0, ymm4, ymm5
+    vmovups ymm8, [rdi]
+    vfmadd231ps ymm0, ymm8, ymm9
     vmovups [rdx], ymm0
     add rdx, 32                                               ; dx: next columns
     add rdi, 32                                               ; dz: next columns
     vxorps ymm0, ymm0, ymm0
-    vmovups ymm4, [rdi]
-    vfmadd231ps ymm0, ymm4, ymm5
-    vmovups ymm4, [rdi - 32]
-    vfmadd231ps ymm0, ymm4, ymm6
+    vmovups ymm8, [rdi - 32]
+    vfmadd231ps ymm0, ymm8, ymm10
+    vmovups ymm8, [rdi]
+    vfmadd231ps ymm0, ymm8, ymm9
     vmovups [rdx], ymm0
     add rdx, 32                                               ; dx: next columns
     add rdi, 32                                               ; dz: next columns
     vxorps ymm0, ymm0, ymm0
-    vmovups ymm4, [rdi - 32]
-    vfmadd231ps ymm0, ymm4, ymm6
+    vmovups ymm8, [rdi - 32]
+    vfmadd231ps ymm0, ymm8, ymm10
     vmovups [rdx], ymm0
     add rdx, 32                                               ; dx: next columns
     add rdi, 32                                               ; dz: next columns

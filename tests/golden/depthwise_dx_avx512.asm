@@ -10,12 +10,12 @@
 ;   rdx  dx  f32 [1][1][1][3][16]         out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
-; clobbers  rax rdi rsi rdx r9 zmm0 zmm4-6 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile
+; clobbers  rax rdi rsi rdx r9 zmm0 zmm8-10 flags (vzeroupper: bits 128 and up of zmm0-15)
+; tile      8 pixels at a time, all taps in registers
 ;   zmm0   sum[0]
-;   zmm4   source
-;   zmm5   w[0]
-;   zmm6   w[1]
+;   zmm8   source
+;   zmm9   w[0]
+;   zmm10  w[1]
 ;   rax    offset
 ;   rdi    dz
 ;   rsi    w
@@ -43,25 +43,25 @@ depthwise_dx_k1x2s1x1t0l0_n1c16h1w3_o1x2_f32_avx512:
     test r9, r9
     jz .n_end
 .n:
-    vmovups zmm5, [rsi]
-    vmovups zmm6, [rsi + 64]
+    vmovups zmm9, [rsi]
+    vmovups zmm10, [rsi + 64]
     vpxord zmm0, zmm0, zmm0
-    vmovups zmm4, [rdi]
-    vfmadd231ps zmm0, zmm4, zmm5
+    vmovups zmm8, [rdi]
+    vfmadd231ps zmm0, zmm8, zmm9
     vmovups [rdx], zmm0
     add rdx, 64                                               ; dx: next columns
     add rdi, 64                                               ; dz: next columns
     vpxord zmm0, zmm0, zmm0
-    vmovups zmm4, [rdi]
-    vfmadd231ps zmm0, zmm4, zmm5
-    vmovups zmm4, [rdi - 64]
-    vfmadd231ps zmm0, zmm4, zmm6
+    vmovups zmm8, [rdi - 64]
+    vfmadd231ps zmm0, zmm8, zmm10
+    vmovups zmm8, [rdi]
+    vfmadd231ps zmm0, zmm8, zmm9
     vmovups [rdx], zmm0
     add rdx, 64                                               ; dx: next columns
     add rdi, 64                                               ; dz: next columns
     vpxord zmm0, zmm0, zmm0
-    vmovups zmm4, [rdi - 64]
-    vfmadd231ps zmm0, zmm4, zmm6
+    vmovups zmm8, [rdi - 64]
+    vfmadd231ps zmm0, zmm8, zmm10
     vmovups [rdx], zmm0
     add rdx, 64                                               ; dx: next columns
     add rdi, 64                                               ; dz: next columns

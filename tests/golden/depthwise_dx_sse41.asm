@@ -10,13 +10,13 @@
 ;   rdx  dx  f32 [1][1][1][3][4]         out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
-; clobbers  rax rdi rsi rdx r9 xmm0 xmm4-7 flags
-; tile
+; clobbers  rax rdi rsi rdx r9 xmm0 xmm8-11 flags
+; tile      8 pixels at a time, all taps in registers
 ;   xmm0   sum[0]
-;   xmm4   source
-;   xmm5   w[0]
-;   xmm6   w[1]
-;   xmm7   scratch
+;   xmm8   source
+;   xmm9   w[0]
+;   xmm10  w[1]
+;   xmm11  scratch
 ;   rax    offset
 ;   rdi    dz
 ;   rsi    w
@@ -44,33 +44,33 @@ depthwise_dx_k1x2s1x1t0l0_n1c4h1w3_o1x2_f32_sse41:
     test r9, r9
     jz .n_end
 .n:
-    movups xmm5, [rsi]
-    movups xmm6, [rsi + 16]
+    movups xmm9, [rsi]
+    movups xmm10, [rsi + 16]
     xorps xmm0, xmm0
-    movups xmm4, [rdi]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm5
-    addps xmm0, xmm7
+    movups xmm8, [rdi]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm9
+    addps xmm0, xmm11
     movups [rdx], xmm0
     add rdx, 16                                               ; dx: next columns
     add rdi, 16                                               ; dz: next columns
     xorps xmm0, xmm0
-    movups xmm4, [rdi]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm5
-    addps xmm0, xmm7
-    movups xmm4, [rdi - 16]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm6
-    addps xmm0, xmm7
+    movups xmm8, [rdi - 16]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm10
+    addps xmm0, xmm11
+    movups xmm8, [rdi]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm9
+    addps xmm0, xmm11
     movups [rdx], xmm0
     add rdx, 16                                               ; dx: next columns
     add rdi, 16                                               ; dz: next columns
     xorps xmm0, xmm0
-    movups xmm4, [rdi - 16]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm6
-    addps xmm0, xmm7
+    movups xmm8, [rdi - 16]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm10
+    addps xmm0, xmm11
     movups [rdx], xmm0
     add rdx, 16                                               ; dx: next columns
     add rdi, 16                                               ; dz: next columns

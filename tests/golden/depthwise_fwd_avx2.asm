@@ -10,13 +10,13 @@
 ;   rdx  y  f32 [1][1][1][2][8]         out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
-; clobbers  rax rdi rsi rdx r9 ymm0-1 ymm4-6 flags (vzeroupper: bits 128 and up of ymm0-15)
-; tile
+; clobbers  rax rdi rsi rdx r9 ymm0-1 ymm8-10 flags (vzeroupper: bits 128 and up of ymm0-15)
+; tile      8 pixels at a time, all taps in registers
 ;   ymm0   sum[0]
 ;   ymm1   sum[1]
-;   ymm4   source
-;   ymm5   w[0]
-;   ymm6   w[1]
+;   ymm8   source
+;   ymm9   w[0]
+;   ymm10  w[1]
 ;   rax    offset / bias
 ;   rdi    x
 ;   rsi    w
@@ -43,18 +43,17 @@ depthwise_fwd_k1x2s1x1t0l0_n1c8h1w3_o1x2_bias_f32_avx2:
     test r9, r9
     jz .n_end
 .n:
-    vmovups ymm5, [rsi]
-    vmovups ymm6, [rsi + 32]
+    vmovups ymm9, [rsi]
+    vmovups ymm10, [rsi + 32]
     vmovups ymm0, [rax]
     vmovups ymm1, [rax]
-    vmovups ymm4, [rdi]
-    vfmadd231ps ymm0, ymm4, ymm5
-    vmovups ymm4, [rdi + 32]
-    vfmadd231ps ymm1, ymm4, ymm5
-    vmovups ymm4, [rdi + 32]
-    vfmadd231ps ymm0, ymm4, ymm6
-    vmovups ymm4, [rdi + 64]
-    vfmadd231ps ymm1, ymm4, ymm6
+    vmovups ymm8, [rdi]
+    vfmadd231ps ymm0, ymm8, ymm9
+    vmovups ymm8, [rdi + 32]
+    vfmadd231ps ymm0, ymm8, ymm10
+    vfmadd231ps ymm1, ymm8, ymm9
+    vmovups ymm8, [rdi + 64]
+    vfmadd231ps ymm1, ymm8, ymm10
     vmovups [rdx], ymm0
     vmovups [rdx + 32], ymm1
     add rdx, 64                                               ; y: next columns

@@ -10,13 +10,13 @@
 ;   rdx  y  f32 [1][1][1][2][16]         out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
-; clobbers  rax rdi rsi rdx r9 zmm0-1 zmm4-6 flags (vzeroupper: bits 128 and up of zmm0-15)
-; tile
+; clobbers  rax rdi rsi rdx r9 zmm0-1 zmm8-10 flags (vzeroupper: bits 128 and up of zmm0-15)
+; tile      8 pixels at a time, all taps in registers
 ;   zmm0   sum[0]
 ;   zmm1   sum[1]
-;   zmm4   source
-;   zmm5   w[0]
-;   zmm6   w[1]
+;   zmm8   source
+;   zmm9   w[0]
+;   zmm10  w[1]
 ;   rax    offset / bias
 ;   rdi    x
 ;   rsi    w
@@ -43,18 +43,17 @@ depthwise_fwd_k1x2s1x1t0l0_n1c16h1w3_o1x2_bias_f32_avx512:
     test r9, r9
     jz .n_end
 .n:
-    vmovups zmm5, [rsi]
-    vmovups zmm6, [rsi + 64]
+    vmovups zmm9, [rsi]
+    vmovups zmm10, [rsi + 64]
     vmovups zmm0, [rax]
     vmovups zmm1, [rax]
-    vmovups zmm4, [rdi]
-    vfmadd231ps zmm0, zmm4, zmm5
-    vmovups zmm4, [rdi + 64]
-    vfmadd231ps zmm1, zmm4, zmm5
-    vmovups zmm4, [rdi + 64]
-    vfmadd231ps zmm0, zmm4, zmm6
-    vmovups zmm4, [rdi + 128]
-    vfmadd231ps zmm1, zmm4, zmm6
+    vmovups zmm8, [rdi]
+    vfmadd231ps zmm0, zmm8, zmm9
+    vmovups zmm8, [rdi + 64]
+    vfmadd231ps zmm0, zmm8, zmm10
+    vfmadd231ps zmm1, zmm8, zmm9
+    vmovups zmm8, [rdi + 128]
+    vfmadd231ps zmm1, zmm8, zmm10
     vmovups [rdx], zmm0
     vmovups [rdx + 64], zmm1
     add rdx, 128                                              ; y: next columns

@@ -10,14 +10,14 @@
 ;   rdx  y  f32 [1][1][1][2][4]         out
 ;   r8   begin   r9 end: slice of samples, 0..1
 ; saves     none
-; clobbers  rax rdi rsi rdx r9 xmm0-1 xmm4-7 flags
-; tile
+; clobbers  rax rdi rsi rdx r9 xmm0-1 xmm8-11 flags
+; tile      8 pixels at a time, all taps in registers
 ;   xmm0   sum[0]
 ;   xmm1   sum[1]
-;   xmm4   source
-;   xmm5   w[0]
-;   xmm6   w[1]
-;   xmm7   scratch
+;   xmm8   source
+;   xmm9   w[0]
+;   xmm10  w[1]
+;   xmm11  scratch
 ;   rax    offset / bias
 ;   rdi    x
 ;   rsi    w
@@ -44,26 +44,25 @@ depthwise_fwd_k1x2s1x1t0l0_n1c4h1w3_o1x2_bias_f32_sse41:
     test r9, r9
     jz .n_end
 .n:
-    movups xmm5, [rsi]
-    movups xmm6, [rsi + 16]
+    movups xmm9, [rsi]
+    movups xmm10, [rsi + 16]
     movups xmm0, [rax]
     movups xmm1, [rax]
-    movups xmm4, [rdi]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm5
-    addps xmm0, xmm7
-    movups xmm4, [rdi + 16]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm5
-    addps xmm1, xmm7
-    movups xmm4, [rdi + 16]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm6
-    addps xmm0, xmm7
-    movups xmm4, [rdi + 32]
-    movaps xmm7, xmm4
-    mulps xmm7, xmm6
-    addps xmm1, xmm7
+    movups xmm8, [rdi]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm9
+    addps xmm0, xmm11
+    movups xmm8, [rdi + 16]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm10
+    addps xmm0, xmm11
+    movaps xmm11, xmm8
+    mulps xmm11, xmm9
+    addps xmm1, xmm11
+    movups xmm8, [rdi + 32]
+    movaps xmm11, xmm8
+    mulps xmm11, xmm10
+    addps xmm1, xmm11
     movups [rdx], xmm0
     movups [rdx + 16], xmm1
     add rdx, 32                                               ; y: next columns

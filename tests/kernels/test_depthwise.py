@@ -57,6 +57,16 @@ def test_shapes(isa: str, shape: tuple, dtype: str) -> None:
         check_kernel(spec, isa)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_parts_of_the_samples(isa: str, bias: bool) -> None:
+    """Weight gradients of 6 samples in parts, of more blocks of channels than one."""
+    lanes = ISAS[isa].lanes("float32")
+    x, dz = (Image(6, 2 * lanes + 1, size, 5, lanes, "float32") for size in (7, 6))
+    conv = Depthwise(x, ConvWeights(x.c, 1, 2, 3, lanes, "float32"), 6, 5, 1, 1, 0, 1, bias)
+    for parts in (2, 3, 6):
+        check_kernel(DepthwiseBackwardWeights(conv, dz, parts), isa)
+
+
 @pytest.mark.parametrize(("groups", "filters"), [(3, 3), (4, 8), (8, 16)])
 def test_other_groups_are_refused(groups: int, filters: int) -> None:
     with pytest.raises(ModelError, match=rf"groups={groups}: only 1 or the number of channels"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,9 @@ from asmgen.harness.cases.case import (
     padding_check,
     unpack_codes,
     unwritten,
-    unwritten_weights,
     weights_padding_check,
 )
+from asmgen.harness.cases.parts import Parts
 from asmgen.plan import specs
 from asmgen.plan.layout import ConvWeights, ConvWeightsByInput, Image
 from asmgen.plan.specs import Activation, Pool
@@ -245,29 +245,14 @@ def _weights_case(
     of_numbers = replace(spec, conv=replace(c, pixels=None))
     dw_magnitude, db_magnitude = ops.run(of_numbers, x.magnitude, np.abs(values), *positions)
     length, at = c.x.n * c.oh * c.ow, 1 + len(gradient)
-    one = unwritten_weights(layout, bias=c.bias)
-    stride = specs.part_stride_bytes(layout) // layout.element_bytes if spec.sample_parts > 1 else one.size
-    whole = np.zeros((spec.sample_parts, stride), one.dtype)
-    whole[:, : one.size] = one
-    target = Operand("dw", whole.reshape(-1), is_output=True)
-
-    def parts(flat: Array) -> list[Array]:
-        return list(flat.reshape(spec.sample_parts, stride)[:, : one.size])
-
-    def total(which: int) -> Callable[[Array], Array]:
-        return lambda flat: np.asarray(np.sum([layout.unpack(part)[which] for part in parts(flat)], 0, np.float64))
-
-    def padding(memory: list[Array]) -> Iterable[str]:
-        for part in parts(memory[at]):
-            yield from weights_padding_check("dw", 0, layout)([part])
-
+    parts = Parts(layout, spec.sample_parts, c.bias)
     bound = draw.bound(length + x.n_roundings, dw_magnitude, exact=x.is_exact)
-    expected = [Expected("dw", at, total(0), dw, bound)]
+    expected = [Expected("dw", at, parts.total(0), dw, bound)]
     if c.bias:
         bound = draw.bound(length, db_magnitude, exact=True)
-        expected.append(Expected("db", at, total(1), db, bound))
-    operands = (x.operand, *gradient_operands, target)
-    return Case(title, operands, tuple(expected), (padding,))
+        expected.append(Expected("db", at, parts.total(1), db, bound))
+    operands = (x.operand, *gradient_operands, parts.operand())
+    return Case(title, operands, tuple(expected), (parts.padding_check(at),))
 
 
 def pack_dx(spec: specs.Conv2dPackBackwardInput, draw: Draw) -> Iterable[Case]:

@@ -13,9 +13,8 @@ from asmgen.harness.cases.case import (
     Operand,
     padding_check,
     unwritten,
-    unwritten_weights,
-    weights_padding_check,
 )
+from asmgen.harness.cases.parts import Parts
 from asmgen.plan import specs
 from asmgen.reference import ops
 
@@ -60,13 +59,9 @@ def backward_weights(spec: specs.DepthwiseBackwardWeights, draw: Draw) -> Iterab
     dw, db = ops.run(spec, x, dz)
     n = z.n * z.h * z.w
     dw_magnitude, db_magnitude = ops.run(spec, np.abs(x), np.abs(dz))
-    expected = [Expected("dw", 2, lambda flat: layout.unpack(flat)[0], dw, draw.bound(n, dw_magnitude, exact=True))]
+    parts = Parts(layout, spec.sample_parts, conv.bias)
+    expected = [Expected("dw", 2, parts.total(0), dw, draw.bound(n, dw_magnitude, exact=True))]
     if conv.bias:
-        bound = draw.bound(n, db_magnitude, exact=True)
-        expected.append(Expected("db", 2, lambda flat: layout.unpack(flat)[1], db, bound))
-    operands = (
-        Operand("x", conv.x.pack(x)),
-        Operand("dz", z.pack(dz)),
-        Operand("dw", unwritten_weights(layout, bias=conv.bias), is_output=True),
-    )
-    yield Case("", operands, tuple(expected), (weights_padding_check("dw", 2, layout),))
+        expected.append(Expected("db", 2, parts.total(1), db, draw.bound(n, db_magnitude, exact=True)))
+    operands = (Operand("x", conv.x.pack(x)), Operand("dz", z.pack(dz)), parts.operand())
+    yield Case("", operands, tuple(expected), (parts.padding_check(2),))

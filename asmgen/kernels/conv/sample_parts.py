@@ -8,7 +8,7 @@ import peachpy.x86_64 as x86
 
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.listing import Facts
-from asmgen.plan.specs import ConvWeightGradient, part_stride_bytes
+from asmgen.plan.specs import GradientInParts, part_stride_bytes
 
 _TENSORS = (x86.rdi, x86.rsi, x86.rdx, x86.rcx)
 _BEGIN, _END = x86.r8, x86.r9
@@ -23,7 +23,7 @@ class SampleParts:
     sample_bytes: of the tensors that are read, in the order of the arguments.
     """
 
-    def __init__(self, asm: Assembler, spec: ConvWeightGradient, sample_bytes: tuple[int, ...]) -> None:
+    def __init__(self, asm: Assembler, spec: GradientInParts, sample_bytes: tuple[int, ...]) -> None:
         self._asm, self._spec = asm, spec
         self._n_blocks = spec.conv.weights.n_oc_blocks
         n = spec.conv.x.n // spec.sample_parts

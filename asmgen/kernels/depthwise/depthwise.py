@@ -16,12 +16,14 @@ import peachpy.x86_64 as x86
 from asmgen.asm.assembler import Assembler
 from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Argument, Facts, Listing
+from asmgen.kernels.conv.sample_parts import SampleParts
 from asmgen.plan.layout import Image
 from asmgen.plan.specs import DepthwiseBackwardInput, DepthwiseBackwardWeights, DepthwiseForward
 from asmgen.plan.specs.depthwise import Depthwise
 from asmgen.tile.common.remainder import parts
 
 _SOURCE = "asmgen/kernels/depthwise/depthwise.py"
+_FEWEST_SUMS, _MOST_SUMS = 3, 8  # pixels at a time
 _Taps = tuple[tuple[int, int], ...]  # (tap, where it reads, from the group's first source on)
 
 
@@ -115,27 +117,23 @@ def _walked(axis: _Axis) -> tuple[int, int]:
     return sum(r.count * len(r.taps) for r in axis.runs), sum(r.count for r in axis.runs) * axis.step
 
 
-def _products(
-    asm: Assembler, w: Any, taps: int, tap_bytes: int, spare: int
-) -> tuple[Callable[[], None], Callable[[int], Any]]:
-    """What loads a block's weights, and the register with a tap's: all of them at once where they fit."""
-    fits = taps + spare + 1 <= asm.isa.n_vregs
-    held = [asm.vec.alloc(f"w[{tap}]" if fits else "w") for tap in range(taps if fits else 1)]
+@dataclass(frozen=True)
+class _Registers:
+    """What a body keeps in vectors: `unroll` sums of pixels, one value of the source, and `taps` weights or one."""
 
-    def load() -> None:
-        for tap, register in enumerate(held if fits else ()):
-            asm.v.load(register, [w + tap * tap_bytes])
+    unroll: int
+    taps: int
 
-    def of(tap: int) -> Any:
-        if not fits:
-            asm.v.load(held[0], [w + tap * tap_bytes])
-        return held[tap if fits else 0]
-
-    return load, of
+    @classmethod
+    def of(cls, isa: Isa, taps: int) -> _Registers:
+        """All weights where at least _FEWEST_SUMS fit beside them."""
+        free = isa.n_vregs - 1 - (not isa.has_fma)
+        held = taps if taps + _FEWEST_SUMS <= free else 1
+        return cls(min(_MOST_SUMS, free - held), held)
 
 
-def _sums(asm: Assembler, spec: Any, axes: tuple[_Axis, _Axis], source: Image, target: Image, names: Any) -> None:
-    """The kernel of outputs that are sums over taps: forward, and dx."""
+def _sums(asm: Assembler, spec: Any, axes: tuple[_Axis, _Axis], source: Image, target: Image, names: Any) -> str:
+    """The kernel of outputs that are sums over taps: forward, and dx; returns its tile."""
     conv, w_layout, v = spec.conv, spec.conv.weights, asm.v
     src, w, dst = (asm.argument(i, name) for i, name in enumerate(names))
     begin, left = asm.argument(4, "begin"), asm.argument(5, "samples left")
@@ -150,22 +148,28 @@ def _sums(asm: Assembler, spec: Any, axes: tuple[_Axis, _Axis], source: Image, t
     bias = asm.gp.alloc("bias") if has_bias else None
     if has_bias:
         x86.LEA(bias, [w + w_layout.bias_offset_bytes])
-    unroll = 4
-    sums = [asm.vec.alloc(f"sum[{i}]") for i in range(unroll)]
-    loaded = asm.vec.alloc("source")
     taps = w_layout.kh * w_layout.kw
-    load, weight = _products(asm, w, taps, w_layout.tap_bytes, unroll + 1)
+    registers = _Registers.of(asm.isa, taps)
+    sums = [asm.vec.alloc(f"sum[{i}]") for i in range(registers.unroll)]
+    loaded = asm.vec.alloc("source")
+    weights = [asm.vec.alloc(f"w[{i}]") for i in range(registers.taps)]
+    all_held = registers.taps == taps
 
     def body(pixels: list[_Pixel]) -> None:
         for register, _ in zip(sums, pixels, strict=False):
             v.load(register, [bias]) if has_bias else v.zero(register)
-        for tap in range(taps):
-            reads = [(s, at) for s, (_, found) in zip(sums, pixels, strict=False) for t, at in found if t == tap]
-            if reads:
-                factor = weight(tap)
-                for register, at in reads:
+        terms = [(at, tap, s) for s, (_, reads) in zip(sums, pixels, strict=False) for tap, at in reads]
+        if all_held:  # every value of the source is loaded once
+            for at, group in groupby(sorted(terms, key=lambda term: term[0]), key=lambda term: term[0]):
+                v.load(loaded, [src + at])
+                for _, tap, register in group:
+                    v.fma(register, loaded, weights[tap])
+        else:  # every weight is loaded once
+            for tap, group in groupby(sorted(terms, key=lambda term: term[1]), key=lambda term: term[1]):
+                v.load(weights[0], [w + tap * w_layout.tap_bytes])
+                for at, _, register in group:
                     v.load(loaded, [src + at])
-                    v.fma(register, loaded, factor)
+                    v.fma(register, loaded, weights[0])
         for register, (where, _) in zip(sums, pixels, strict=False):
             v.store([dst + where], register)
 
@@ -173,8 +177,9 @@ def _sums(asm: Assembler, spec: Any, axes: tuple[_Axis, _Axis], source: Image, t
     rows_dst, rows_src = _walked(axes[0])
     with asm.loop("n", "samples in the slice", left):
         with asm.loop("c", n_blocks):
-            load()
-            _walk(asm, axes, w_layout.kw, (src, source), (dst, target), unroll, body)
+            for tap, register in enumerate(weights if all_held else ()):
+                v.load(register, [w + tap * w_layout.tap_bytes])
+            _walk(asm, axes, w_layout.kw, (src, source), (dst, target), registers.unroll, body)
             asm.move(dst, target.plane_bytes - rows_dst * target.row_bytes, "next block of channels")
             asm.move(src, source.plane_bytes - rows_src * source.row_bytes, "next block of channels")
             asm.move(w, w_layout.oc_block_bytes, "w: next block of channels")
@@ -183,36 +188,41 @@ def _sums(asm: Assembler, spec: Any, axes: tuple[_Axis, _Axis], source: Image, t
         asm.move(w, -n_blocks * w_layout.oc_block_bytes, "w: back to the first block")
         if has_bias:
             asm.move(bias, -n_blocks * w_layout.tap_bytes, "bias: back to the first block")
+    where = "all taps in registers" if all_held else "taps loaded one by one"
+    return f"{registers.unroll} pixels at a time, {where}"
 
 
 def emit_forward(spec: DepthwiseForward, isa: Isa) -> Listing:
     """The listing of one shape: rdi x, rsi w (bias behind), rdx y (overwritten but for its halo); samples."""
     asm = Assembler(isa, spec.y.dtype, spec.symbol(isa.name))
     with asm:
-        _sums(asm, spec, _axes(spec.conv, _Axis.forward), spec.conv.x, spec.y, ("x", "w", "y"))
+        tile = _sums(asm, spec, _axes(spec.conv, _Axis.forward), spec.conv.x, spec.y, ("x", "w", "y"))
     formula = "y[n,c,h,w] = bias[c] + sum over i,j of x[n,c,h*sh+i-pt,w*sw+j-pl] * w[c,i,j]"
     images = (("rdi", "x", spec.conv.x, "in"), ("rdx", "y", spec.y, "out"))
-    return asm.finish(_facts(spec, formula, images, ("rsi", "w", "in"), f"samples, 0..{spec.y.n}"))
+    return asm.finish(_facts(spec, formula, images, ("rsi", "w", "in"), f"samples, 0..{spec.y.n}", tile))
 
 
 def emit_input(spec: DepthwiseBackwardInput, isa: Isa) -> Listing:
     """The listing of one shape: rdi dz, rsi w, rdx dx (overwritten but for its halo); samples."""
     asm = Assembler(isa, spec.dx.dtype, spec.symbol(isa.name))
     with asm:
-        _sums(asm, spec, _axes(spec.conv, _Axis.backward), spec.dz, spec.dx, ("dz", "w", "dx"))
+        tile = _sums(asm, spec, _axes(spec.conv, _Axis.backward), spec.dz, spec.dx, ("dz", "w", "dx"))
     formula = "dx[n,c,h,w] = sum over i,j of dz[n,c,(h+pt-i)/sh,(w+pl-j)/sw] * w[c,i,j]"
     images = (("rdi", "dz", spec.dz, "in"), ("rdx", "dx", spec.dx, "out"))
-    return asm.finish(_facts(spec, formula, images, ("rsi", "w", "in"), f"samples, 0..{spec.dx.n}"))
+    return asm.finish(_facts(spec, formula, images, ("rsi", "w", "in"), f"samples, 0..{spec.dx.n}", tile))
 
 
 def emit_weights(spec: DepthwiseBackwardWeights, isa: Isa) -> Listing:
-    """The listing of one shape: rdi x, rsi dz, rdx dw and db (overwritten); blocks of channels.
+    """The listing of one shape: rdi x, rsi dz, rdx dw and db (overwritten); blocks of channels, part by part.
 
     Sums stay in registers for all samples; where the taps are too many for that, every chunk of them has its own pass.
     """
-    asm, conv, dz = Assembler(isa, spec.dz.dtype, spec.symbol(isa.name)), spec.conv, spec.dz
-    x, w, v = conv.x, conv.weights, asm.v
+    asm, part = Assembler(isa, spec.dz.dtype, spec.symbol(isa.name)), spec.of_part()
+    conv, dz, v = part.conv, part.dz, asm.v
+    x, w = conv.x, conv.weights
+    parts = SampleParts(asm, spec, (x.sample_bytes, dz.sample_bytes))
     with asm:
+        parts.open()
         x_at, dz_at, dw = (asm.argument(i, name) for i, name in enumerate(("x", "dz", "dw")))
         begin, left = asm.argument(4, "begin"), asm.argument(5, "blocks left")
         asm.release_arguments()
@@ -229,10 +239,12 @@ def emit_weights(spec: DepthwiseBackwardWeights, isa: Isa) -> Listing:
         x86.ADD(dw, offset)
         asm.gp.free(offset, begin)
         source, gradient = asm.gp.alloc("x of the sample"), asm.gp.alloc("dz of the sample")
-        loaded, value = asm.vec.alloc("dz"), asm.vec.alloc("x")
+        value = asm.vec.alloc("x")
         total = asm.vec.alloc("db") if conv.bias else None
         taps = w.kh * w.kw
-        held = [asm.vec.alloc(f"dw[{i}]") for i in range(min(taps, asm.isa.n_vregs - 4))]
+        free = asm.isa.n_vregs - 1 - conv.bias - (not asm.isa.has_fma)
+        held = [asm.vec.alloc(f"dw[{i}]") for i in range(min(taps, free - _FEWEST_SUMS))]
+        loaded = [asm.vec.alloc(f"dz[{i}]") for i in range(min(_MOST_SUMS, free - len(held)))]
         axes = _axes(conv, _Axis.forward)
         rows_dz, rows_x = _walked(axes[0])
         with asm.loop("c", "blocks of channels", left):
@@ -245,18 +257,21 @@ def emit_weights(spec: DepthwiseBackwardWeights, isa: Isa) -> Listing:
                 x86.MOV(gradient, dz_at)
 
                 def body(pixels: list[_Pixel], sums: Any = sums, adds_bias: bool = adds_bias) -> None:
-                    for where, reads in pixels:
-                        mine = [(tap, at) for tap, at in reads if tap in sums]
+                    terms = []
+                    for register, (where, reads) in zip(loaded, pixels, strict=False):
+                        mine = [(at, tap, register) for tap, at in reads if tap in sums]
                         if mine or adds_bias:
-                            v.load(loaded, [gradient + where])
+                            v.load(register, [gradient + where])
                         if adds_bias:
-                            v.add(total, total, loaded)
-                        for tap, at in mine:
-                            v.load(value, [source + at])
-                            v.fma(sums[tap], value, loaded)
+                            v.add(total, total, register)
+                        terms += mine
+                    for at, group in groupby(sorted(terms, key=lambda term: term[0]), key=lambda term: term[0]):
+                        v.load(value, [source + at])
+                        for _, tap, register in group:
+                            v.fma(sums[tap], value, register)
 
                 with asm.loop("n", dz.n):
-                    _walk(asm, axes, w.kw, (source, x), (gradient, dz), 2, body)
+                    _walk(asm, axes, w.kw, (source, x), (gradient, dz), len(loaded), body)
                     asm.move(source, x.sample_bytes - rows_x * x.row_bytes, "next sample")
                     asm.move(gradient, dz.sample_bytes - rows_dz * dz.row_bytes, "next sample")
                 for tap, register in sums.items():
@@ -268,9 +283,12 @@ def emit_weights(spec: DepthwiseBackwardWeights, isa: Isa) -> Listing:
             asm.move(dw, w.oc_block_bytes, "dw: next block of channels")
             if db is not None:
                 asm.move(db, w.tap_bytes, "db: next block of channels")
+        parts.close()
     formula = "dw[c,i,j] = sum over n,h,w of dz[n,c,h,w] * x[n,c,h*sh+i-pt,w*sw+j-pl]"
     images = (("rdi", "x", x, "in"), ("rsi", "dz", dz, "in"))
-    return asm.finish(_facts(spec, formula, images, ("rdx", "dw", "out"), f"blocks of channels, 0..{dz.n_c_blocks}"))
+    tile = f"{len(loaded)} pixels at a time, {len(held)} of {taps} taps"
+    facts = _facts(part, formula, images, ("rdx", "dw", "out"), f"blocks of channels, 0..{dz.n_c_blocks}", tile)
+    return asm.finish(parts.facts(facts))
 
 
 def _chunks(total: int, size: int) -> Iterator[range]:
@@ -278,7 +296,7 @@ def _chunks(total: int, size: int) -> Iterator[range]:
         yield range(first, min(total, first + size))
 
 
-def _facts(spec: Any, formula: str, images: Any, weights: tuple[str, str, str], unit: str) -> Facts:
+def _facts(spec: Any, formula: str, images: Any, weights: tuple[str, str, str], unit: str, tile: str) -> Facts:
     conv = spec.conv
     ctype, layout = "f32" if conv.x.dtype == "float32" else "f64", conv.weights
     arguments = [Argument(at, name, ctype, str(image), role) for at, name, image, role in images]
@@ -294,5 +312,5 @@ def _facts(spec: Any, formula: str, images: Any, weights: tuple[str, str, str], 
         flops=spec.flops(),
         bytes_read=sum(size for size, role in sizes if role == "in"),
         bytes_written=sum(size for size, role in sizes if role == "out"),
-        tile="",
+        tile=tile,
     )

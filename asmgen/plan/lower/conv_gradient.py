@@ -11,6 +11,7 @@ from asmgen.plan.layout import NO_HALO
 from asmgen.plan.lower.conv import input_tensor
 from asmgen.plan.lower.derived import input_gradient_weights, winograd_weights
 from asmgen.plan.lower.elementwise import fused_gradient, times_slope
+from asmgen.plan.lower.sum_parts import weight_gradient
 from asmgen.plan.specs import Activation, KernelSpec
 
 
@@ -19,14 +20,6 @@ def conv_gradient(draft: Draft, node: Node) -> None:
     region = node.op
     assert isinstance(region, ConvGradient)
     {"sparse": _sparse, "pooled": _pooled, "stored": _stored}[draft.convs[node.label].gradients](draft, node, region)
-
-
-def sum_parts(draft: Draft) -> None:
-    """What is summed in parts is added at the end, so that no other entry waits for it."""
-    for label, dw in draft.partial.items():
-        spec = specs.SumParts.of(dw.dw, dw.sample_parts, bias=dw.conv.bias)
-        target = draft.parameters[label].gradient
-        draft.entry("backward", spec, (f"{label}.parts", target), (target,), label)
 
 
 def _dy(draft: Draft, region: ConvGradient) -> str:
@@ -67,7 +60,7 @@ def _sparse(draft: Draft, node: Node, region: ConvGradient) -> None:
         dw = specs.Conv2dBackwardWeightsSparse(conv, images, pool, sample_parts)
     else:
         dw = specs.Conv2dBackwardWeightsPooled(conv, images, pool, sample_parts)
-    _weight_gradient(draft, label, dw, (x, dy, codes))
+    weight_gradient(draft, label, dw, (x, dy, codes))
     if region.dx is not None:  # the last: the next layer goes on with its samples
         dx = draft.value(region.dx.outputs[0])
         spec = specs.Conv2dBackwardInputSparse(conv, images, draft.images(dx), pool, has_codes)
@@ -88,7 +81,7 @@ def _pooled(draft: Draft, node: Node, region: ConvGradient) -> None:
         draft.entry("backward", spec, (dy, codes, w, dx), (dx,), label)
     dw = specs.Conv2dBackwardWeightsPooled(conv, draft.images(dy), pool, draft.policy.sample_parts(conv))
     x = input_tensor(draft, choice, region.dw.inputs[0])
-    _weight_gradient(draft, label, dw, (x, dy, codes))
+    weight_gradient(draft, label, dw, (x, dy, codes))
 
 
 def _stored(draft: Draft, node: Node, region: ConvGradient) -> None:
@@ -108,7 +101,7 @@ def _stored(draft: Draft, node: Node, region: ConvGradient) -> None:
         draft.entry("backward", spec, (dz, w, dx), (dx,), label)
     dw = specs.Conv2dBackwardWeights(conv, draft.images(dz), draft.policy.sample_parts(conv))
     x = input_tensor(draft, choice, region.dw.inputs[0])
-    _weight_gradient(draft, label, dw, (x, dz))
+    weight_gradient(draft, label, dw, (x, dz))
 
 
 def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> str:
@@ -136,12 +129,3 @@ def _dz(draft: Draft, node: Node, region: ConvGradient, choice: ConvChoice) -> s
     unpool = specs.Conv2dUnpool(draft.images(dy), draft.images(draft.results[label]), draft.images(dz), act, pool)
     draft.entry("backward", unpool, (dy, y, codes, dz), (dz,), label)
     return dz
-
-
-def _weight_gradient(draft: Draft, label: str, dw: specs.ConvWeightGradient, args: tuple[str | None, ...]) -> None:
-    """dw, or parts of it that `sum_parts` adds."""
-    target = draft.parameters[label].gradient
-    if dw.sample_parts > 1:
-        target = draft.raw(f"{label}.parts", dw.sample_parts * specs.part_stride_bytes(dw.dw))
-        draft.partial[label] = dw
-    draft.entry("backward", dw, (*args, target), (target,), label)

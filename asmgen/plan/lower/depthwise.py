@@ -9,6 +9,7 @@ from asmgen.plan import specs
 from asmgen.plan.draft import Draft
 from asmgen.plan.layout import ConvWeights, Image
 from asmgen.plan.lower.parameters import add_parameters
+from asmgen.plan.lower.sum_parts import weight_gradient
 
 
 def depthwise_forward(draft: Draft, node: Node) -> None:
@@ -30,13 +31,12 @@ def depthwise_input_gradient(draft: Draft, node: Node) -> None:
 
 
 def depthwise_weight_gradient(draft: Draft, node: Node) -> None:
-    """dw, and db behind it."""
+    """dw, and db behind it; or parts of them."""
     assert isinstance(node.op, DepthwiseWeightGradient)
     x, dz = (draft.value(name) for name in node.inputs)
     conv = _geometry(node.op.of, draft.images(x), draft.images(dz))
-    dw = draft.parameters[node.label].gradient
-    spec = specs.DepthwiseBackwardWeights(conv, draft.images(dz))
-    draft.entry("backward", spec, (x, dz, dw), (dw,), node.label)
+    dw = specs.DepthwiseBackwardWeights(conv, draft.images(dz), draft.policy.sample_parts(conv))
+    weight_gradient(draft, node.label, dw, (x, dz))
 
 
 def _geometry(op: Conv2D, x: Image, z: Image) -> specs.Depthwise:

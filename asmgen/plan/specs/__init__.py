@@ -67,6 +67,8 @@ from asmgen.plan.specs.sum_parts import SumParts, part_stride_bytes
 from asmgen.plan.specs.winograd import Conv2dBackwardInputWinograd, Conv2dForwardWinograd, WinogradWeights
 
 ConvWeightGradient = Conv2dBackwardWeights | Conv2dBackwardWeightsSparse | Conv2dBackwardWeightsPooled
+#: Weight gradients that may be summed in parts of the samples.
+GradientInParts = ConvWeightGradient | DepthwiseBackwardWeights
 DenseWeightGradient = DenseBackwardWeights | DenseBackwardWeightsStep
 
 __all__ = [
@@ -112,6 +114,7 @@ __all__ = [
     "Dropout",
     "GlobalAvgPoolBackward",
     "GlobalAvgPoolForward",
+    "GradientInParts",
     "InOrderBackward",
     "InOrderForward",
     "KernelSpec",

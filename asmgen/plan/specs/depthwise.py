@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from asmgen.ops.windows import Pads, patches, scatter
@@ -18,6 +18,7 @@ from asmgen.plan.specs.base import (
     require_images,
     tags,
 )
+from asmgen.plan.specs.sum_parts import parts_tag
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Depthwise:
     pt: int
     pl: int
     bias: bool
+
+    def of_samples(self, n: int) -> Depthwise:
+        """The same for another number of samples."""
+        return replace(self, x=replace(self.x, n=n))
 
     @property
     def macs(self) -> int:
@@ -149,11 +154,21 @@ class DepthwiseBackwardInput(KernelSpec):
 class DepthwiseBackwardWeights(KernelSpec):
     """dw[c,i,j] = sum_{n,oh,ow} dz[n,c,oh,ow] * x[n,c,oh*sh+i-pt,ow*sw+j-pl]; db[c] = sum dz. Overwritten.
 
-    Without bias the bias part of dw is not written. A unit is a block of channels.
+    Without bias the bias part of dw is not written. sample_parts: sums in parts (asmgen/plan/specs/sum_parts.py).
     """
 
     conv: Depthwise
     dz: Image
+    sample_parts: int = 1
+
+    def of_part(self) -> DepthwiseBackwardWeights:
+        """What is computed for each part of the samples."""
+        n = self.dz.n // self.sample_parts
+        return replace(self, conv=self.conv.of_samples(n), dz=replace(self.dz, n=n), sample_parts=1)
+
+    @property
+    def dw(self) -> ConvWeights:
+        return self.conv.weights
 
     @property
     def op(self) -> str:
@@ -164,11 +179,11 @@ class DepthwiseBackwardWeights(KernelSpec):
         return fused_words(bias=self.conv.bias)
 
     def slice_units(self) -> int:
-        return self.dz.n_c_blocks
+        return self.sample_parts * self.dz.n_c_blocks
 
     def stem(self) -> str:
         z = f"_z{halo_tag(self.dz)}" if self.dz.halo else ""
-        return f"{self.conv.tag(self.op)}{z}{tags(self.fused)}_{dtype_tag(self.dz.dtype)}"
+        return f"{self.conv.tag(self.op)}{z}{tags(self.fused)}{parts_tag(self.sample_parts)}_{dtype_tag(self.dz.dtype)}"
 
     def flops(self) -> int:
         return 2 * self.conv.macs
@@ -185,3 +200,4 @@ class DepthwiseBackwardWeights(KernelSpec):
     def check(self) -> None:
         super().check()
         self.conv.check(self, dz=self.dz)
+        require(self.dz.n % self.sample_parts == 0, self, "the sample parts must be equal")

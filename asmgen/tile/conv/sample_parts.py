@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asmgen.asm.isa import Isa
-from asmgen.plan.specs import Conv
+from asmgen.plan.specs import Conv, Depthwise
 from asmgen.tile.cost import MACHINES
 
 _WANTED_UNITS = 8  # slices: a few for each of as many threads as small networks can use
@@ -11,7 +11,7 @@ _MOST_COST = 0.02  # of the products: what storing the parts and adding them may
 _STORE_BYTES = 16  # a cycle, to L2
 
 
-def sample_parts(conv: Conv, isa: Isa) -> int:
+def sample_parts(conv: Conv | Depthwise, isa: Isa) -> int:
     """The fewest parts that give enough slices, or the most that cost little. Divides the batch."""
     best = 1
     for n_parts in (n for n in range(1, conv.x.n + 1) if conv.x.n % n == 0):
@@ -23,7 +23,7 @@ def sample_parts(conv: Conv, isa: Isa) -> int:
     return best
 
 
-def _cost(conv: Conv, isa: Isa, n_parts: int) -> float:
+def _cost(conv: Conv | Depthwise, isa: Isa, n_parts: int) -> float:
     """Cycles for the parts over cycles for the products."""
     products = conv.macs / (isa.lanes(conv.x.dtype) * MACHINES[isa.name].multiply_adds)
     return n_parts * 2 * conv.weights.size_bytes / _STORE_BYTES / products
