@@ -10,7 +10,7 @@ from asmgen.asm.isa import Isa
 from asmgen.asm.listing import Listing
 from asmgen.kernels.conv import conv2d_dw, conv2d_dx, conv2d_fwd, conv2d_pack, conv2d_unpool, sum_parts
 from asmgen.kernels.dense import dense_dw, dense_dx, dense_fwd, dense_fwd_by_output
-from asmgen.kernels.depthwise import depthwise
+from asmgen.kernels.depthwise import depthwise_dw, depthwise_sums
 from asmgen.kernels.elementwise import act, add, concat, dropout, in_order
 from asmgen.kernels.input import load_input
 from asmgen.kernels.loss import loss, probabilities
@@ -38,9 +38,9 @@ _EMITTERS: dict[type[KernelSpec], Callable[..., Listing]] = {
     specs.Conv2dPackBackwardInput: conv2d_pack.emit_input_gradient,
     specs.Conv2dPackForward: conv2d_pack.emit_forward,
     specs.SumParts: sum_parts.emit,
-    specs.DepthwiseForward: depthwise.emit_forward,
-    specs.DepthwiseBackwardInput: depthwise.emit_input,
-    specs.DepthwiseBackwardWeights: depthwise.emit_weights,
+    specs.DepthwiseForward: depthwise_sums.emit_forward,
+    specs.DepthwiseBackwardInput: depthwise_sums.emit_input,
+    specs.DepthwiseBackwardWeights: depthwise_dw.emit,
     specs.PoolForward: pool.emit_forward,
     specs.PoolBackward: pool.emit_backward,
     specs.GlobalAvgPoolForward: global_avg_pool.emit_forward,
