@@ -81,8 +81,10 @@ class Tracer:
         scale, shift = zip(*model.data.affine(model.input[0]), strict=True)
         self.input = self._node(LoadInput(scale, shift), (IMAGES,), INPUT, model.where)[0]
 
-    def layer(self, layer: Layer, inputs: Sequence[str], path: str | None) -> str:
+    def layer(self, layer: Layer, inputs: Sequence[str], path: str | None, written: Layer | None = None) -> str:
         """The value that a layer makes. path: begins its parameters' names; None: its label does.
+
+        written: the layer of the model file that this one stands for; None: itself.
 
         Raises ModelError where it does not fit.
         """
@@ -94,10 +96,11 @@ class Tracer:
         shapes = [self.values[name].shape for name in inputs]
         layer.out_shapes(site, *shapes)
         parameters = layer.parameters(site, *shapes)
-        if parameters and self._placed.setdefault(id(layer), site.prefix) != site.prefix:
-            raise layer.error(
-                f"stands in two places, {self._placed[id(layer)]} and {site.prefix}; its parameters belong to one, so "
-                "make a second layer"
+        written = layer if written is None else written
+        if parameters and self._placed.setdefault(id(written), site.prefix) != site.prefix:
+            raise written.error(
+                f"stands in two places, {self._placed[id(written)]} and {site.prefix}; its parameters belong to one, "
+                "so make a second layer"
             )
         self.parameters += parameters
         for parameter in parameters:

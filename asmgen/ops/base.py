@@ -131,8 +131,8 @@ class Op:
 class Tracer(Protocol):
     """What walks the layers of a model (asmgen/model/trace.py)."""
 
-    def layer(self, layer: Layer, inputs: Sequence[str], path: str | None) -> str:
-        """The value that a layer makes."""
+    def layer(self, layer: Layer, inputs: Sequence[str], path: str | None, written: Layer | None = None) -> str:
+        """The value that a layer makes. written: the model file's layer, where this one stands for it."""
         ...
 
     def sequence(self, layers: Iterable[Layer], x: str, path: str = "") -> str:

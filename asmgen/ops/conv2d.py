@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from asmgen.ops.base import MAX_WEIGHTS, Layer, Op, Pair, Parameter, Shape, Site, Tracer, bounded
+from asmgen.ops.base import MAX_WEIGHTS, Layer, Op, Pair, Parameter, Shape, Site, Tracer, bounded, spatial
 from asmgen.ops.init import BIAS_INIT, WEIGHT_INIT, Initializer, check_parameters
 from asmgen.ops.numeric import Array, np
 from asmgen.ops.pair import PairField, as_pair, size, spell
@@ -29,9 +29,11 @@ class Conv2D(Layer):
     """y[oc] = bias[oc] + sum over c, i, j of x[c, h * stride + i - pad, w * stride + j - pad] * w[oc, c, i, j].
 
     A cross-correlation, as in PyTorch. `padding`: "valid" (none), "same" (output as large as the input, stride 1 only;
-    the odd zero of an even kernel goes to the bottom and the right), or how many zeros on each side: n or a pair,
-    larger than the kernel, too. `bias_init` uses the fans of the weights. `groups`: 1, or the number of channels, which
-    must be that of filters: every channel has a kernel of its own then (DepthwiseConv2D).
+    the odd zero of an even kernel goes to the bottom and the right), "tf_same" (ceil(size / stride) outputs each way,
+    as TensorFlow's SAME: the sides share max((outputs - 1) * stride + kernel - size, 0) zeros, the odd one goes to the
+    bottom and the right), or how many zeros: n, a pair (height, width) for both sides each, or four numbers (top,
+    bottom, left, right), larger than the kernel, too. `bias_init` uses the fans of the weights. `groups`: 1, or the
+    number of channels, which must be that of filters: every channel has a kernel of its own then (DepthwiseConv2D).
     """
 
     kind = "conv"
@@ -40,7 +42,7 @@ class Conv2D(Layer):
     filters: int
     kernel: PairField = PairField()
     stride: PairField = PairField(1)
-    padding: str | int | Pair = "valid"
+    padding: str | int | Pair | Pads = "valid"
     bias: bool = True
     init: Initializer = WEIGHT_INIT
     bias_init: Initializer = BIAS_INIT
@@ -67,15 +69,16 @@ class Conv2D(Layer):
                     f"such as padding={spell(tuple((k - 1) // 2 for k in self.kernel))}"
                 )
         elif isinstance(self.padding, str):
-            if self.padding != "valid":
-                raise self.error(f'padding={self.padding!r} must be "same", "valid", a number or a pair')
+            if self.padding not in ("valid", "tf_same"):
+                known = '"same", "tf_same", "valid", a number, a pair or (top, bottom, left, right)'
+                raise self.error(f"padding={self.padding!r} must be {known}")
         else:
             object.__setattr__(self, "padding", as_pair(self.padding))
-            self.need_pair("padding", 0, MAX_PADDING)
+            self.need_sides("padding", 0, MAX_PADDING)
 
     @property
     def pads(self) -> Pads:
-        """Zeros added (top, bottom, left, right)."""
+        """Zeros added (top, bottom, left, right) where they do not depend on the input: not of "tf_same"."""
         if self.padding == "valid":
             return 0, 0, 0, 0
         if self.padding == "same":
@@ -83,15 +86,24 @@ class Conv2D(Layer):
             top, left = (kh - 1) // 2, (kw - 1) // 2
             return top, kh - 1 - top, left, kw - 1 - left
         assert isinstance(self.padding, tuple)
+        if len(self.padding) == 4:
+            return self.padding
         ph, pw = self.padding
         return ph, ph, pw, pw
 
+    def pads_of(self, x: Shape) -> Pads:
+        """Zeros added (top, bottom, left, right) to an image."""
+        if self.padding != "tf_same":
+            return self.pads
+        rows, columns = (_tf_same(*side) for side in zip(x[1:], self.kernel, self.stride, strict=True))
+        return *rows, *columns
+
     def out_shapes(self, site: Site, *inputs: Shape) -> tuple[Shape, ...]:
-        x = inputs[0]
-        if len(x) == 3 and self.groups not in (1, x[0]):
+        x = spatial(site, inputs[0])
+        if self.groups not in (1, x[0]):
             raise site.error(f"groups={self.groups}: only 1 or the number of channels, {x[0]}")
-        out = windows(site, "kernel", x, self.kernel, self.stride, self.pads)
-        top, bottom, left, right = self.pads
+        top, bottom, left, right = pads = self.pads_of(x)
+        out = windows(site, "kernel", x, self.kernel, self.stride, pads)
         padded = x[0] * (x[1] + top + bottom) * (x[2] + left + right)
         site.above(padded, MAX_PADDED_VALUES, "padded input values per sample")
         site.above(self.filters * x[0] // self.groups * math.prod(self.kernel), MAX_WEIGHTS, "weights")
@@ -105,16 +117,19 @@ class Conv2D(Layer):
         return (weight, bias) if self.bias else (weight,)
 
     def trace(self, tracer: Tracer, x: str, path: str) -> str:
-        return tracer.layer(self._traced(), (x,), path)
+        return tracer.layer(self._traced(tracer.shape(x)), (x,), path, written=self)
 
     def trace_call(self, tracer: Tracer, inputs: tuple[str, ...]) -> str:
-        return tracer.layer(self._traced(), inputs, None)
+        return tracer.layer(self._traced(tracer.shape(inputs[0])), inputs, None, written=self)
 
-    def _traced(self) -> Layer:
-        """The op of the graph."""
+    def _traced(self, x: Shape) -> Layer:
+        """The op of the graph: "tf_same" in numbers; one kernel for each channel is an op of its own."""
         from asmgen.ops.depthwise import DepthwiseConv2D
 
-        return self if self.groups == 1 else DepthwiseConv2D(self, name=self.name, where=self.where)
+        layer = self
+        if self.padding == "tf_same" and len(x) == 3:
+            layer = replace(self, padding=self.pads_of(x))
+        return layer if self.groups == 1 else DepthwiseConv2D(layer, name=self.name, where=self.where)
 
     def forward(self, *inputs: Array) -> tuple[Array]:
         x, weight, *bias = inputs
@@ -132,12 +147,19 @@ class Conv2D(Layer):
     def torch(self, *inputs: Shape) -> nn.Module:
         from torch import nn
 
-        top, bottom, left, right = self.pads
-        sizes = inputs[0][0], self.filters, self.kernel, self.stride, (top, left)
-        conv = nn.Conv2d(*sizes, groups=self.groups, bias=self.bias)
-        if (top, left) == (bottom, right):
-            return conv
-        raise self.error("PyTorch needs a second module for uneven padding")
+        from asmgen.ops.torch import UnevenConv2d
+
+        top, bottom, left, right = pads = self.pads_of(inputs[0])
+        sizes = inputs[0][0], self.filters, self.kernel, self.stride
+        if (top, left) != (bottom, right):
+            return UnevenConv2d(pads, *sizes, groups=self.groups, bias=self.bias)
+        return nn.Conv2d(*sizes, (top, left), groups=self.groups, bias=self.bias)
+
+
+def _tf_same(side: int, kernel: int, stride: int) -> Pair:
+    """TensorFlow's zeros before and behind a side, for ceil(side / stride) outputs."""
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,14 @@ class Located:
         for side in value:
             self._in_range(name, side, low, high)
 
+    def need_sides(self, name: str, low: int, high: int) -> None:
+        """Raise ModelError unless the field is a pair, or (top, bottom, left, right), of ints in low..high."""
+        value = getattr(self, name)
+        if not isinstance(value, tuple) or len(value) not in (2, 4):
+            raise self.error(f"{name}={value!r} must be a whole number, a pair or (top, bottom, left, right)")
+        for side in value:
+            self._in_range(name, side, low, high)
+
     def need_number(self, name: str, low: float, high: float, *, below: bool = False, above: bool = False) -> None:
         """Raise ModelError unless the field is a number in low..high; `above`/`below`: without that end."""
         value = getattr(self, name)

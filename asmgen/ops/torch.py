@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from asmgen.ops.base import Layer, Shape
 from asmgen.ops.dropout import Dropout
 from asmgen.ops.sequence import shape_behind
+from asmgen.ops.windows import Pads
 
 
 class Sum(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -52,6 +54,19 @@ class ResidualModule(nn.Module):  # type: ignore[misc,unused-ignore]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         total: torch.Tensor = self.body(x) + self.shortcut(x)
         return total
+
+
+class UnevenConv2d(nn.Conv2d):  # type: ignore[misc,unused-ignore]
+    """nn.Conv2d with zeros of its own on each side: pads (top, bottom, left, right)."""
+
+    def __init__(self, pads: Pads, *sizes: Any, **settings: Any) -> None:
+        super().__init__(*sizes, **settings)
+        self.pads = pads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        top, bottom, left, right = self.pads
+        y: torch.Tensor = super().forward(nn.functional.pad(x, (left, right, top, bottom)))
+        return y
 
 
 class DrawnDropout(nn.Dropout):  # type: ignore[misc,unused-ignore]

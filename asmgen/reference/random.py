@@ -19,10 +19,15 @@ NORMAL_HALVES = 12
 Floats = npt.NDArray[np.floating[Any]]
 
 
+def philox_blocks(seed: int, stream: int, first: int, count: int) -> npt.NDArray[np.uint32]:
+    """Blocks first .. first + count - 1 of a stream: u32 [count][4]."""
+    index = np.arange(first, first + count, dtype=np.uint64)
+    return philox(seed, index, index >> np.uint64(32), stream, 0)
+
+
 def words(seed: int, stream: int, count: int) -> npt.NDArray[np.uint32]:
     """The first `count` words of a stream."""
-    index = np.arange(-(-count // 4), dtype=np.uint64)
-    return philox(seed, index, index >> np.uint64(32), stream, 0).reshape(-1)[:count]
+    return philox_blocks(seed, stream, 0, -(-count // 4)).reshape(-1)[:count]
 
 
 def uniform(seed: int, stream: int, count: int, bound: float, dtype: npt.DTypeLike = np.float64) -> Floats:

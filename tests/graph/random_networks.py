@@ -90,12 +90,16 @@ class _Drawing:
         kernel = 3 if rng.random() < 0.45 else self.pair(1, 1, 2, 3, 4, 5, 7)
         stride = 1 if rng.random() < 0.7 else self.pair(1, 2, 3)
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding: str | int | tuple[int, int] = "valid"
+        padding: str | int | tuple[int, ...] = "valid"
         draw = rng.random()
         if draw < 0.4 and stride == 1 and all(side % 2 for side in sides):
             padding = "same"
         elif draw < 0.45 and stride == 1:
-            padding = "same"  # of an even kernel: uneven, and PyTorch needs another module
+            padding = "same"  # of an even kernel: uneven
+        elif draw < 0.55:
+            padding = "tf_same"
+        elif draw < 0.6:
+            padding = tuple(rng.randrange(3) for _ in range(4))
         elif draw < 0.75:
             padding = (rng.randrange(sides[0]), rng.randrange(sides[1]))
         filters = filters or rng.choice((1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 20))

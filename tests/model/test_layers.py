@@ -27,6 +27,7 @@ from asmgen import (
     Zeros,
 )
 from asmgen.errors import ModelError
+from asmgen.ops.base import Site
 
 
 def test_sizes_are_pairs():
@@ -40,6 +41,23 @@ def test_sizes_are_pairs():
 @pytest.mark.parametrize(("kernel", "pads"), [(3, (1, 1, 1, 1)), (4, (1, 2, 1, 2)), ((1, 2), (0, 0, 0, 1))])
 def test_same_padding_puts_the_odd_zero_last(kernel, pads):
     assert Conv2D(1, kernel, padding="same").pads == pads
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads"),
+    [
+        ((96, 97), 3, 2, (0, 1, 1, 1)),
+        ((49, 10), (10, 4), 2, (4, 5, 1, 1)),
+        ((5, 6), 3, 1, (1, 1, 1, 1)),
+        ((6, 7), 1, 3, (0, 0, 0, 0)),
+        ((4, 4), 4, 1, (1, 2, 1, 2)),
+    ],
+)
+def test_padding_as_tensorflows(size, kernel, stride, pads):
+    """ceil(size / stride) outputs; the odd zero goes last."""
+    layer = Conv2D(1, kernel, stride, "tf_same")
+    assert layer.pads_of((3, *size)) == pads
+    assert layer.out_shapes(Site("conv1", "here"), (3, *size)) == ((1, *(-(-side // stride) for side in size)),)
 
 
 def test_where_is_the_line_of_the_call_and_takes_no_part_in_equality():
@@ -61,10 +79,18 @@ def test_where_is_the_line_of_the_call_and_takes_no_part_in_equality():
         (lambda: Conv2D(8, True), r"Conv2D: kernel=True must be a whole number or a pair"),
         (lambda: Conv2D(8, 3, stride=0), r"Conv2D: stride=0 must lie in 1\.\.64"),
         (lambda: Conv2D(8, 3, stride=None), r"Conv2D: stride=None must be a whole number or a pair"),
-        (lambda: Conv2D(8, 3, padding="full"), r"padding='full' must be \"same\", \"valid\", a number or a pair"),
+        (
+            lambda: Conv2D(8, 3, padding="full"),
+            r"padding='full' must be \"same\", \"tf_same\", \"valid\", a number, a pair",
+        ),
         (lambda: Conv2D(8, 3, padding=-1), r"Conv2D: padding=-1 must lie in 0\.\.1024"),
         (lambda: Conv2D(8, 3, padding=(2, 1025)), r"Conv2D: padding=1025 must lie in 0\.\.1024"),
-        (lambda: Conv2D(8, 3, padding=2.5), r"Conv2D: padding=2\.5 must be a whole number or a pair"),
+        (lambda: Conv2D(8, 3, padding=2.5), r"Conv2D: padding=2\.5 must be a whole number, a pair or \(top, bottom"),
+        (
+            lambda: Conv2D(8, 3, padding=(1, 2, 3)),
+            r"Conv2D: padding=\(1, 2, 3\) must be a whole number, a pair or \(top,",
+        ),
+        (lambda: Conv2D(8, 3, padding=(1, 2, 3, -1)), r"Conv2D: padding=-1 must lie in 0\.\.1024"),
         (lambda: Conv2D(8, 5, 2, "same"), r'padding="same" needs stride 1, not 2x2; .* such as padding=2'),
         (lambda: Conv2D(8, 3, bias=0), r"Conv2D: bias=0 must be True or False"),
         (lambda: Conv2D(8, 3, bias=False, bias_init=HeUniform()), r"bias_init is given, but bias=False"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,21 @@ MODELS = [
     ("vgg_small", {"batch": "8", "lr": "0.0001"}),
 ]
 
+
+# Networks with normalisation, and a learning rate for float32: at their own, steps magnify rounding a thousand times.
+NORMALISED = [
+    ("resnet", {"depth": "8", "shortcut": "A", "size": "16", "batch": "8"}, "0.0002"),
+    ("resnet", {"depth": "8", "shortcut": "B", "size": "16", "batch": "8"}, "0.0002"),
+    ("mobilenet", {"size": "48", "batch": "6"}, "0.000003"),
+    ("ds_cnn", {"blocks": "2", "batch": "7"}, "0.000003"),
+]
+# Each in both types, each type on another level in turn.
+LEVELS = list(ISAS)
+TYPED = [
+    pytest.param(*case, dtype, level, marks=pytest.mark.isa(level), id=f"{case[0]}-{number}-{dtype}-{level}")
+    for number, case in enumerate(NORMALISED)
+    for dtype, level in (("float64", LEVELS[number % 3]), ("float32", LEVELS[(number + 1) % 3]))
+]
 
 # Max pools whose windows overlap, leave gaps, leave rests, are large: each convolution's gradients are sparse.
 WINDOWS = {
@@ -126,6 +142,24 @@ class Run:
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=lambda value: value if isinstance(value, str) else "")
 def test_twenty_steps(name: str, options: dict[str, str], isa: str, tmp_path: Path) -> None:
     check_twenty_steps(Run(load_model(f"models/{name}.py", options), isa, tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "options", "gentle", "dtype", "level"), TYPED)
+def test_normalised_networks(
+    name: str, options: dict[str, str], gentle: str, dtype: str, level: str, tmp_path: Path
+) -> None:
+    """20 steps: losses, and in float64 all weights and running statistics to 1e-9 of each tensor's largest value."""
+    rate = {"lr": gentle} if dtype == "float32" else {}
+    run = Run(replace(load_model(f"models/{name}.py", options | rate), dtype=dtype), level, tmp_path)
+    losses = run.train(STEPS, "--save", str(tmp_path / "last.safetensors"))
+    expected = [run.torch.step(epoch) for epoch in range(STEPS)]
+    np.testing.assert_allclose(losses, expected, rtol=LOSS_TOLERANCE[dtype])
+    if dtype == "float64":
+        ours = safetensors.load_file(tmp_path / "last.safetensors")
+        theirs = run.torch.peer.parameters() | run.torch.peer.buffers()
+        assert set(ours) == set(theirs)
+        for tensor, value in theirs.items():
+            np.testing.assert_allclose(ours[tensor], value, rtol=0, atol=1e-9 * np.abs(value).max(), err_msg=tensor)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

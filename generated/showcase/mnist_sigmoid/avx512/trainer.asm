@@ -146,7 +146,7 @@ t3.shape: dq 1, 10
 t3.dims: dq 1
     dq 10, 1, 8, 0
 
-align 8                                 ; name, shape, dims, dtype, elements, arena offset, file offset, init, scale, data
+align 8                                 ; name, shape, dims, dtype, elements, offsets in arena, file, init, scale, data
 global model_tensors
 model_tensors:
     dq t0.name, t0.shape, t0.dims, model_dtype_code, 25088, 0, 0, INIT_UNIFORM, 0x3fb5f3aa673fa911, 0    ; uniform in +-0.08574929257125442
