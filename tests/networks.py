@@ -311,14 +311,14 @@ NORMS = {
 DEPTHWISE = {
     "depthwise": (
         [
-            Conv2D(5, 3, padding=1),
+            Conv2D(5, 3, stride=(1, 2), padding=(0, 2, 1, 0)),
             ReLU(),
             Conv2D(5, 3, padding=1, groups=5),
             Tanh(),
             Conv2D(19, 1, bias=False),
             BatchNorm(),
             ReLU6(),
-            Conv2D(19, (3, 2), stride=2, padding=(1, 0), groups=19, bias=False),
+            Conv2D(19, (3, 4), stride=2, padding="tf_same", groups=19, bias=False),
             BatchNorm(),
             ReLU(),
             Flatten(),

@@ -35,8 +35,9 @@ class TorchRun:
         *,
         lr: float | None = None,
         device: str = "cpu",
+        dtype: str = "float64",
     ) -> None:
-        self.peer = TorchPeer(model, parameters, "float64")
+        self.peer = TorchPeer(model, parameters, dtype)
         self.peer.network.to(device)
         self._model, self._images, self._labels, self._device = model, images, labels, device
         self._lr = model.optimizer.lr if lr is None else lr

@@ -31,7 +31,7 @@ def test_a_layer_with_parameters_is_listed_once() -> None:
         traced(conv, relu, conv, GlobalAvgPool(), Dense(3))
     with pytest.raises(ModelError, match=r"stands in two places, 0 and 1\.body\.0"):
         traced(conv, Residual([conv]), GlobalAvgPool(), Dense(3))
-    depthwise = Conv2D(6, 3, padding="tf_same", groups=6)  # another op stands for it
+    depthwise = Conv2D(8, 3, padding="tf_same", groups=8)  # another op stands for it
     with pytest.raises(ModelError, match="Conv2D: stands in two places, 0 and 1;"):
         traced(depthwise, depthwise, GlobalAvgPool(), Dense(3))
 

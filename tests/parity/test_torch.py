@@ -62,7 +62,7 @@ MODELS = [
 NORMALISED = [
     ("resnet", {"depth": "8", "shortcut": "A", "size": "16", "batch": "8"}, "0.0002"),
     ("resnet", {"depth": "8", "shortcut": "B", "size": "16", "batch": "8"}, "0.0002"),
-    ("mobilenet", {"size": "48", "batch": "6"}, "0.000003"),
+    ("mobilenet", {"size": "48", "batch": "16"}, "0.000003"),
     ("ds_cnn", {"blocks": "2", "batch": "7"}, "0.000003"),
 ]
 # Each in both types, each type on another level in turn.
@@ -128,6 +128,7 @@ class Run:
         for split in ("train", "test"):
             write_split(self.model, folder, split, images, labels)
         self.torch = TorchRun(self.model, initial_parameters(self.model), images, labels)
+        self.torch32 = TorchRun(self.model, initial_parameters(self.model), images, labels, dtype="float32")
 
     def train(self, epochs: int, *flags: str) -> list[float]:
         """One batch an epoch; the losses."""
@@ -148,17 +149,25 @@ def test_twenty_steps(name: str, options: dict[str, str], isa: str, tmp_path: Pa
 def test_normalised_networks(
     name: str, options: dict[str, str], gentle: str, dtype: str, level: str, tmp_path: Path
 ) -> None:
-    """20 steps: losses, and in float64 all weights and running statistics to 1e-9 of each tensor's largest value."""
+    """20 steps: losses, and in float64 all weights and running statistics to 1e-9 of each tensor's largest value.
+
+    Losses of float32 may be as far from float64's as four times PyTorch's own of float32.
+    """
     rate = {"lr": gentle} if dtype == "float32" else {}
     run = Run(replace(load_model(f"models/{name}.py", options | rate), dtype=dtype), level, tmp_path)
     losses = run.train(STEPS, "--save", str(tmp_path / "last.safetensors"))
     expected = [run.torch.step(epoch) for epoch in range(STEPS)]
-    np.testing.assert_allclose(losses, expected, rtol=LOSS_TOLERANCE[dtype])
+    bound = LOSS_TOLERANCE[dtype]
+    if dtype == "float32":
+        theirs = [run.torch32.step(epoch) for epoch in range(STEPS)]
+        bound = max(bound, 4 * float(np.max(np.abs(np.divide(theirs, expected) - 1))))
+        assert bound < 1e-3
+    np.testing.assert_allclose(losses, expected, rtol=bound)
     if dtype == "float64":
         ours = safetensors.load_file(tmp_path / "last.safetensors")
-        theirs = run.torch.peer.parameters() | run.torch.peer.buffers()
-        assert set(ours) == set(theirs)
-        for tensor, value in theirs.items():
+        weights = run.torch.peer.parameters() | run.torch.peer.buffers()
+        assert set(ours) == set(weights)
+        for tensor, value in weights.items():
             np.testing.assert_allclose(ours[tensor], value, rtol=0, atol=1e-9 * np.abs(value).max(), err_msg=tensor)
 
 
