@@ -45,7 +45,7 @@ def _spec(kind: str, isa: str, dtype: str, outputs: int, n: int = 5) -> Loss:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_of_outputs(isa: str, dtype: str, kind: str) -> None:
-    for outputs in (1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 35, 256, 1000):
+    for outputs in (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 35, 1000):
         if fits(kind, outputs):
             check_kernel(_spec(kind, isa, dtype, outputs), isa)
             check_kernel(replace(_spec(kind, isa, dtype, outputs), gradient=False), isa)

@@ -47,14 +47,14 @@ WEIGHT_TOLERANCE = 1e-5
 # (model, options): the shipped shapes, smaller where an SSE4.1 step would take a second; learning rates are small where
 # steps magnify rounding (GENTLE_RATES).
 MODELS = [
-    ("catdog", {"size": "48", "lr": "0.001"}),
+    ("catdog", {"size": "48", "batch": "8", "lr": "0.001"}),
     ("mnist_mlp", {"optimizer": "sgd"}),
     ("mnist_mlp", {"optimizer": "momentum"}),
     ("mnist_mlp", {"optimizer": "adam"}),
     ("mnist_sigmoid", {}),
     ("lenet", {"pool": "max"}),
     ("lenet", {"pool": "avg"}),
-    ("vgg_small", {"batch": "8", "lr": "0.0001"}),
+    ("vgg_small", {"size": "20", "batch": "8", "lr": "0.0001"}),
 ]
 
 
