@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compares what two commits generate for all shipped models, and says which kernels differ (docs/testing.md):
-#   scripts/replay.sh [--strict] BASE [HEAD]      HEAD: a commit; without it, the working tree as it is
+#   scripts/replay.sh [--strict] [--defaults] BASE [HEAD]      HEAD: a commit; without it, the working tree as it is
 # Environment: PYTHON (default: .venv/bin/python).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -252,8 +252,8 @@ def test_only_strict_fails_where_code_differs(
 ) -> None:
     edit(sides[1].build(CPU) / "one.asm", "rax, 0", "rax, 9")
     monkeypatch.setattr(replay, "commit_of", lambda root, name: name)
-    monkeypatch.setattr(replay, "side_of_commit", lambda root, commit, scratch: sides[0])
-    monkeypatch.setattr(replay, "generate", lambda source, out: sides[1])
+    monkeypatch.setattr(replay, "side_of_commit", lambda *_, **settings: sides[0])
+    monkeypatch.setattr(replay, "generate", lambda *_, **settings: sides[1])
     done = CliRunner().invoke(replay.main, ["base", *words])
     assert done.exit_code == code
     assert "1 differ in code" in done.output.splitlines()[-1]
